@@ -1,0 +1,40 @@
+"""Make an engine behave the same whatever database is behind it."""
+
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import NullPool
+
+SQLITE_BUSY_SECONDS = 20
+
+
+def engine_options(dialect: str) -> dict[str, Any]:
+    """Return the `create_engine` options that the project relies on for a dialect.
+
+    SQLite gets no pool: an open connection would go on writing to a file that was moved or removed.
+    """
+    if dialect == "sqlite":
+        return {"poolclass": NullPool}
+    return {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 2}
+
+
+def prepare(engine: Engine) -> Engine:
+    """Give an engine the project's transaction behaviour; idempotent, returns the same engine.
+
+    On SQLite: wait for locks, check foreign keys, and begin each transaction as a writer, since a
+    reader cannot be made a writer while another one writes. Other dialects are left as they are.
+    """
+    if engine.dialect.name == "sqlite" and not event.contains(engine, "begin", _begin_as_writer):
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_as_writer)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_as_writer(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,33 @@
+"""What can go wrong, in two kinds: worth another try, and not.
+
+Every error carries a `reason`: one sentence that the owner of an organization may read. What only
+an operator should see (addresses, SQL, tracebacks) goes into `internal` or the cause.
+"""
+
+from relocation.text import one_line
+
+MAX_REASON = 500
+"""Most characters of a reason: a longer one must not keep a failure from being stored (W-4)."""
+
+
+class RelocationError(Exception):
+    """Say why a relocation could not go on; the `reason` is bounded and never empty (B-1)."""
+
+    def __init__(self, reason: str, *, internal: str = "") -> None:
+        self.reason = one_line(reason, limit=MAX_REASON)
+        if not self.reason:
+            raise ValueError("a reason must say something")
+        self.internal = internal
+        super().__init__(f"{self.reason} [{internal}]" if internal else self.reason)
+
+
+class TransientError(RelocationError):
+    """Another try may succeed."""
+
+
+class PermanentError(RelocationError):
+    """No further try can succeed: the relocation fails at once with this reason."""
+
+
+class ConfigurationError(PermanentError):
+    """Something an operator must set up is missing or wrong; `internal` says what and how."""

@@ -1,0 +1,79 @@
+"""What a person asks for: the parameter of the relocate flow, and its form in the Prefect UI."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from relocation.errors import PermanentError
+from relocation.settings import Settings
+from relocation.text import listed, one_line
+
+_SLUG = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
+_MAX_SLUG = 50
+_MAX_KEY = 500
+_MAX_USERNAME = 128
+
+
+class RelocationRequest(BaseModel):
+    """Which organizations to move, from which archive, for whom.
+
+    Plain data without bounds of its own: a request that breaks a rule must become a relocation
+    that failed with a reason and a mail, not a run that Prefect could not start.
+    """
+
+    model_config = ConfigDict(title="Relocation request")
+
+    archive: str = Field(
+        title="Archive",
+        description="Its key in the relocation storage, as `relocation submit` prints it.",
+        examples=["archives/acme-export.tar"],
+    )
+    organizations: list[str] = Field(
+        title="Organizations",
+        description="Slugs of the organizations to move, as they are in the export.",
+        examples=[["acme"]],
+    )
+    owner: str = Field(
+        title="Owner",
+        description="Username, in the destination, of who will own the moved organizations.",
+        examples=["olivia"],
+    )
+    creator: str | None = Field(
+        default=None,
+        title="Creator",
+        description="Username, in the destination, of who asks for this; the owner when left out.",
+    )
+
+
+def check_request(request: RelocationRequest, settings: Settings) -> None:
+    """Refuse a request that cannot be carried out, whatever the archive holds.
+
+    Raises PermanentError with the reason. The export itself is checked by the scan.
+    """
+    key = request.archive
+    if not key or len(key) > _MAX_KEY or key.startswith("/") or "\\" in key or "\0" in key:
+        raise PermanentError("The archive must be named by its key in the relocation storage.")
+    if any(part in {"", ".", ".."} for part in key.split("/")) or "://" in key:
+        raise PermanentError("The archive must lie inside the relocation storage.")
+    check_slugs(request.organizations, settings)
+    for role, username in (("owner", request.owner), ("creator", request.creator or request.owner)):
+        if not username.strip() or len(username) > _MAX_USERNAME:
+            raise PermanentError(f"The {role} must be named by a username of the destination.")
+
+
+def check_slugs(slugs: list[str], settings: Settings) -> None:
+    """Refuse an empty, overlong or badly formed list of organization slugs (6.4.3, A-108)."""
+    if not slugs:
+        raise PermanentError("Name at least one organization to move, by its slug.")
+    bad = [slug for slug in slugs if len(slug) > _MAX_SLUG or not _SLUG.fullmatch(slug)]
+    if bad:
+        shown = listed([f'"{one_line(slug, limit=60)}"' for slug in bad], show=3)
+        raise PermanentError(
+            f"Not a valid organization slug: {shown}. "
+            "A slug has letters, digits, hyphens and underscores."
+        )
+    if len(set(slugs)) > settings.max_organizations:
+        raise PermanentError(
+            f"{len(set(slugs))} organizations were asked for; "
+            f"one relocation moves at most {settings.max_organizations}."
+        )

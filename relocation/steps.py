@@ -1,0 +1,119 @@
+"""The words of a relocation's life, and the one table of its tasks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Status(StrEnum):
+    """Where a relocation stands; the first three are active, the others are ends."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    INTERRUPTED = "INTERRUPTED"
+    PAUSED = "PAUSED"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCELLED = "CANCELLED"
+
+
+ACTIVE = (Status.IN_PROGRESS, Status.INTERRUPTED, Status.PAUSED)
+
+
+class Step(IntEnum):
+    """The steps in their order; stored by name."""
+
+    UPLOADING = 1
+    PREPROCESSING = 2
+    VALIDATING = 3
+    IMPORTING = 4
+    POSTPROCESSING = 5
+    NOTIFYING = 6
+    COMPLETED = 7
+
+
+class Task(StrEnum):
+    """The units of work, stored by these names."""
+
+    RECEIVE_ARCHIVE = "receive_archive"
+    SCAN_EXPORT = "scan_export"
+    CAPTURE_BASELINE = "capture_baseline"
+    CAPTURE_COLLIDING_USERS = "capture_colliding_users"
+    VALIDATE = "validate"
+    IMPORT_ORGANIZATIONS = "import_organizations"
+    GRANT_OWNERSHIP = "grant_ownership"
+    REVEAL_ORGANIZATIONS = "reveal_organizations"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often a task is tried, how long one try may take, and the reason when it gives up."""
+
+    step: Step
+    tries: int
+    time_limit: float
+    """Seconds one try may take."""
+    reason: str
+
+
+POLICIES: dict[Task, Policy] = {
+    Task.RECEIVE_ARCHIVE: Policy(
+        Step.UPLOADING, 4, 60, "The archive could not be read because of a fault on our side."
+    ),
+    Task.SCAN_EXPORT: Policy(
+        Step.PREPROCESSING,
+        4,
+        300,
+        "The export could not be examined because of a fault on our side.",
+    ),
+    Task.CAPTURE_BASELINE: Policy(
+        Step.PREPROCESSING,
+        4,
+        300,
+        "The relocation could not be prepared because of a fault on our side.",
+    ),
+    Task.CAPTURE_COLLIDING_USERS: Policy(
+        Step.PREPROCESSING,
+        4,
+        300,
+        "The relocation could not be prepared because of a fault on our side.",
+    ),
+    Task.VALIDATE: Policy(
+        Step.VALIDATING,
+        3,
+        4800,
+        "The trial import could not be completed because of a fault on our side.",
+    ),
+    Task.IMPORT_ORGANIZATIONS: Policy(
+        Step.IMPORTING, 5, 3600, "The import could not be completed because of a fault on our side."
+    ),
+    Task.GRANT_OWNERSHIP: Policy(
+        Step.POSTPROCESSING,
+        4,
+        60,
+        "The imported organizations could not be handed over because of a fault on our side.",
+    ),
+    Task.REVEAL_ORGANIZATIONS: Policy(
+        Step.NOTIFYING,
+        4,
+        60,
+        "The imported organizations could not be made visible because of a fault on our side.",
+    ),
+    Task.COMPLETE: Policy(
+        Step.COMPLETED,
+        4,
+        60,
+        "The relocation could not be wrapped up because of a fault on our side.",
+    ),
+}
+"""The tasks in the order they run (DESIGN 4); settings may override the numbers."""
+
+
+def backoff(first: float, tries: int) -> list[float]:
+    """Return the seconds before each further try, doubling: 60, 120, 240 ... for `first` = 60."""
+    return [first * 2**n for n in range(tries - 1)]
+
+
+def steps_before(step: Step) -> Iterator[Step]:
+    """Yield the steps that come before `step`, in order."""
+    return (earlier for earlier in Step if earlier < step)

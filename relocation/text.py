@@ -1,0 +1,31 @@
+"""Make untrusted text safe to show on one line."""
+
+import unicodedata
+
+_CUT = "..."
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """Collapse white space, drop control and bidirectional characters, and cut in the middle.
+
+    The result has at most `limit` characters. Both ends of a long text stay, since names and slugs
+    often differ only at their end.
+    """
+    visible = "".join(
+        " " if char.isspace() else char
+        for char in text
+        if char.isspace() or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+    )
+    line = " ".join(visible.split())
+    if len(line) <= limit:
+        return line
+    keep = limit - len(_CUT)
+    head = (keep + 1) // 2
+    return line[:head] + _CUT + line[len(line) - (keep - head) :]
+
+
+def listed(items: list[str], *, show: int = 10) -> str:
+    """Join a list for a sentence, with "and N more" past `show` items."""
+    shown = [one_line(item, limit=60) for item in items[:show]]
+    rest = len(items) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
