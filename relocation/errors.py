@@ -31,3 +31,7 @@ class PermanentError(RelocationError):
 
 class ConfigurationError(PermanentError):
     """Something an operator must set up is missing or wrong; `internal` says what and how."""
+
+
+class FencedOut(RelocationError):  # noqa: N818 - it tells of a successor, not of a fault
+    """Another process has taken the relocation over: stop at once and report nothing."""

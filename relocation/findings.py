@@ -11,6 +11,7 @@ class FindingKind(StrEnum):
     # Of reading and importing: what became of a record or a field of it.
     UNKNOWN_MODEL = "UnknownModel"
     UNKNOWN_FIELD = "UnknownField"
+    REMOVED_MODEL = "RemovedModel"
     REMOVED_FIELD = "RemovedField"
     REPEATED_RECORD = "RepeatedRecord"
     NOT_REQUESTED = "NotRequested"
@@ -27,6 +28,7 @@ class FindingKind(StrEnum):
     REQUIRED_COLUMN = "RequiredColumn"
     # Of comparison (section 5).
     UNEQUAL_COUNTS = "UnequalCounts"
+    UNORDERED_INPUT = "UnorderedInput"
     DUPLICATE_KEY = "DuplicateCustomOrdinal"
     UNEQUAL = "UnequalJSON"
     EXISTENCE = "ExistenceCheck"

@@ -11,7 +11,6 @@ from relocation.text import listed, one_line
 _SLUG = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 _MAX_SLUG = 50
 _MAX_KEY = 500
-_MAX_USERNAME = 128
 
 
 class RelocationRequest(BaseModel):
@@ -56,9 +55,6 @@ def check_request(request: RelocationRequest, settings: Settings) -> None:
     if any(part in {"", ".", ".."} for part in key.split("/")) or "://" in key:
         raise PermanentError("The archive must lie inside the relocation storage.")
     check_slugs(request.organizations, settings)
-    for role, username in (("owner", request.owner), ("creator", request.creator or request.owner)):
-        if not username.strip() or len(username) > _MAX_USERNAME:
-            raise PermanentError(f"The {role} must be named by a username of the destination.")
 
 
 def check_slugs(slugs: list[str], settings: Settings) -> None:

@@ -1,0 +1,251 @@
+"""Read an export once: normalise it, choose what is wanted, and refuse what cannot be moved."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from relocation.archive.record import Record
+from relocation.archive.storage import Storage
+from relocation.catalogue import Scope, load_catalogue
+from relocation.errors import PermanentError
+from relocation.findings import Finding, FindingKind
+from relocation.text import listed, one_line
+from relocation.transfer.normalised import NormalisedWriter
+from relocation.transfer.selection import Organization, Selected, Selection
+
+_REMOVED_MODELS = {
+    "sentry.actor",
+    "sentry.alertruleexcludedprojects",
+    "sentry.alertruletriggerexclusion",
+    "sentry.incidentsubscription",
+    "sentry.monitorlocation",
+    "sentry.organizationmapping",
+    "sites.site",
+}
+"""What old files hold and no supported version knows any more (T-13, T-15, S-8)."""
+_REMOVED_FIELDS = {
+    ("sentry.team", "org_role"),
+    ("sentry.team", "actor"),
+    ("sentry.rule", "owner"),
+    ("sentry.alertrule", "owner"),
+}
+_GLOBAL_WHEN_SET = {"sentry.notificationaction": ("integration_id", "sentry_app_id")}
+"""Fields that take a row out of Organization scope (S-4)."""
+
+_MOST_UNKNOWN = 200
+"""Most names of unknown models, and of unknown fields, that are reported one by one."""
+_REST = "(others)"
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What an export holds, and what of it is to be moved; counts are of records, by model."""
+
+    organizations: tuple[Organization, ...]
+    usernames: tuple[str, ...]
+    """Of the users to be moved, sorted."""
+    read: Mapping[str, int]
+    selected: Mapping[str, int]
+    skipped: Mapping[str, Mapping[FindingKind, int]]
+    """By cause; for each model read = selected + skipped."""
+    findings: tuple[Finding, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        return {
+            "organizations": [asdict(organization) for organization in self.organizations],
+            "usernames": list(self.usernames),
+            "read": dict(self.read),
+            "selected": dict(self.selected),
+            "skipped": {
+                model: {kind.value: count for kind, count in counts.items()}
+                for model, counts in self.skipped.items()
+            },
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+
+def scan_export(
+    records: Iterable[Record],
+    *,
+    wanted: Sequence[str],
+    max_organizations: int,
+    max_users: int,
+    storage: Storage,
+    prefix: str,
+    public_pem: str,
+) -> ScanReport:
+    """Write the in-scope records to a normalised form and select those of the wanted slugs.
+
+    The records may come in any order (T-12, W-20). The facts of the form are the report as JSON.
+    Idempotent. Raises PermanentError when the export is refused (6.4.3); then there is no form.
+    """
+    writer = NormalisedWriter(storage, prefix, public_pem)
+    try:
+        intake = _Intake(writer)
+        intake.take(records)
+        selected = _choose(intake.selection, wanted, max_organizations, max_users)
+        report = intake.report(selected)
+    except PermanentError:
+        writer.discard()
+        raise
+    writer.close(selected.flags, intake.selection.natural_keys(), **report.as_json())
+    return report
+
+
+class _Intake:
+    """Admit records to the normalised form, and account for the others."""
+
+    def __init__(self, writer: NormalisedWriter) -> None:
+        self.selection = Selection()
+        self._writer = writer
+        self._read: Counter[str] = Counter()
+        self._skipped: defaultdict[str, Counter[FindingKind]] = defaultdict(Counter)
+        self._stripped: Counter[tuple[str, str]] = Counter()
+        self._first_repeated: dict[str, int] = {}
+        self._fields = {
+            model.name: frozenset(model.fields)
+            for model in load_catalogue().admitted(Scope.ORGANIZATION)
+        }
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take in all records; raises PermanentError at a number that no database takes."""
+        admitted, read = self._fields, self._read
+        add, write = self.selection.add, self._writer.add
+        for record in records:
+            known = admitted.get(record.model)
+            if known is None:
+                self._skip_model(record.model)
+                continue
+            read[record.model] += 1
+            kept = record if known.issuperset(record.fields) else self._strip(record, known)
+            if record.model in _GLOBAL_WHEN_SET and self._is_global(record):
+                continue
+            try:
+                if add(kept):
+                    write(kept)
+                else:
+                    self._skipped[record.model][FindingKind.REPEATED_RECORD] += 1
+                    self._first_repeated.setdefault(record.model, record.pk)
+            except (orjson.JSONEncodeError, OverflowError) as err:
+                raise PermanentError(
+                    f"The export's {record.model} {record.pk} holds a value that cannot be "
+                    "stored; correct it, or export the data again.",
+                    internal=str(err),
+                ) from err
+
+    def report(self, selected: Selected) -> ScanReport:
+        """Return the account of all records taken in."""
+        for model, counts in selected.skipped.items():
+            if counts:
+                self._skipped[model].update(counts)
+        return ScanReport(
+            organizations=selected.organizations,
+            usernames=selected.usernames,
+            read=dict(self._read),
+            selected={
+                model: count for model, flags in selected.flags.items() if (count := sum(flags))
+            },
+            skipped={model: dict(counts) for model, counts in self._skipped.items()},
+            findings=(*self._model_findings(), *self._field_findings()),
+        )
+
+    def _skip_model(self, model: str) -> None:
+        if model in load_catalogue():
+            kind = FindingKind.OUT_OF_SCOPE
+        elif model in _REMOVED_MODELS:
+            kind = FindingKind.REMOVED_MODEL
+        else:
+            kind = FindingKind.UNKNOWN_MODEL
+            model = one_line(model, limit=100)
+            if model not in self._skipped and len(self._skipped) >= _MOST_UNKNOWN:
+                model = _REST
+        self._read[model] += 1
+        self._skipped[model][kind] += 1
+
+    def _is_global(self, record: Record) -> bool:
+        """Leave out a row of a two-scope model that is not in Organization scope (S-4)."""
+        fields = _GLOBAL_WHEN_SET[record.model]
+        if all(record.fields.get(field) is None for field in fields):
+            return False
+        self._skipped[record.model][FindingKind.OUT_OF_SCOPE] += 1
+        self.selection.exclude(record.model, record.pk)
+        return True
+
+    def _strip(self, record: Record, known: Collection[str]) -> Record:
+        for field in record.fields.keys() - known:
+            name = (record.model, one_line(field, limit=100))
+            if name not in self._stripped and len(self._stripped) >= _MOST_UNKNOWN:
+                name = (record.model, _REST)
+            self._stripped[name] += 1
+        fields = {field: value for field, value in record.fields.items() if field in known}
+        return record._replace(fields=fields)
+
+    def _model_findings(self) -> list[Finding]:
+        causes = {
+            FindingKind.UNKNOWN_MODEL: "this version does not know the model",
+            FindingKind.REMOVED_MODEL: "the model no longer exists",
+            FindingKind.REPEATED_RECORD: "an earlier record of the model has the same primary key",
+        }
+        return [
+            Finding(
+                kind,
+                model,
+                f"{_records(counts[kind])} left out: {cause}.",
+                pk=self._first_repeated.get(model),
+            )
+            for model, counts in sorted(self._skipped.items())
+            for kind, cause in causes.items()
+            if counts[kind]
+        ]
+
+    def _field_findings(self) -> list[Finding]:
+        found = []
+        for (model, field), count in sorted(self._stripped.items()):
+            removed = (model, field) in _REMOVED_FIELDS
+            kind = FindingKind.REMOVED_FIELD if removed else FindingKind.UNKNOWN_FIELD
+            cause = "the field no longer exists" if removed else "this version does not know it"
+            reason = f"The field was left out of {_records(count)}: {cause}."
+            found.append(Finding(kind, model, reason, field=field))
+        return found
+
+
+def _choose(
+    selection: Selection, wanted: Sequence[str], max_organizations: int, max_users: int
+) -> Selected:
+    """Select, or refuse in the order of 6.4.3; the form of the slugs was checked with the request.
+
+    Slugs match exactly.
+    """
+    if not selection.has_users:
+        raise PermanentError(
+            "The export holds no users, and a relocation needs at least one; "
+            "export the organizations together with their members."
+        )
+    missing = sorted(set(wanted) - selection.slugs)
+    if missing:
+        held = listed(sorted(selection.slugs), show=5) or "none"
+        raise PermanentError(
+            f"These organizations are not in the export: {listed(missing, show=5)}. "
+            f"The organizations it holds: {held}."
+        )
+    selected = selection.choose(set(wanted))
+    organizations, users = len(selected.organizations), selected.flags["sentry.user"].count(1)
+    if organizations > max_organizations:
+        raise PermanentError(
+            f"{organizations} organizations were asked for; "
+            f"one relocation moves at most {max_organizations}."
+        )
+    if users > max_users:
+        raise PermanentError(
+            f"The organizations have {users} members together; one relocation moves at most "
+            f"{max_users}. Move fewer organizations at a time."
+        )
+    return selected
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"

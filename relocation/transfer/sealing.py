@@ -1,0 +1,66 @@
+"""Compress and encrypt working files under a data key that only the relocation key opens."""
+
+import os
+import zlib
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from relocation.archive.keys import load_private_key, load_public_key
+from relocation.errors import ConfigurationError, PermanentError
+
+_NONCE = 12
+_OAEP = OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None)
+
+
+class Cipher:
+    """Seal byte strings, each bound to its key in the storage."""
+
+    def __init__(self, data_key: bytes) -> None:
+        self._aes = AESGCM(data_key)
+
+    def seal(self, key: str, data: bytes) -> bytes:
+        """Compress and encrypt what is to be stored under the key."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._aes.encrypt(nonce, zlib.compress(data, 1), key.encode())
+
+    def unseal(self, key: str, sealed: bytes) -> bytes:
+        """Return what was sealed; raises PermanentError when it was tampered with or moved."""
+        try:
+            data = self._aes.decrypt(sealed[:_NONCE], sealed[_NONCE:], key.encode())
+        except (InvalidTag, ValueError) as err:
+            raise damaged(key) from err
+        return zlib.decompress(data)
+
+
+def new_data_key() -> bytes:
+    """Return a random key for AES-256-GCM."""
+    return AESGCM.generate_key(256)
+
+
+def wrap(data_key: bytes, public_pem: str) -> bytes:
+    """Encrypt a data key for the relocation key; raises ConfigurationError when that is not RSA."""
+    return load_public_key(public_pem).encrypt(data_key, _OAEP)
+
+
+def unwrap(wrapped: bytes, private_pem: str) -> bytes:
+    """Decrypt a data key; raises ConfigurationError when it was wrapped for another key."""
+    try:
+        return load_private_key(private_pem).decrypt(wrapped, _OAEP)
+    except ValueError as err:
+        raise ConfigurationError(
+            "The relocation service's key was changed while this relocation was under way; "
+            "its operator must put the former key back.",
+            internal="the relocation key does not open the working form's data key",
+        ) from err
+
+
+def damaged(key: str) -> PermanentError:
+    """Return the error for a working file that is not what was written."""
+    return PermanentError(
+        "A working file of this relocation is damaged; ask for a new relocation of the same "
+        "archive.",
+        internal=f"{key} is not what was written",
+    )
