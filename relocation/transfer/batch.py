@@ -1,0 +1,145 @@
+"""The records of one chunk on their way into the destination."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from relocation.errors import PermanentError
+from relocation.findings import Finding, FindingKind
+from relocation.transfer.codec import decoder
+from relocation.transfer.rows import select_in
+from relocation.transfer.schema import ModelTable, UniqueSet
+
+
+@dataclass
+class Draft:
+    """A row to be written."""
+
+    pk: int
+    """Its primary key in the export."""
+    values: dict[str, Any]
+    """Its fields, as an export writes them; references are the destination's already."""
+
+
+@dataclass
+class Batch:
+    """The drafts of one chunk, and what is to be told of them."""
+
+    connection: Connection
+    table: ModelTable
+    now: str
+    """The moment of the import, as an export writes it."""
+    hide: bool
+    random: Random
+    rows: list[Draft] = field(default_factory=list)
+    skipped: int = 0
+    dropped: int = 0
+    merged: dict[int, int] = field(default_factory=dict)
+    twins: dict[int, int] = field(default_factory=dict)
+    """Records that become one with another record of this batch, by the export's primary keys."""
+    slugs: dict[int, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def tell(self, kind: FindingKind, pk: int, reason: str, field: str | None = None) -> None:
+        """Report something about one record."""
+        self.findings.append(Finding(kind, self.table.model.name, reason, field, pk))
+
+    def skip(self, pk: int, kind: FindingKind, reason: str) -> None:
+        """Count a record as left out on purpose, and report why; its draft must be gone."""
+        self.skipped += 1
+        self.tell(kind, pk, reason)
+
+    def drop(self, pk: int, reason: str, field: str) -> None:
+        """Count a record as lost with its parent, and report why."""
+        self.dropped += 1
+        self.tell(FindingKind.LOST_REFERENCE, pk, reason, field)
+
+    def put(self, draft: Draft, field: str, value: Any) -> None:
+        """Set a field of a draft, if the destination has a column for it."""
+        if field in self.table.fields:
+            draft.values[field] = value
+
+    def taken(
+        self,
+        field: str,
+        values: Collection[str],
+        among: Callable[[Any], Callable[[list[str]], Any]] | None = None,
+    ) -> list[str]:
+        """Return the values that rows of the destination have in a field: one query."""
+        column = self.table.column(field)
+        condition = among(column) if among else column.in_
+        return [value for (value,) in select_in(self.connection, select(column), condition, values)]
+
+    def skip_duplicates(self, unique: UniqueSet, seen: set[bytes]) -> None:
+        """Skip the drafts that share a unique set with an earlier record of the export.
+
+        `seen` has the marks of the earlier chunks, and takes those of this one.
+        """
+        kept = []
+        for draft in self.rows:
+            mark = _mark(draft.values, unique)
+            if mark in seen:
+                names = ", ".join(unique.fields)
+                reason = f"An earlier record has the same {names}, which must be unique."
+                self.skip(draft.pk, FindingKind.DUPLICATE, reason)
+                continue
+            kept.append(draft)
+            if mark is not None:
+                seen.add(mark)
+        self.rows = kept
+
+
+def marks(
+    connection: Connection, table: ModelTable, unique: UniqueSet, low: int, high: int
+) -> set[bytes]:
+    """Return the marks of the rows that have primary keys from `low` to `high`."""
+    names = [*unique.fields, *(name for name, _ in unique.where)]
+    columns = [table.column(name) for name in names]
+    decoders = [
+        decoder(table.model.fields[name], column)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    rows = connection.execute(select(*columns).where(table.table.c.id.between(low, high)))
+    found = set()
+    for row in rows:
+        pairs = zip(names, decoders, row, strict=True)
+        mark = _mark({name: decode(value) for name, decode, value in pairs}, unique)
+        if mark is not None:
+            found.add(mark)
+    return found
+
+
+def _mark(values: Mapping[str, Any], unique: UniqueSet) -> bytes | None:
+    """Return a short stand-in for a row's unique fields, None where they collide with none."""
+    if any(values.get(field) != value for field, value in unique.where):
+        return None
+    key = tuple(values.get(field) for field in unique.fields)
+    return None if None in key else blake2b(repr(key).encode(), digest_size=16).digest()
+
+
+def unfit(model: str, pk: int, field: str, message: str) -> PermanentError:
+    """Return the error that a record holds what its column cannot take, without the value."""
+    return PermanentError(
+        f"{model} {pk} cannot be imported: its {field} {message}. Correct it where the export was "
+        "made, and export again."
+    )
+
+
+def checkable(table: ModelTable, uniques: Iterable[UniqueSet]) -> list[UniqueSet]:
+    """Return the unique sets that name a reference and whose fields all have a column.
+
+    What the reference points at came with this import, so that no rows but its own can collide;
+    the other sets are the rules' business.
+    """
+    known = set(table.fields)
+    return [
+        unique
+        for unique in uniques
+        if known.issuperset(unique.fields)
+        and known.issuperset(name for name, _ in unique.where)
+        and any(name in table.model.foreign_keys for name in unique.fields)
+    ]

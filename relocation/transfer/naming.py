@@ -1,0 +1,91 @@
+"""Find names that nobody in the destination has (I-90)."""
+
+import string
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from relocation.errors import TransientError
+
+_LETTERS: Final = string.ascii_lowercase + string.digits
+_SUFFIXES: Final = ((1, 2), (5, 3), (20, 5), (1, 12))
+"""How often a suffix of which length is tried."""
+_NAMELESS_TRIES: Final = sum(tries for tries, _ in _SUFFIXES)
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """What makes a name; a free one is never cut, whatever `suffixed_length` says."""
+
+    suffixed_length: int
+    """Most characters of a name that gets a suffix."""
+    reserved: frozenset[str] = frozenset()
+    digits_alone: bool = False
+    """Whether a name may be a number; a slug may not, since it would be taken for an id."""
+
+
+def pick_name(
+    base: str, max_length: int, is_taken: Callable[[str], bool], *, random: Random
+) -> str:
+    """Return `base` if it is free and no number, else `base` with a random suffix (I-90).
+
+    `is_taken` must not care about case. Raises TransientError when all 27 suffixes are taken.
+    """
+
+    def taken(names: Collection[str]) -> set[str]:
+        return {name for name in names if is_taken(name)}
+
+    return pick_names([base], NameRule(max_length), taken, random=random)[0]
+
+
+def pick_names(
+    bases: Sequence[str],
+    rule: NameRule,
+    taken: Callable[[Collection[str]], Collection[str]],
+    *,
+    random: Random,
+) -> list[str]:
+    """Return a name for each base, no two alike in whatever case.
+
+    `taken` returns which of some names are in use; it is asked once for all bases together, and
+    once more for each round of suffixes that collisions make necessary.
+    """
+    streams = [_candidates(base, rule, random) for base in bases]
+    names = [next(stream) for stream in streams]
+    pending = list(range(len(names)))
+    given: set[str] = set()
+    while pending:
+        in_use = {name.lower() for name in taken({names[place] for place in pending})} | given
+        refused = []
+        for place in pending:
+            name = names[place].lower()
+            if name in in_use:
+                refused.append(place)
+            else:
+                in_use.add(name)
+                given.add(name)
+        for place in refused:
+            names[place] = _next(streams[place])
+        pending = refused
+    return names
+
+
+def _next(stream: Iterator[str]) -> str:
+    name = next(stream, None)
+    if name is None:
+        raise TransientError("No free name could be found for an imported record.")
+    return name
+
+
+def _candidates(base: str, rule: NameRule, random: Random) -> Iterator[str]:
+    if not base or base in rule.reserved:
+        for _ in range(_NAMELESS_TRIES):
+            yield f"{random.getrandbits(48):012x}"
+        return
+    if rule.digits_alone or not base.isdecimal():
+        yield base
+    for tries, length in _SUFFIXES:
+        for _ in range(tries):
+            suffix = "".join(random.choices(_LETTERS, k=length))
+            yield f"{base[: rule.suffixed_length - length - 1]}-{suffix}"

@@ -1,0 +1,90 @@
+"""Turn the export's references into the destination's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relocation.catalogue import load_catalogue
+from relocation.findings import FindingKind
+from relocation.transfer.batch import Batch, Draft
+from relocation.transfer.schema import ModelTable
+
+PkMaps = Mapping[str, Mapping[int, int]]
+"""By model: where the records of the export are now."""
+
+_NULL_MEANS_ANYBODY = frozenset(
+    {
+        ("sentry.organizationmember", "user_id"),
+        ("sentry.projectbookmark", "project"),
+        ("sentry.rulesnooze", "alert_rule"),
+        ("sentry.rulesnooze", "rule"),
+        ("sentry.rulesnooze", "user_id"),
+        ("sentry.useroption", "project_id"),
+    }
+)
+"""Nullable references without which a row would say something else: a member without a person, a
+snooze for everybody, a person's setting for one project that becomes one for all."""
+
+_TENANT = "sentry.organization"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One reference of a model, as the destination has it."""
+
+    field: str
+    to: str
+    required: bool
+    """Whether a row cannot be without it."""
+    dropping: bool
+    """Whether a row is dropped when it is given and was not imported; else it becomes null (B-6).
+
+    So is a row of an organization that was not imported, even where the column may be null.
+    """
+
+
+def references(table: ModelTable) -> list[Reference]:
+    """Return the references of a model that have a column in the destination."""
+    found = []
+    for key in table.model.foreign_keys.values():
+        if key.field not in table.fields:
+            continue
+        required = not key.nullable or not table.column(key.field).nullable
+        meaning = (table.model.name, key.field) in _NULL_MEANS_ANYBODY or key.to == _TENANT
+        found.append(Reference(key.field, key.to, required, required or meaning))
+    return found
+
+
+def resolve(batch: Batch, draft: Draft, keys: list[Reference], maps: PkMaps) -> bool:
+    """Point a draft at the destination's rows; False where it had to be dropped (B-6)."""
+    nulled = []
+    for key in keys:
+        given = draft.values.get(key.field)
+        if given is None:
+            if key.required:
+                batch.drop(draft.pk, f"It does not say which {key.to} it belongs to.", key.field)
+                return False
+            continue
+        found = maps.get(key.to, {}).get(given) if isinstance(given, int) else None
+        if found is None and key.dropping:
+            batch.drop(draft.pk, _reason(key, given), key.field)
+            return False
+        if found is None:
+            nulled.append((key, given))
+        draft.values[key.field] = found
+    for key, given in nulled:
+        reason = _reason(key, given) + " The reference is left empty."
+        batch.tell(FindingKind.NULLED_REFERENCE, draft.pk, reason, key.field)
+    return True
+
+
+def referenced_models() -> frozenset[str]:
+    """Return the models that others refer to, whose maps an import has to keep."""
+    return frozenset(
+        key.to for model in load_catalogue().values() for key in model.foreign_keys.values()
+    )
+
+
+def _reason(key: Reference, given: Any) -> str:
+    which = f" {given}" if isinstance(given, int) else ""
+    return f"It refers to {key.to}{which}, which was not imported."

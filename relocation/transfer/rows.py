@@ -1,0 +1,68 @@
+"""Read and write many rows of a destination at once."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, func, insert, select
+
+_SLICE = 4000
+"""Values in one IN list, far below what SQLite and PostgreSQL allow in a statement."""
+
+
+def slices(items: Iterable[Any], size: int = _SLICE) -> Iterator[list[Any]]:
+    """Cut items into lists of at most `size`."""
+    iterator = iter(items)
+    while piece := list(islice(iterator, size)):
+        yield piece
+
+
+def select_in(
+    connection: Connection,
+    query: Select[Any],
+    among: Callable[[list[Any]], ColumnElement[bool]],
+    values: Collection[Any],
+) -> list[Any]:
+    """Return the rows of a query for which `among` some of the values holds."""
+    return [
+        row
+        for piece in slices(values)
+        for row in connection.execute(query.where(among(piece))).all()
+    ]
+
+
+def same_text(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]:
+    """Return the condition that a column holds one of some texts, in whatever case.
+
+    The exact text is asked for as well, since SQLite knows the case of ASCII letters alone.
+    """
+    return lambda texts: (
+        func.lower(column).in_([text.lower() for text in texts]) | column.in_(texts)
+    )
+
+
+def allocate_pks(connection: Connection, table: Table, count: int) -> list[int]:
+    """Return primary keys for new rows, rising: of the column's sequence, else past the largest.
+
+    Without a sequence another writer may take the same; its insert or ours is then refused.
+    """
+    if not count:
+        return []
+    if connection.dialect.name == "postgresql":
+        name = connection.dialect.identifier_preparer.format_table(table)
+        sequence = func.pg_get_serial_sequence(name, table.c.id.name)
+        numbers = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+        pks = list(connection.execute(numbers).scalars())
+        if pks[0] is not None:
+            return sorted(pks)
+    first = (connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
+    return list(range(first, first + count))
+
+
+def insert_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows in bulk; columns that a row leaves out take the database's default."""
+    shapes: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for row in rows:
+        shapes.setdefault(frozenset(row), []).append(row)
+    for alike in shapes.values():
+        connection.execute(insert(table), alike)

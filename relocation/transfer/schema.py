@@ -1,0 +1,291 @@
+"""The destination's tables: create an embedded one, reflect a real one, and check that it fits."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Double,
+    Engine,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    inspect,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from relocation.catalogue import Field, FieldType, Model, load_catalogue
+from relocation.errors import PermanentError
+from relocation.findings import Finding, FindingKind
+
+LOST_PASSWORDS: Final = "sentry_lostpasswordhash"
+"""Where the destination keeps the one-time tokens that let a person set a password (R-22)."""
+
+_UNCHECKED_KINDS = frozenset({"HybridCloudForeignKey", "ImplicitForeignKey"})
+"""Reference kinds that no database constraint stands behind (S-5)."""
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+_TYPES: Mapping[FieldType, TypeEngine[Any]] = {
+    FieldType.INTEGER: Integer(),
+    FieldType.BIGINT: BigInteger(),
+    FieldType.FLOAT: Double(),
+    FieldType.BOOLEAN: Boolean(),
+    FieldType.TEXT: Text(),
+    FieldType.DATETIME: DateTime(timezone=True),
+    FieldType.JSON: _JSON,
+    FieldType.FLAGS: BigInteger(),
+    FieldType.ARRAY: Text(),
+    FieldType.OPTION: Text(),
+}
+
+_own_tables = MetaData()
+
+IMPORT_CHUNK = Table(
+    "relocation_import_chunk",
+    _own_tables,
+    Column("relocation_id", String(64), primary_key=True),
+    Column("model", String(100), primary_key=True),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    *(
+        Column(count, Integer, nullable=False)
+        for count in ("read", "inserted", "merged", "overwritten", "skipped", "dropped")
+    ),
+    Column("first_pk", BigInteger, nullable=False),
+    Column("last_pk", BigInteger, nullable=False),
+    Column("pks", LargeBinary, nullable=False),
+    Column("findings", LargeBinary, nullable=False),
+)
+
+FENCE = Table(
+    "relocation_fence",
+    _own_tables,
+    Column("relocation_id", String(64), primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class UniqueSet:
+    """Fields that no two rows share, among the rows whose other fields have the values of `where`.
+
+    A row with a null in one of the fields collides with none.
+    """
+
+    fields: tuple[str, ...]
+    where: tuple[tuple[str, Any], ...] = ()
+
+
+_PARTIAL: Mapping[tuple[str, tuple[str, ...]], tuple[tuple[str, Any], ...]] = {
+    ("sentry.savedsearch", ("is_global", "name")): (("is_global", True),),
+    ("sentry.savedsearch", ("organization", "owner_id", "type")): (("visibility", "owner_pinned"),),
+    ("sentry.rulesnooze", ("alert_rule",)): (("user_id", None),),
+    ("sentry.rulesnooze", ("rule",)): (("user_id", None),),
+}
+"""Unique sets of the catalogue that hold only for some rows."""
+
+
+def unique_sets(model: Model) -> list[UniqueSet]:
+    """Return the model's unique sets with the conditions under which they hold."""
+    return [UniqueSet(fields, _PARTIAL.get((model.name, fields), ())) for fields in model.uniques]
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """A model and its table in one database."""
+
+    model: Model
+    table: Table
+    fields: tuple[str, ...]
+    """The catalogue's fields that have a column here."""
+
+    def column(self, field: str) -> Column[Any]:
+        """Return the column of a field; raises PermanentError where the table has none."""
+        if field not in self.fields:
+            raise PermanentError(
+                f"The destination has no column for {self.model.name}.{field}: ask its operator to "
+                "bring its schema up to date."
+            )
+        return self.table.c[self.model.columns[field]]
+
+
+def create_own_tables(engine: Engine) -> None:
+    """Create the two tables that the relocation itself keeps in a destination; idempotent."""
+    _own_tables.create_all(engine)
+
+
+def create_embedded(engine: Engine) -> None:
+    """Create every table of the catalogue, the lost-password records, and our own; idempotent."""
+    embedded_tables().create_all(engine)
+    create_own_tables(engine)
+
+
+def embedded_tables() -> MetaData:
+    """Return the tables of an embedded destination, without our own."""
+    metadata = MetaData()
+    for model in load_catalogue().values():
+        _define(model, metadata)
+    Table(
+        LOST_PASSWORDS,
+        metadata,
+        Column("id", _BIG, primary_key=True),
+        Column("user_id", BigInteger, ForeignKey("auth_user.id"), nullable=False, unique=True),
+        Column("hash", String(32), nullable=False),
+        Column("date_added", DateTime(timezone=True), nullable=False),
+    )
+    return metadata
+
+
+def _define(model: Model, metadata: MetaData) -> None:
+    catalogue = load_catalogue()
+    name, columns = model.table, model.columns
+    table = Table(
+        name,
+        metadata,
+        Column("id", _BIG, primary_key=True),
+        *(
+            Column(
+                columns[field.name],
+                _type(field),
+                nullable=not _is_mandatory(model, field.name),
+                index=field.name in model.foreign_keys,
+            )
+            for field in model.fields.values()
+        ),
+    )
+    for key in model.foreign_keys.values():
+        if key.kind not in _UNCHECKED_KINDS and key.to in catalogue:
+            table.append_constraint(
+                ForeignKeyConstraint([columns[key.field]], [f"{catalogue[key.to].table}.id"])
+            )
+    for number, unique in enumerate(unique_sets(model)):
+        parts = [table.c[columns[field]] for field in unique.fields]
+        if unique.where:
+            where = and_(
+                *(_equals(table.c[columns[field]], value) for field, value in unique.where)
+            )
+            Index(
+                f"uq_{name}_{number}",
+                *parts,
+                unique=True,
+                sqlite_where=where,
+                postgresql_where=where,
+            )
+        else:
+            table.append_constraint(UniqueConstraint(*parts, name=f"uq_{name}_{number}"))
+
+
+def _equals(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    return column.is_(None) if value is None else column == value
+
+
+def _is_mandatory(model: Model, field: str) -> bool:
+    key = model.foreign_keys.get(field)
+    return model.fields[field].required or (key is not None and not key.nullable)
+
+
+def _type(field: Field) -> TypeEngine[Any]:
+    if field.type is FieldType.TEXT and field.length is not None:
+        return String(field.length)
+    return _TYPES[field.type]
+
+
+def reflect(
+    engine: Engine, models: Iterable[Model], *, schema: str | None = None
+) -> dict[str, ModelTable]:
+    """Read the tables of the models as the database has them; models without a table are left out.
+
+    Each table's `info["dialect"]` names the dialect, on which the range of an integer depends.
+    """
+    wanted = list(models)
+    present = set(inspect(engine).get_table_names(schema=schema))
+    metadata = MetaData(schema=schema)
+    names = [model.table for model in wanted if model.table in present]
+    metadata.reflect(engine, schema=schema, only=names, resolve_fks=False)
+    prefix = f"{schema}." if schema else ""
+    found = {}
+    for model in wanted:
+        table = metadata.tables.get(prefix + model.table)
+        if table is None:
+            continue
+        table.info["dialect"] = engine.dialect.name
+        for column in table.columns:
+            if isinstance(column.type, JSON):
+                column.type.none_as_null = True  # else None would be written as JSON's null
+        fields = tuple(field for field, name in model.columns.items() if name in table.c)
+        found[model.name] = ModelTable(model, table, fields)
+    return found
+
+
+def check_schema(
+    tables: Mapping[str, ModelTable], fields_used: Mapping[str, set[str]]
+) -> list[Finding]:
+    """Report what keeps a database from taking the fields of each model as they are."""
+    findings = []
+    for model, used in fields_used.items():
+        if model not in tables:
+            reason = "The destination has no table for this model."
+            findings.append(Finding(FindingKind.MISSING_TABLE, model, reason))
+        else:
+            findings += missing_columns(tables[model], used)
+            findings += _required_columns(tables[model], used)
+    return findings
+
+
+def missing_columns(table: ModelTable, used: Iterable[str]) -> list[Finding]:
+    """Report the fields in use that have no column, and whose values are therefore lost."""
+    return [
+        Finding(
+            FindingKind.MISSING_COLUMN,
+            table.model.name,
+            "The destination has no column for this field.",
+            field=field,
+        )
+        for field in sorted(set(used) & table.model.fields.keys() - set(table.fields))
+    ]
+
+
+def _required_columns(table: ModelTable, used: set[str]) -> list[Finding]:
+    filled = {table.model.columns[field] for field in used if field in table.fields}
+    return [
+        Finding(
+            FindingKind.REQUIRED_COLUMN,
+            table.model.name,
+            "The destination requires a value in this column, and the export has none.",
+            field=column.name,
+        )
+        for column in table.table.columns
+        if column.name not in filled and not column.primary_key and requires_value(column)
+    ]
+
+
+def requires_value(column: Column[Any]) -> bool:
+    """Tell whether a row cannot be inserted without giving this column a value."""
+    given = column.server_default is not None or column.identity or column.computed
+    return not column.nullable and not given
+
+
+def blocks(finding: Finding) -> bool:
+    """Tell whether a finding of `check_schema` makes an import impossible.
+
+    A column that is missing for an optional field loses that field alone.
+    """
+    if finding.kind is not FindingKind.MISSING_COLUMN or finding.field is None:
+        return True
+    return _is_mandatory(load_catalogue()[finding.model], finding.field)

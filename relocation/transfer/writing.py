@@ -1,0 +1,200 @@
+"""Write one chunk of records into the destination, and account for each of them (B-4)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import SystemRandom
+from typing import Any
+
+from sqlalchemy import Connection
+
+from relocation.archive.record import Record
+from relocation.catalogue import Scope, load_catalogue
+from relocation.findings import Finding, FindingKind
+from relocation.transfer.batch import Batch, Draft, checkable, marks, unfit
+from relocation.transfer.chunks import Account, Chunk
+from relocation.transfer.codec import UnfitValueError, encoder, format_datetime
+from relocation.transfer.references import PkMaps, Reference, references, resolve
+from relocation.transfer.rows import allocate_pks, insert_rows
+from relocation.transfer.rules import EXTRA_UNIQUES, RULES, row_scope
+from relocation.transfer.schema import (
+    ModelTable,
+    UniqueSet,
+    missing_columns,
+    requires_value,
+    unique_sets,
+)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the import of one model needs to know."""
+
+    table: ModelTable
+    references: list[Reference]
+    uniques: list[UniqueSet]
+    encoders: Mapping[str, tuple[str, Callable[[Any], Any]]]
+    """By field: its column, and how its values are encoded."""
+    required: Mapping[str, str]
+    """By column without which no row can be inserted: its field."""
+    defaulted: frozenset[str]
+    """Columns whose default stands in for a null."""
+
+
+class Writer:
+    """Turns records into rows of a destination; one for an import.
+
+    `tables` are the destination's for the models that `scope` admits; `hide` keeps organizations
+    from being seen until they are revealed.
+    """
+
+    def __init__(self, tables: Mapping[str, ModelTable], scope: Scope, hide: bool) -> None:
+        self._plans = {name: _plan(table) for name, table in tables.items()}
+        self._scope = scope
+        self._hide = hide
+        self._random = SystemRandom()
+        self._model = ""
+        self._passed: list[int] = []
+        self._seen: dict[UniqueSet, set[bytes]] = {}
+
+    def pass_over(self, model: str, chunk: Chunk) -> None:
+        """Take note of a chunk that an earlier process wrote."""
+        self._turn_to(model)
+        self._passed = [*self._passed, *chunk.inserted.values()]
+        self._passed = [min(self._passed), max(self._passed)] if self._passed else []
+
+    def write(
+        self, connection: Connection, model: str, records: Sequence[Record], maps: PkMaps
+    ) -> Chunk:
+        """Write a chunk of one model; `maps` says where the records it refers to are now.
+
+        The chunks of a model are written in order, and model by model. Raises PermanentError for a
+        value that a column cannot take.
+        """
+        plan = self._plans.get(model)
+        if plan is None:
+            return _leave_out(model, records)
+        self._turn_to(model)
+        batch = Batch(
+            connection,
+            plan.table,
+            format_datetime(datetime.now(UTC)),
+            self._hide,
+            self._random,
+        )
+        self._draft(batch, plan, records, maps)
+        for rule in RULES.get(model, ()):
+            rule(batch)
+        for unique in plan.uniques:
+            batch.skip_duplicates(unique, self._seen_before(connection, plan.table, unique))
+        inserted = _insert(batch, plan)
+        merged = batch.merged | {pk: inserted[other] for pk, other in batch.twins.items()}
+        account = Account(
+            read=len(records),
+            inserted=len(inserted),
+            merged=len(merged),
+            skipped=batch.skipped,
+            dropped=batch.dropped,
+        )
+        return Chunk(
+            account,
+            records[0].pk,
+            records[-1].pk,
+            inserted,
+            merged,
+            batch.slugs,
+            tuple(batch.findings),
+        )
+
+    def _turn_to(self, model: str) -> None:
+        if model != self._model:
+            self._model, self._passed, self._seen = model, [], {}
+
+    def _seen_before(
+        self, connection: Connection, table: ModelTable, unique: UniqueSet
+    ) -> set[bytes]:
+        """Return the marks of the model's earlier rows, which an earlier process may have left."""
+        if unique not in self._seen:
+            passed = self._passed
+            self._seen[unique] = marks(connection, table, unique, *passed) if passed else set()
+        return self._seen[unique]
+
+    def _draft(self, batch: Batch, plan: _Plan, records: Sequence[Record], maps: PkMaps) -> None:
+        """Resolve the references of the records that the scope admits."""
+        known, used = plan.encoders.keys(), set[str]()
+        for record in records:
+            used |= record.fields.keys()
+            if row_scope(plan.table.model, record.fields) not in self._scope.admits:
+                reason = f"This record is not part of an import of scope {self._scope}."
+                batch.skip(record.pk, FindingKind.OUT_OF_SCOPE, reason)
+                continue
+            values = {field: value for field, value in record.fields.items() if field in known}
+            draft = Draft(record.pk, values)
+            if resolve(batch, draft, plan.references, maps):
+                batch.rows.append(draft)
+        batch.findings += missing_columns(plan.table, used)
+
+
+def _plan(table: ModelTable) -> _Plan:
+    model = table.model
+    columns = {field: table.column(field) for field in table.fields}
+    return _Plan(
+        table=table,
+        references=references(table),
+        uniques=checkable(table, [*unique_sets(model), *EXTRA_UNIQUES.get(model.name, ())]),
+        encoders={
+            field: (column.name, encoder(model.fields[field], column))
+            for field, column in columns.items()
+        },
+        required={
+            column.name: field for field, column in columns.items() if requires_value(column)
+        },
+        defaulted=frozenset(
+            column.name
+            for column in columns.values()
+            if not column.nullable and not requires_value(column)
+        ),
+    )
+
+
+def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
+    """Insert the drafts that are left; return where they are now, by the export's keys."""
+    table = plan.table.table
+    pks = allocate_pks(batch.connection, table, len(batch.rows))
+    placed = list(zip(batch.rows, pks, strict=True))
+    insert_rows(
+        batch.connection, table, [{"id": pk, **_encode(draft, plan)} for draft, pk in placed]
+    )
+    return {draft.pk: pk for draft, pk in placed}
+
+
+def _encode(draft: Draft, plan: _Plan) -> dict[str, Any]:
+    model, row = plan.table.model.name, {}
+    for field, value in draft.values.items():
+        column, encode = plan.encoders[field]
+        try:
+            row[column] = encode(value)
+        except UnfitValueError as err:
+            raise unfit(model, draft.pk, field, str(err)) from err
+    for column, field in plan.required.items():
+        if row.get(column) is None:
+            raise unfit(model, draft.pk, field, "is empty, and the destination requires a value")
+    for column in plan.defaulted:
+        if row.get(column, ...) is None:
+            del row[column]
+    return row
+
+
+def _leave_out(model: str, records: Sequence[Record]) -> Chunk:
+    """Account for records of a model that is not imported at all."""
+    if model in load_catalogue():
+        kind, reason = FindingKind.OUT_OF_SCOPE, "This model is not part of the import."
+    else:
+        kind, reason = FindingKind.UNKNOWN_MODEL, "This model is not known."
+    return Chunk(
+        Account(read=len(records), skipped=len(records)),
+        records[0].pk,
+        records[-1].pk,
+        {},
+        findings=tuple(Finding(kind, model, reason, pk=record.pk) for record in records),
+    )
