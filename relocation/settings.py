@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         default=None, description="Folder whose templates replace the built-in ones."
     )
 
+    @property
+    def sender_domain(self) -> str:
+        """The domain of the sender's address, on which Message-IDs are made."""
+        return self.sender_email.rpartition("@")[2]
+
     def policy(self, task: Task) -> Policy:
         """Return the task's policy with the overrides of these settings."""
         override = self.tasks.get(task, PolicyOverride())

@@ -1,6 +1,5 @@
 """The words of a relocation's life, and the one table of its tasks."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -112,8 +111,3 @@ POLICIES: dict[Task, Policy] = {
 def backoff(first: float, tries: int) -> list[float]:
     """Return the seconds before each further try, doubling: 60, 120, 240 ... for `first` = 60."""
     return [first * 2**n for n in range(tries - 1)]
-
-
-def steps_before(step: Step) -> Iterator[Step]:
-    """Yield the steps that come before `step`, in order."""
-    return (earlier for earlier in Step if earlier < step)

@@ -1,0 +1,53 @@
+"""Relocate organizations from an export archive into the destination database."""
+
+from prefect import flow
+
+from flows.notify import notify
+from flows.validate import validate
+from relocation.request import RelocationRequest
+from tasks.begin import begin_relocation
+from tasks.capture import capture_baseline, capture_colliding_users
+from tasks.complete import complete
+from tasks.hand_over import grant_ownership, reveal_organizations
+from tasks.hook import settling_hook
+from tasks.importing import import_organizations
+from tasks.receive import receive_archive
+from tasks.scan import scan_export
+from tasks.working_files import discard_working_files
+
+
+def tell(relocation_id: str) -> None:
+    """Send the relocation's notices; what fails stays in the outbox and changes nothing (W-42)."""
+    notify(relocation_id, return_state=True)
+
+
+settle_and_tell = settling_hook(tell)
+
+
+@flow(
+    name="relocate",
+    flow_run_name="relocate-{request.owner}",
+    persist_result=False,
+    on_failure=[settle_and_tell],
+    on_crashed=[settle_and_tell],
+    on_cancellation=[settle_and_tell],
+)
+def relocate(request: RelocationRequest) -> None:
+    """Move organizations out of an export archive into the destination, and tell their owner.
+
+    Each line below is a step that the ledger remembers: press **Retry** on a failed run, and the
+    work goes on at the step that failed.
+    """
+    hold = begin_relocation(request)
+    receive_archive(hold)
+    scan_export(hold)
+    tell(hold.relocation_id)
+    capture_baseline(hold)
+    capture_colliding_users(hold)
+    validate(hold)
+    import_organizations(hold)
+    grant_ownership(hold)
+    reveal_organizations(hold)
+    complete(hold)
+    tell(hold.relocation_id)
+    discard_working_files(hold, return_state=True)

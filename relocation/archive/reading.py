@@ -1,0 +1,132 @@
+"""Stream the records of an export (T-10, T-11)."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from ijson.backends import yajl2_c
+from ijson.common import JSONError
+
+from relocation.archive.record import Record
+from relocation.archive.watch import (
+    MAX_DEPTH,
+    MAX_ELEMENT_BYTES,
+    PIECE,
+    JsonWatch,
+    NotAListError,
+    TooDeepError,
+    TooLargeError,
+)
+from relocation.errors import PermanentError
+from relocation.text import one_line
+
+MAX_PK = 2**63 - 1
+
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,49}\.[a-z][a-z0-9_]{0,99}")
+
+
+def read_records(stream: BinaryIO) -> Iterator[Record]:
+    """Yield the records one by one, in memory bounded by the largest.
+
+    Raises PermanentError that names the element, counted from 1. Of a name given twice in one
+    object the last counts, as in the reference. Natural keys pass unchanged (T-13).
+    """
+    watch = JsonWatch(stream)
+    elements = yajl2_c.items(watch, "item", use_float=True, buf_size=PIECE)
+    ordinal, model = 0, ""
+    try:
+        for ordinal, element in enumerate(elements, 1):
+            watch.pending = 0
+            record = _record(element, ordinal, known=model)
+            if watch.suspicious:
+                _check_text(element, ordinal, record.model)
+            model = record.model
+            yield record
+    except NotAListError:
+        raise PermanentError(
+            "The export is not a JSON list of records; upload what the export command wrote."
+        ) from None
+    except TooDeepError:
+        raise PermanentError(
+            f"The export nests values more than {MAX_DEPTH} deep, in or after its "
+            f"element {ordinal + 1}."
+        ) from None
+    except TooLargeError:
+        raise PermanentError(
+            f"Element {ordinal + 1} of the export is larger than {MAX_ELEMENT_BYTES >> 20} MiB."
+        ) from None
+    except UnicodeDecodeError as err:
+        raise PermanentError(_not_unicode(ordinal + 1)) from err
+    except JSONError as err:
+        # The parser quotes the export, which holds personal data: its error must not be chained.
+        raise PermanentError(_parse_reason(str(err), ordinal)) from None
+
+
+def _record(element: Any, ordinal: int, *, known: str) -> Record:
+    """Check the shape of an element; a model equal to `known` was checked before."""
+    try:
+        model, pk, fields = element["model"], element["pk"], element["fields"]
+    except (TypeError, KeyError):
+        raise PermanentError(_shape_reason(element, ordinal)) from None
+    if (model != known or not known) and not (type(model) is str and _MODEL.fullmatch(model)):
+        raise PermanentError(
+            f'Element {ordinal} of the export has a "model" that is not the name of a model.'
+        )
+    if type(pk) is not int or not 1 <= pk <= MAX_PK:
+        raise PermanentError(
+            f'Element {ordinal} of the export ({model}) has a "pk" that is not '
+            f"a whole number from 1 to {MAX_PK}."
+        )
+    if type(fields) is not dict:
+        raise PermanentError(
+            f'Element {ordinal} of the export ({model}) has "fields" that are not an object.'
+        )
+    return Record(model, pk, fields)
+
+
+def _shape_reason(element: Any, ordinal: int) -> str:
+    if not isinstance(element, dict):
+        return f"Element {ordinal} of the export is not an object."
+    model = element.get("model")
+    named = f" ({model})" if isinstance(model, str) and _MODEL.fullmatch(model) else ""
+    missing = next(name for name in ("model", "pk", "fields") if name not in element)
+    return f'Element {ordinal} of the export{named} has no "{missing}".'
+
+
+def _check_text(element: dict[str, Any], ordinal: int, model: str) -> None:
+    if not _holds_nul(element):
+        return
+    fields = element["fields"]
+    bad = next((name for name in fields if _holds_nul({name: fields[name]})), None)
+    where = f' in its field "{one_line(bad, limit=60)}"' if bad else ""
+    raise PermanentError(
+        f"Element {ordinal} of the export ({model}) holds a character{where} that cannot be "
+        "stored: a NUL, or half of a surrogate pair."
+    )
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any("\0" in name or _holds_nul(item) for name, item in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def _not_unicode(ordinal: int) -> str:
+    return f"Element {ordinal} of the export holds text that is not valid Unicode."
+
+
+def _parse_reason(message: str, ordinal: int) -> str:
+    """Say in plain words what the parser complains of, after `ordinal` good elements."""
+    if "premature EOF" in message:
+        if not ordinal:
+            return "The export is empty or cut off before its first element; upload it again."
+        return f"The export is cut off after its element {ordinal}; upload it again."
+    if "trailing garbage" in message:
+        return f"The export goes on after the end of its list of {ordinal} elements."
+    if "overflow" in message:
+        return f"Element {ordinal + 1} of the export holds a number that is too large."
+    if "UTF8" in message:
+        return _not_unicode(ordinal + 1)
+    return f"The export is not valid JSON, in or just before its element {ordinal + 1}."

@@ -1,0 +1,102 @@
+"""The outer shape of an archive: a plain tar of exactly three files (T-1, T-2)."""
+
+import io
+import tarfile
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from relocation.errors import PermanentError
+from relocation.text import listed, one_line
+
+TOKEN = "export.json"  # noqa: S105 - the name of a member
+DATA_KEY = "data.key"
+PUBLIC_KEY = "key.pub"
+MEMBERS = (TOKEN, DATA_KEY, PUBLIC_KEY)
+
+MAX_KEY_BYTES = 64 * 1024
+
+_DAMAGED = "The archive is cut off or damaged; upload it again."
+_BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError)
+"""What tarfile raises for headers that make no sense."""
+
+
+def write_members(out: BinaryIO, contents: dict[str, bytes]) -> None:
+    """Write the files in the order of T-1, with the same metadata each time."""
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        for name in MEMBERS:
+            info = tarfile.TarInfo(name)
+            info.size = len(contents[name])
+            tar.addfile(info, io.BytesIO(contents[name]))
+
+
+def read_members(stream: BinaryIO) -> dict[str, bytes]:
+    """Return the contents of the three files by name; raises PermanentError.
+
+    Folders are ignored; anything else but the three files is refused, whatever their order.
+    """
+    contents: dict[str, bytes] = {}
+    # The streaming mode never seeks: a header with a negative size would send the other one
+    # round in circles.
+    try:
+        tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - closed below
+    except _BROKEN as err:
+        raise PermanentError(
+            "The archive is not a tar file; upload the uncompressed tar that the export made."
+        ) from err
+    with tar:
+        while (member := _next_member(tar)) is not None:
+            if member.isdir():
+                _check_name(member.name)
+                continue
+            _check(member, seen=contents)
+            contents[member.name] = _read(tar, member)
+    missing = [name for name in MEMBERS if name not in contents]
+    if missing:
+        raise PermanentError(
+            f"The archive lacks {listed(missing)}; it must hold {listed(list(MEMBERS))}."
+        )
+    return contents
+
+
+def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    try:
+        return tar.next()
+    except _BROKEN as err:
+        raise PermanentError(_DAMAGED) from err
+
+
+def _check(member: tarfile.TarInfo, *, seen: dict[str, bytes]) -> None:
+    _check_name(member.name)
+    shown = one_line(member.name, limit=60)
+    if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
+        raise PermanentError(
+            f'The archive holds "{shown}" as a link or special file; only plain files may be in it.'
+        )
+    if member.name not in MEMBERS:
+        raise PermanentError(
+            f'The archive holds a file "{shown}" that does not belong there; '
+            f"it must hold {listed(list(MEMBERS))} alone."
+        )
+    if member.name in seen:
+        raise PermanentError(f'The archive holds "{shown}" more than once.')
+    if member.name != TOKEN and member.size > MAX_KEY_BYTES:
+        raise PermanentError(f'"{shown}" in the archive is far too large for a key.')
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise PermanentError(
+            f'The archive holds "{one_line(name, limit=60)}", a path that leads out of it.'
+        )
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    try:
+        content = tar.extractfile(member)
+        data = content.read() if content is not None else b""
+    except _BROKEN as err:
+        raise PermanentError(_DAMAGED) from err
+    if len(data) != member.size:
+        raise PermanentError(_DAMAGED)
+    return data

@@ -1,0 +1,25 @@
+"""The commands, by name."""
+
+import typer
+
+from relocation.cli import keys, relocations, service
+
+app = typer.Typer(
+    name="relocation",
+    help="Relocate organizations from an export archive into a destination database.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.add_typer(keys.app, name="keys")
+app.command()(relocations.submit)
+app.command("list")(relocations.list_)
+app.command()(relocations.show)
+app.command()(service.setup)
+app.command()(service.doctor)
+app.command()(service.demo)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

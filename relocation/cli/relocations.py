@@ -1,0 +1,194 @@
+"""Submit relocations, list them, and tell their story."""
+
+import secrets
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relocation.cli.output import AsJson, errors, out, plain_errors, print_json, print_table
+from relocation.request import RelocationRequest, check_request
+from relocation.settings import Settings
+from relocation.steps import Status
+
+if TYPE_CHECKING:
+    from relocation.ledger.outbox import Notice
+    from relocation.ledger.relocations import Relocation
+    from relocation.ledger.tries import Try
+
+
+def submit(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The export archive.")
+    ],
+    *,
+    organization: Annotated[
+        list[str],
+        typer.Option("--organization", "-o", help="Slug of an organization to move; repeatable."),
+    ],
+    owner: Annotated[
+        str, typer.Option(help="Username, in the destination, of who will own what is moved.")
+    ],
+    creator: Annotated[
+        str | None, typer.Option(help="Username of who asks for this; the owner when left out.")
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Start then, local time."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload FILE to the relocation storage and start relocating organizations out of it.
+
+    Example: relocation submit acme.tar --organization acme --owner olivia
+    """
+    from relocation.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.deployments import submit as start  # noqa: PLC0415
+
+    settings = Settings()
+    # A key of its own: a second upload must not change an archive that is being relocated.
+    key = f"archives/{secrets.token_hex(4)}-{file.name}"
+    request = RelocationRequest(
+        archive=key, organizations=organization, owner=owner, creator=creator
+    )
+    with plain_errors():
+        check_request(request, settings)
+        load_storage(settings).write(key, file.read_bytes())
+        relocation_id = start(request, at=at.astimezone() if at else None)
+    if as_json:
+        print_json({"id": relocation_id, "archive": key})
+        return
+    out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
+    out.print(f"Follow it with: relocation show {relocation_id}", soft_wrap=True)
+
+
+def list_(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Show those whose id, slugs or owner contain every word."),
+    ] = None,
+    status: Annotated[Status | None, typer.Option(help="Show those of this status.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Show those of this owner.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List relocations, the newest first."""
+    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.ledger.relocations import list_relocations  # noqa: PLC0415
+
+    with plain_errors():
+        found = list_relocations(
+            load_ledger(Settings()), status=status, owner=owner, words=words or (), limit=limit
+        )
+    if as_json:
+        print_json([_as_json(one) for one in found])
+        return
+    print_table(
+        ("id", "status", "step", "organizations", "owner", "opened (UTC)", "reason"),
+        [
+            (
+                one.id,
+                one.status,
+                one.step.name,
+                ", ".join(one.organizations),
+                one.owner,
+                f"{one.created_at:%Y-%m-%d %H:%M}",
+                one.reason,
+            )
+            for one in found
+        ],
+    )
+
+
+def show(
+    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
+    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.ledger.outbox import notices_of  # noqa: PLC0415
+    from relocation.ledger.relocations import find_relocation  # noqa: PLC0415
+    from relocation.ledger.tries import tries_of  # noqa: PLC0415
+
+    with plain_errors():
+        ledger = load_ledger(Settings())
+        one = find_relocation(ledger, relocation_id)
+        if one is None:
+            errors.print(f"[red]error:[/red] there is no relocation {relocation_id}")
+            raise typer.Exit(1)
+        tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
+    if as_json:
+        print_json(
+            {
+                **_as_json(one),
+                "tries": [asdict(one_try) for one_try in tries],
+                "notices": [_notice_as_json(notice) for notice in notices],
+            }
+        )
+        return
+    out.print(f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}")
+    out.print(f"{one.status} in {one.step.name}, round {one.round}")
+    if one.reason:
+        out.print(f"Reason: {one.reason}", markup=False, soft_wrap=True)
+    out.print("\n[bold]Tries[/bold]")
+    print_table(
+        ("round", "task", "try", "began (UTC)", "seconds", "outcome", "worker"),
+        [
+            (
+                one_try.round,
+                one_try.task,
+                one_try.number,
+                f"{one_try.started_at:%Y-%m-%d %H:%M:%S}",
+                _seconds(one_try),
+                one_try.outcome or "running",
+                one_try.worker,
+            )
+            for one_try in tries
+        ],
+    )
+    out.print("\n[bold]Notices[/bold]")
+    print_table(
+        ("kind", "recipient", "state", "tries", "sent (UTC)", "reply"),
+        [
+            (
+                notice.kind,
+                notice.recipient,
+                notice.state,
+                notice.tries,
+                f"{notice.sent_at:%Y-%m-%d %H:%M:%S}" if notice.sent_at else "",
+                notice.reply,
+            )
+            for notice in notices
+        ],
+    )
+    if one.internal_error:
+        out.print("\n[bold]Internal error of the failed task[/bold]")
+        out.print(one.internal_error, markup=False, soft_wrap=True)
+
+
+def _seconds(one_try: "Try") -> str:
+    if one_try.ended_at is None:
+        return ""
+    return f"{(one_try.ended_at - one_try.started_at).total_seconds():.1f}"
+
+
+def _as_json(one: "Relocation") -> dict[str, Any]:
+    return {**asdict(one), "step": one.step.name}
+
+
+def _notice_as_json(notice: "Notice") -> dict[str, Any]:
+    """Leave out what a notice says: a claim holds a token."""
+    return {
+        "kind": notice.kind,
+        "recipient": notice.recipient,
+        "state": notice.state,
+        "round": notice.round,
+        "tries": notice.tries,
+        "message_id": notice.message_id,
+        "sent_at": notice.sent_at,
+        "reply": notice.reply,
+    }

@@ -1,0 +1,63 @@
+"""Set the service up, look after it, and see it work."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.settings import Settings
+
+
+def setup(as_json: AsJson = False) -> None:
+    """Create what is missing: the five blocks (embedded), the ledger's tables, the deployments.
+
+    Needs a running Prefect server (PREFECT_API_URL). A block that exists is left as it is, so
+    that you can point any of them elsewhere in the Prefect UI, before or after.
+    """
+    from relocation.deployments import deploy  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.setup import set_up  # noqa: PLC0415
+
+    with plain_errors():
+        outcome = set_up(Settings())
+        deploy()
+    if as_json:
+        print_json(outcome)
+        return
+    print_table(("block", "was"), list(outcome.items()))
+    out.print("The ledger is migrated, and the deployments are applied.")
+    out.print("Start a worker with: prefect worker start --pool relocation")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is configured, from where, and whether it works; exit code 1 where it does not."""
+    from relocation.doctor import examine  # noqa: PLC0415 - imports Prefect: seconds
+
+    checks = examine(Settings())
+    if as_json:
+        print_json([check.as_json() for check in checks])
+    else:
+        print_table(
+            ("", "what", "is", "how to mend"),
+            [
+                ("ok" if check.good else "BAD", check.what, check.detail, check.remedy)
+                for check in checks
+            ],
+        )
+    if not all(check.good for check in checks):
+        raise typer.Exit(1)
+
+
+def demo(
+    home: Annotated[
+        Path, typer.Option(help="Folder of the demo, emptied first; must be the demo's own.")
+    ] = Path(".relocation/demo"),
+) -> None:
+    """Relocate an example archive, fail three times, mend one, and show what happened.
+
+    Starts a Prefect server, a worker and a mail server of its own, and ends them.
+    """
+    from relocation.demo.run import run_demo  # noqa: PLC0415
+
+    if not run_demo(home):
+        raise typer.Exit(1)

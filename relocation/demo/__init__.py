@@ -1,0 +1,1 @@
+"""The main job on embedded defaults: one relocation that succeeds, three that fail, one mended."""

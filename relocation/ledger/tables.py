@@ -1,0 +1,226 @@
+"""The tables of the ledger, for SQLite and PostgreSQL alike."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relocation.errors import MAX_REASON
+from relocation.notices.kinds import NoticeKind
+from relocation.steps import ACTIVE, Status, Step, Task
+
+MAX_INTERNAL_ERROR = 20_000
+_CUT = "\n...\n"
+
+
+class TryOutcome(StrEnum):
+    """How one try of a task ended; a try that has not ended has none."""
+
+    DONE = "DONE"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+    """It failed in a way that no further try can mend."""
+    INTERRUPTED = "INTERRUPTED"
+    """Its process went away."""
+
+
+class NoticeState(StrEnum):
+    """Where a notice stands in the outbox; the last three are ends."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """It may have arrived, and was sent again once already."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time, stored and read back in UTC on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn the time to UTC; raises ValueError for one without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time must have a zone")
+        utc = value.astimezone(UTC)
+        # SQLite keeps text: without a zone it sorts as time does.
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the interface of SQLAlchemy
+        """Give the time its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class BoundedText(TypeDecorator[str]):
+    """Text whose length and characters can never keep a row from being stored (W-4).
+
+    What is too long loses its middle; what a database cannot hold (NUL, lone surrogates) is
+    replaced.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the interface of SQLAlchemy
+        """Make the text storable."""
+        if value is None:
+            return None
+        storable = value.replace("\0", "?").encode("utf-8", "replace").decode()
+        if len(storable) <= self.limit:
+            return storable
+        half = (self.limit - len(_CUT)) // 2
+        return storable[:half] + _CUT + storable[-half:]
+
+
+def _by_value(enum: type[StrEnum]) -> Enum:
+    return Enum(
+        enum,
+        native_enum=False,
+        length=40,  # a new member needs no migration
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def _step() -> Enum:
+    return Enum(Step, native_enum=False, length=40)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+relocations = Table(
+    "relocation",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("status", _by_value(Status), nullable=False),
+    Column("step", _step(), nullable=False),
+    Column("task", _by_value(Task)),
+    Column("round", Integer, nullable=False),
+    Column("settled_round", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("lease_until", UtcTime),
+    Column("owner", BoundedText(200), nullable=False),
+    Column("owner_email", BoundedText(400)),
+    Column("creator", BoundedText(200)),
+    Column("creator_email", BoundedText(400)),
+    Column("archive", BoundedText(1000), nullable=False),
+    Column("organizations", JSON, nullable=False),
+    Column("reason", BoundedText(MAX_REASON)),
+    Column("failed_task", _by_value(Task)),
+    Column("internal_error", BoundedText(MAX_INTERNAL_ERROR)),
+    Column("pause_before_step", _step()),
+    Column("cancel_before_step", _step()),
+    Column("facts", JSON, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+)
+_is_active = relocations.c.status.in_(ACTIVE)
+Index(
+    "uq_relocation_active_owner",  # one active relocation an owner (B-9)
+    relocations.c.owner,
+    unique=True,
+    sqlite_where=_is_active,
+    postgresql_where=_is_active,
+)
+Index("ix_relocation_created_at", relocations.c.created_at)
+Index("ix_relocation_status", relocations.c.status, relocations.c.updated_at)
+
+task_tries = Table(
+    "task_try",
+    metadata,
+    Column("relocation_id", ForeignKey(relocations.c.id), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("task", _by_value(Task), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("outcome", _by_value(TryOutcome)),
+    Column("error", BoundedText(MAX_INTERNAL_ERROR)),
+    Column("worker", BoundedText(200), nullable=False),
+)
+
+tasks_done = Table(
+    "task_done",
+    metadata,
+    Column("relocation_id", ForeignKey(relocations.c.id), primary_key=True),
+    Column("task", _by_value(Task), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("done_at", UtcTime, nullable=False),
+    Column("result", JSON, nullable=False),
+)
+
+notices = Table(
+    "notice",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("relocation_id", ForeignKey(relocations.c.id), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("kind", _by_value(NoticeKind), nullable=False),
+    Column("recipient", BoundedText(400), nullable=False),
+    Column("about", BoundedText(200), nullable=False),
+    Column("dedupe_key", BoundedText(600), nullable=False, unique=True),
+    Column("context", JSON, nullable=False),
+    Column("message_id", BoundedText(400), nullable=False, unique=True),
+    Column("wire", LargeBinary),
+    Column("state", _by_value(NoticeState), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("ambiguous", Integer, nullable=False),
+    Column("not_before", UtcTime, nullable=False),
+    Column("lease_until", UtcTime),
+    Column("claimed_by", BoundedText(200)),
+    Column("reply", BoundedText(1000)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("sent_at", UtcTime),
+)
+Index("ix_notice_due", notices.c.state, notices.c.not_before)
+Index("ix_notice_relocation_id", notices.c.relocation_id, notices.c.id)
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
+def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row unless one of the table's unique keys has it already; says whether it did."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(**row).on_conflict_do_nothing()
+    # The row count does not tell it on PostgreSQL, where the key comes from a sequence.
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None

@@ -1,0 +1,142 @@
+"""Build the message of a notice: a pure function of its facts."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from hashlib import sha256
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from relocation.errors import MAX_REASON, ConfigurationError, PermanentError
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.rendering import Rendered, Templates, Trusted, render
+from relocation.notices.wire import WIRE, identifier, mail_address
+from relocation.settings import Settings
+from relocation.text import one_line
+
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+class NoticeError(PermanentError):
+    """A notice cannot be built, now or later: its address, its facts or its template is wrong."""
+
+
+@dataclass(frozen=True)
+class Branding:
+    """Who speaks in a notice; everything in it is the operator's own and trusted."""
+
+    product_name: str
+    support_email: str
+    base_url: str
+    sender_email: str
+
+    def __post_init__(self) -> None:
+        """Refuse what no notice could be built with; raises ConfigurationError."""
+        try:
+            mail_address(self.sender_email, self.product_name)
+            mail_address(self.support_email)
+            _link(self.base_url)
+        except ValueError as err:
+            raise ConfigurationError(
+                "The notices are not set up correctly.",
+                internal=f"product_name, sender_email, support_email or base_url: {err}",
+            ) from err
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the branding that the settings ask for."""
+        return cls(
+            product_name=Trusted(settings.product_name),
+            support_email=Trusted(settings.support_email),
+            base_url=Trusted(settings.base_url.rstrip("/")),
+            sender_email=Trusted(settings.sender_email),
+        )
+
+
+def build_notice(
+    kind: NoticeKind,
+    *,
+    recipient: str,
+    context: Mapping[str, Any],
+    message_id: str,
+    date: datetime,
+    branding: Branding,
+    templates: Templates,
+    in_reply_to: str | None = None,
+) -> EmailMessage:
+    """Build a notice to one recipient; the same facts give the same bytes (A-140, A-144, A-146).
+
+    `date` is aware, `context` holds the `relocation_id` beside the facts of its kind, `in_reply_to`
+    is the Message-ID of the STARTED notice. Raises NoticeError.
+    """
+    try:
+        values = {
+            **_safe(context, recipient),
+            "recipient": _safe(recipient, recipient),
+            "branding": branding,
+        }
+        message = _addressed(recipient, message_id, date, branding, in_reply_to)
+        return _filled(message, render(templates[kind], values), message_id)
+    except Exception as err:  # operators' templates may raise anything
+        raise NoticeError(
+            "The notice could not be built.", internal=f"{kind}: {type(err).__name__}: {err}"
+        ) from err
+
+
+def _addressed(
+    recipient: str, message_id: str, date: datetime, branding: Branding, in_reply_to: str | None
+) -> EmailMessage:
+    """Return a message with all headers but the subject.
+
+    Automatic answers are asked not to come (M-12, W-40); a person's go to the support (W-30).
+    """
+    message = EmailMessage(policy=WIRE)
+    sender = mail_address(branding.sender_email, branding.product_name)
+    message["Message-ID"] = identifier(message_id)
+    message["Date"] = date
+    message["From"] = sender
+    message["To"] = mail_address(recipient)
+    message["Reply-To"] = mail_address(branding.support_email)
+    if in_reply_to:
+        message["In-Reply-To"] = identifier(in_reply_to)
+        message["References"] = identifier(in_reply_to)
+    message["List-Id"] = f"<notices.{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    return message
+
+
+def _filled(message: EmailMessage, rendered: Rendered, message_id: str) -> EmailMessage:
+    message["Subject"] = rendered.subject
+    message.set_content(rendered.text, cte="quoted-printable")
+    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    # "=_" cannot occur in quoted-printable text, and a boundary by chance would change the bytes.
+    message.set_boundary("=_" + sha256(message_id.encode()).hexdigest()[:32])
+    return message
+
+
+def _safe(value: Any, recipient: str) -> Any:
+    """Return the facts with every text on one bounded line, free of control characters.
+
+    The reader's own address stays as it is: often it is a username, to be copied into a login.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: _link(item) if key == "claim_url" else _safe(item, recipient)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_safe(item, recipient) for item in value]
+    if not isinstance(value, str):
+        return value
+    line = one_line(value, limit=MAX_REASON)
+    return Trusted(line) if line == recipient else line
+
+
+def _link(url: str) -> Trusted:
+    """Return a link that may be shown and followed; raises ValueError for any other text."""
+    if not _PRINTABLE.fullmatch(url) or urlsplit(url).scheme not in {"http", "https"}:
+        raise ValueError("a link must be an http or https address without blanks")
+    return Trusted(url)

@@ -1,0 +1,153 @@
+"""Load the templates of the notices, and fill them in.
+
+Every value is untrusted unless it says otherwise: HTML is escaped, and what looks like a link is
+broken so that no mail client makes it one (M-11).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template, TemplateSyntaxError
+
+from relocation.errors import ConfigurationError
+from relocation.notices.inlining import (
+    TemplateInliningError,
+    flatten,
+    html_environment,
+    inline_css,
+)
+from relocation.notices.kinds import NoticeKind
+from relocation.text import listed, one_line
+
+MAX_SUBJECT = 150
+MAX_PREHEADER = 140
+MAX_NAME = 60
+
+_BUILT_IN = Path(__file__).parents[2] / "templates"
+_LINK_LIKE = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61@])(?=[^\W\d_])|(:)(?=//)")
+_WORD_JOINER = "\u2060"
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+class Trusted(str):
+    """Text that a notice may show as it is: the operator's own, or a link of ours."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class NoticeTemplate:
+    """The three templates of a kind; the HTML one has its CSS inlined."""
+
+    subject: Template
+    text: Template
+    html: Template
+
+
+Templates = Mapping[NoticeKind, NoticeTemplate]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A notice in words, not yet a message."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@cache
+def load_templates(folder: Path | None = None) -> Templates:
+    """Load and inline every kind's templates, once a process; `folder` replaces built-in files.
+
+    Raises ConfigurationError that names the template which cannot be used.
+    """
+    if folder is not None and not folder.is_dir():
+        raise _unusable(folder, "it is no folder")
+    return {kind: _load(kind, folder) for kind in NoticeKind}
+
+
+def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
+    """Fill in the three templates.
+
+    The HTML gets `subject`, and `preheader`, what an inbox shows beside the subject: the text's
+    first paragraph. Raises jinja2.TemplateError, as for a value that is missing.
+    """
+    subject = _defused(one_line(template.subject.render(values), limit=MAX_SUBJECT))
+    text = _BLANK_LINES.sub("\n\n", template.text.render(values)).strip() + "\n"
+    preheader = one_line(text.partition("\n\n")[0], limit=MAX_PREHEADER)
+    html = template.html.render(values, subject=subject, preheader=preheader).strip() + "\n"
+    return Rendered(subject, text, html)
+
+
+def _load(kind: NoticeKind, folder: Path | None) -> NoticeTemplate:
+    name = kind.lower()
+    text = _with_filters(
+        Environment(  # noqa: S701 - plain text has nothing to escape
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+    )
+    html = _with_filters(html_environment())
+    try:
+        source = flatten(_read("layout.html", folder), _read(f"{name}/body.html", folder))
+        return NoticeTemplate(
+            subject=text.from_string(_read(f"{name}/subject.txt", folder)),
+            text=text.from_string(_read(f"{name}/body.txt", folder)),
+            html=html.from_string(inline_css(source, _read("notice.css", folder))),
+        )
+    except (TemplateSyntaxError, TemplateInliningError) as err:
+        raise _unusable(folder or _BUILT_IN, f"{name}: {err}") from err
+
+
+def _read(name: str, folder: Path | None) -> str:
+    """Return the source of a template, the operator's own before the built-in one."""
+    own = folder / name if folder else None
+    return (own if own and own.is_file() else _BUILT_IN / name).read_text(encoding="utf-8")
+
+
+def _unusable(folder: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The templates of the notices cannot be used.", internal=f"{folder}: {why}"
+    )
+
+
+def _with_filters(environment: Environment) -> Environment:
+    environment.finalize = _shown
+    environment.filters |= {
+        "listed": listed,
+        "short": partial(one_line, limit=MAX_NAME),
+        "moment": _moment,
+        "counted": _counted,
+    }
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Trusted) or not isinstance(value, str):
+        return value
+    return _defused(value)
+
+
+def _defused(text: str) -> str:
+    """Put a word joiner where a mail client would see a link or an address (M-11)."""
+    return _LINK_LIKE.sub(lambda match: match[0] + _WORD_JOINER, text)
+
+
+def _moment(stamp: str) -> str:
+    """Return an ISO time as "19 March 2026, 14:05 UTC", and an ISO date without the hour."""
+    moment = datetime.fromisoformat(stamp)
+    day = f"{moment.day} {moment:%B %Y}"
+    if len(stamp) == len("2026-03-19"):
+        return day
+    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+
+
+def _counted(number: int, singular: str, plural: str = "") -> str:
+    """Return the number with its noun: "1 member", "1,204 members"."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -1,0 +1,225 @@
+"""Send finished bytes over one verified SMTP connection, and say what became of them.
+
+yagmail makes and secures the connection. The message is ours: yagmail's own sending would change
+its parts, connect anew for each message, and send copies where a connection breaks.
+"""
+
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import yagmail
+
+from relocation.errors import ConfigurationError
+from relocation.text import one_line
+
+MAX_DETAIL = 300
+MESSAGES_PER_CONNECTION = 100
+IDLE_SECONDS = 30.0
+"""Servers end connections that are silent for long."""
+
+_OK = (250, 251)
+_CONCERNS_US = (421, 530, 535)
+"""The server closes the service, wants a login, or refuses ours: no fault of the message."""
+_REFUSED_FOR_GOOD = 500
+
+
+State = Literal["sent", "retry", "failed", "unknown"]
+"""What became of an attempt.
+
+sent: the server took the message. retry: it certainly did not, but may later. failed: it did not,
+and will not. unknown: the connection broke after the message was handed over.
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended, and the server's words; `connected` is whether to go on at once."""
+
+    state: State
+    code: int | None = None
+    detail: str = ""
+    connected: bool = True
+
+
+@dataclass(frozen=True)
+class MailServerSettings:
+    """Where and how to connect; raises ConfigurationError for a login that could be overheard."""
+
+    host: str
+    port: int
+    tls: Literal["none", "starttls", "ssl"]
+    user: str | None
+    password: str | None = field(repr=False)
+    sender: str
+    """Envelope sender of every message."""
+    timeout: float = 20.0
+    """Seconds one exchange with the server may take."""
+    cafile: str | None = None
+    """Certificate authorities to trust beside the system's."""
+
+    def __post_init__(self) -> None:
+        """Refuse a login without TLS or without a password."""
+        if self.user and (self.tls == "none" or not self.password):
+            raise ConfigurationError(
+                "The mail server is not set up correctly.",
+                internal="a login to the mail server needs TLS and a password",
+            )
+
+
+class Mailer:
+    """One connection to a mail server, made when first needed and reused; not thread-safe."""
+
+    def __init__(self, server: MailServerSettings) -> None:
+        self._server = server
+        self._connection: Any = None
+        self._sent = 0
+        self._last_used = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Connect, secure and log in unless that is done; raises OSError or ConfigurationError."""
+        if self._connection is not None and self._is_worn():
+            self.close()
+        if self._connection is None:
+            self._connection = self._connected()
+            self._sent = 0
+        self._last_used = time.monotonic()
+
+    def close(self) -> None:
+        """Take leave of the server; idempotent, and never raises for a connection that is gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.smtp.quit()
+            connection.smtp.close()
+
+    def send(
+        self, recipient: str, wire: bytes, *, before_data: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Send finished bytes to one address; network errors become outcomes.
+
+        `before_data` runs once the server took the recipient, before the message is handed over:
+        from then on a lost connection means an unknown outcome. Where it raises, nothing is sent,
+        and the error goes to the caller. Raises ValueError for bytes that are not 7 bit with CRLF.
+        """
+        if not wire.isascii() or b"\n" in wire.replace(b"\r\n", b""):
+            raise ValueError("a message must be ASCII with CRLF line ends")
+        if not recipient.isascii() or any(char in " <>\r\n\0" for char in recipient):
+            raise ValueError("a recipient must be a bare ASCII address")
+        handed_over = False
+
+        def hand_over() -> None:
+            nonlocal handed_over
+            before_data()
+            handed_over = True
+
+        try:
+            self.connect()
+            return self._exchange(self._connection.smtp, recipient, wire, hand_over)
+        except OSError as err:  # every error of the SMTP client is one
+            self._drop()
+            return _broken(err, handed_over=handed_over)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _exchange(
+        self, smtp: Any, recipient: str, wire: bytes, hand_over: Callable[[], None]
+    ) -> Outcome:
+        smtp.ehlo_or_helo_if_needed()
+        options = [f"size={len(wire)}"] if smtp.has_extn("size") else []
+        code, text = smtp.mail(self._server.sender, options)
+        if code in _OK:
+            code, text = smtp.rcpt(recipient)
+        if code not in _OK:
+            return self._refused(code, text)
+        try:
+            hand_over()
+        except OSError as err:  # must not pass for an error of the connection
+            raise RuntimeError("the notice could not be marked as being sent") from err
+        code, text = smtp.data(wire)
+        self._sent += 1
+        if code not in _OK:
+            return self._refused(code, text)
+        return Outcome("sent", code, _words(text))
+
+    def _refused(self, code: int, text: bytes) -> Outcome:
+        """Judge a refusal; one that concerns us, not the message, ends the connection."""
+        concerns_us = code in _CONCERNS_US
+        state: State = "failed" if code >= _REFUSED_FOR_GOOD and not concerns_us else "retry"
+        if concerns_us:
+            self._drop()
+        else:
+            try:
+                self._connection.smtp.rset()
+            except OSError:
+                self._drop()
+        return Outcome(state, code, _words(text), connected=self._connection is not None)
+
+    def _connected(self) -> Any:
+        server = self._server
+        context = ssl.create_default_context()
+        if server.cafile:
+            context.load_verify_locations(server.cafile)
+        connection = yagmail.SMTP(
+            user={server.sender: server.sender},
+            host=server.host,
+            port=server.port,
+            smtp_ssl=server.tls == "ssl",
+            smtp_starttls={"context": context} if server.tls == "starttls" else False,
+            smtp_skip_login=True,  # yagmail would log in as the sender, and ask on the terminal
+            soft_email_validation=False,
+            timeout=server.timeout,
+            # Without a context of ours, yagmail would accept any certificate.
+            **({"context": context} if server.tls == "ssl" else {}),
+        )
+        connection.set_logging(None)
+        try:
+            connection.login()
+            # Otherwise each message over 16 kB waits for a delayed acknowledgement.
+            connection.smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if server.user:
+                connection.smtp.login(server.user, server.password)
+        except BaseException:
+            if connection.smtp is not None:
+                connection.smtp.close()
+            raise
+        return connection
+
+    def _is_worn(self) -> bool:
+        idle = time.monotonic() - self._last_used
+        return self._sent >= MESSAGES_PER_CONNECTION or idle > IDLE_SECONDS
+
+    def _drop(self) -> None:
+        """Close without a word: the server is gone, or in the middle of a message."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.smtp.close()
+
+
+def _broken(err: OSError, *, handed_over: bool) -> Outcome:
+    """Judge an error of the connection by how far the message had come."""
+    code: int | None = getattr(err, "smtp_code", None)
+    state: State
+    if not handed_over:
+        state = "retry"
+    elif code is None:
+        state = "unknown"
+    else:  # the server answered DATA with a refusal, so it never saw the message
+        state = "failed" if code >= _REFUSED_FOR_GOOD else "retry"
+    detail = one_line(f"{type(err).__name__}: {err}", limit=MAX_DETAIL)
+    return Outcome(state, code, detail, connected=False)
+
+
+def _words(text: bytes) -> str:
+    return one_line(text.decode("utf-8", "replace"), limit=MAX_DETAIL)

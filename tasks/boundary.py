@@ -1,0 +1,158 @@
+"""Turn a unit of work into a task that the ledger governs: skipped when done, its tries counted."""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from logging import Logger, LoggerAdapter
+from typing import Any
+
+from prefect import Task as PrefectTask
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
+from sqlalchemy import Engine
+
+from relocation.archive.storage import Storage
+from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
+from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
+from relocation.ledger.relocations import Hold, Relocation, get_relocation
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import (
+    begin_try,
+    complete_task,
+    done_result,
+    end_try,
+    succeed,
+    tries_used,
+)
+from relocation.notices.kinds import Draft
+from relocation.settings import Settings
+from relocation.steps import Task, backoff
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one try of a task works with; connections are opened when first asked for."""
+
+    settings: Settings
+    ledger: Engine
+    relocation: Relocation
+    log: "Logger | LoggerAdapter[Logger]"
+
+    @property
+    def hold(self) -> Hold:
+        """The hold under which this process works."""
+        return self.relocation.hold
+
+    @cached_property
+    def destination(self) -> Engine:
+        """The database relocated into."""
+        return load_destination(self.settings)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The relocation storage."""
+        return load_storage(self.settings)
+
+    @cached_property
+    def private_key(self) -> str:
+        """The relocation key, PEM."""
+        return load_private_key(self.settings)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a task leaves in the ledger, in one transaction with its being done."""
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+    notices: Sequence[Draft] = ()
+
+
+def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[Hold], None]]:
+    """Make a task of DESIGN 4 from the function that does its work.
+
+    Called with a hold, it returns at once where the ledger says that the task is done; otherwise it
+    tries within the task's policy, read from the settings at that moment. Every try and its outcome
+    is in the ledger. Raises what the last try raised, and PermanentError when the tries of this
+    round were used up by earlier processes.
+    """
+
+    def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
+        def run(hold: Hold) -> None:
+            settings = Settings()
+            ledger = load_ledger(settings)
+            policy = settings.policy(name)
+            waits = backoff(settings.backoff, policy.tries)[tries_used(ledger, hold, name) :]
+
+            @task(
+                name=name.value,
+                description=body.__doc__,
+                retries=len(waits),
+                retry_delay_seconds=waits,
+                retry_jitter_factor=settings.backoff_jitter,
+                retry_condition_fn=worth_another_try,
+                timeout_seconds=policy.time_limit,
+                cache_policy=NO_CACHE,  # the ledger alone says what is done
+                persist_result=False,
+            )
+            def tried(hold: Hold) -> State[Any] | None:
+                return _try(name, body, hold, settings, ledger)
+
+            # Called directly, in the main thread: only so does the time limit bite.
+            tried(hold)
+
+        run.__name__ = name.value
+        run.__doc__ = body.__doc__
+        return run
+
+    return decorate
+
+
+def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: State[Any]) -> bool:
+    """Say whether a failure may be tried again: anything but a PermanentError or a lost hold."""
+    failure = state.result(raise_on_failure=False)
+    return not isinstance(failure, (PermanentError, FencedOut))
+
+
+def worker_name() -> str:
+    """Name this process for the ledger: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _try(
+    name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings, ledger: Engine
+) -> State[Any] | None:
+    if done_result(ledger, hold.relocation_id, name) is not None:
+        return Completed(name="Skipped", message="Done before, as the ledger says.")
+    policy = settings.policy(name)
+    if tries_used(ledger, hold, name) >= policy.tries:
+        raise TriesUsedUpError(policy.reason, internal="earlier processes used up its tries")
+    number = begin_try(ledger, hold, name, policy.step, worker_name())
+    try:
+        relocation = get_relocation(ledger, hold.relocation_id)
+        work = Work(settings, ledger, relocation, get_run_logger())
+        _record_done(work, name, number, body(work))
+    except FencedOut:
+        raise
+    except BaseException as err:
+        outcome = TryOutcome.REFUSED if isinstance(err, PermanentError) else TryOutcome.FAILED
+        error = "".join(traceback.format_exception(err))
+        end_try(ledger, hold, name, number, outcome, error=error)
+        raise
+    return None
+
+
+def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
+    record = succeed if name is Task.COMPLETE else partial(complete_task, task=name)
+    record(
+        work.ledger,
+        work.hold,
+        number=number,
+        result=done.result,
+        drafts=done.notices,
+        sender_domain=work.settings.sender_domain,
+    )

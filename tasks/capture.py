@@ -1,0 +1,44 @@
+"""PREPROCESSING: what the destination holds that an import must leave as it is."""
+
+from relocation.archive.keys import public_key_of
+from relocation.catalogue import Scope
+from relocation.ledger.tries import done_result
+from relocation.steps import Task
+from relocation.transfer.exporting import export_records
+from relocation.transfer.importing import bind
+from relocation.transfer.normalised import write_records
+from tasks.boundary import Done, Work, relocation_task
+from tasks.working_files import baseline_prefix, colliding_users_prefix
+
+
+@relocation_task(Task.CAPTURE_BASELINE)
+def capture_baseline(work: Work) -> Done:
+    """Keep the destination's config-scope records, for the trial import to compare with.
+
+    From here on this destination is the relocation's: every later task checks that it still is.
+    """
+    bind(work.destination, work.hold.relocation_id, work.hold.fence)
+    records = export_records(work.destination, scope=Scope.CONFIG, privileged_only=True)
+    write_records(
+        work.storage,
+        baseline_prefix(work.hold.relocation_id),
+        public_key_of(work.private_key),
+        records,
+    )
+    return Done()
+
+
+@relocation_task(Task.CAPTURE_COLLIDING_USERS)
+def capture_colliding_users(work: Work) -> Done:
+    """Keep the destination's users whose usernames the export uses too (A-110)."""
+    scanned = done_result(work.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
+    records = export_records(
+        work.destination, scope=Scope.USER, usernames=scanned.get("usernames", [])
+    )
+    write_records(
+        work.storage,
+        colliding_users_prefix(work.hold.relocation_id),
+        public_key_of(work.private_key),
+        records,
+    )
+    return Done()

@@ -1,0 +1,20 @@
+"""POSTPROCESSING and NOTIFYING: the organizations get their owner and become visible."""
+
+from relocation.steps import Task
+from relocation.transfer.ownership import grant_ownership as grant
+from relocation.transfer.ownership import reveal_organizations as reveal
+from tasks.boundary import Done, Work, relocation_task
+
+
+@relocation_task(Task.GRANT_OWNERSHIP)
+def grant_ownership(work: Work) -> Done:
+    """Make the requesting user an owner of each imported organization; idempotent (A-117)."""
+    grant(work.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
+    return Done()
+
+
+@relocation_task(Task.REVEAL_ORGANIZATIONS)
+def reveal_organizations(work: Work) -> Done:
+    """Make the imported organizations visible; idempotent (A-118)."""
+    reveal(work.destination, work.hold.relocation_id, work.hold.fence)
+    return Done()

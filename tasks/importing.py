@@ -1,0 +1,29 @@
+"""IMPORTING: the organizations arrive, hidden."""
+
+from relocation.errors import PermanentError
+from relocation.steps import Task
+from relocation.transfer.importing import import_records
+from relocation.transfer.normalised import open_normalised
+from tasks.artifacts import Progress, show_accounts, show_findings
+from tasks.boundary import Done, Work, relocation_task
+from tasks.working_files import export_prefix
+
+
+@relocation_task(Task.IMPORT_ORGANIZATIONS)
+def import_organizations(work: Work) -> Done:
+    """Import the organizations, hidden, chunk by chunk; a rerun goes on after the last chunk."""
+    relocation_id = work.hold.relocation_id
+    source = open_normalised(work.storage, export_prefix(relocation_id), work.private_key)
+    report = import_records(
+        work.destination,
+        source,
+        relocation_id=relocation_id,
+        fence=work.hold.fence,
+        chunk_records=work.settings.chunk_records,
+        progress=Progress("Import", relocation_id, sum(map(source.count, source.models()))),
+    )
+    show_accounts(relocation_id, report.accounts)
+    show_findings(relocation_id, report.findings)
+    if not report.inserted("sentry.organization"):
+        raise PermanentError("No organization of the export could be imported.")
+    return Done(report.as_json())

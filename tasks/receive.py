@@ -1,0 +1,60 @@
+"""UPLOADING: the request can be carried out, and the archive is there."""
+
+from relocation.errors import PermanentError, TransientError
+from relocation.ledger.relocations import record_people
+from relocation.request import RelocationRequest, check_request
+from relocation.steps import Task
+from relocation.text import one_line
+from relocation.transfer.ownership import Person, find_user
+from tasks.boundary import Done, Work, relocation_task
+
+
+@relocation_task(Task.RECEIVE_ARCHIVE)
+def receive_archive(work: Work) -> Done:
+    """Read the addresses of owner and creator, check the request, and find the archive.
+
+    The addresses are kept in the ledger, so that a failing destination cannot silence the mail.
+    """
+    request = work.relocation.request
+    owner = find_user(work.destination, request.owner)
+    creator = find_user(work.destination, request.creator or request.owner)
+    record_people(
+        work.ledger,
+        work.hold,
+        owner.email if owner else None,
+        creator.email if creator else None,
+    )
+    _must_exist("owner", request.owner, owner)
+    _must_exist("creator", request.creator or request.owner, creator)
+    check_request(request, work.settings)
+    size = _size(work, request)
+    work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
+    return Done({"bytes": size})
+
+
+def _must_exist(role: str, username: str, person: Person | None) -> None:
+    if person is None:
+        raise PermanentError(
+            f'The {role} "{one_line(username, limit=60)}" is no active user of the destination. '
+            "Name an existing username."
+        )
+
+
+def _size(work: Work, request: RelocationRequest) -> int:
+    try:
+        with work.storage.open(request.archive) as archive:
+            size = archive.seek(0, 2)
+    except FileNotFoundError as err:
+        # Some storages show a file only a while after it was written (A-106).
+        raise TransientError(
+            f'There is no archive "{one_line(request.archive, limit=120)}" in the storage. '
+            "Upload it again, then ask for the relocation anew."
+        ) from err
+    if size == 0:
+        raise PermanentError("The archive is empty. Export the organizations again.")
+    if size > work.settings.max_archive_bytes:
+        raise PermanentError(
+            f"The archive has {size} bytes; at most {work.settings.max_archive_bytes} are taken. "
+            "Export fewer organizations at a time."
+        )
+    return size

@@ -1,0 +1,51 @@
+"""PREPROCESSING: the export is opened, checked and brought into its working form."""
+
+from datetime import UTC, datetime
+
+from relocation.archive.envelope import open_export
+from relocation.archive.keys import public_key_of
+from relocation.archive.reading import read_records
+from relocation.ledger.relocations import Relocation
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.people import addressees
+from relocation.steps import Task
+from relocation.transfer.scan import scan_export as scan
+from tasks.boundary import Done, Work, relocation_task
+from tasks.working_files import export_prefix
+
+
+@relocation_task(Task.SCAN_EXPORT)
+def scan_export(work: Work) -> Done:
+    """Unwrap, decrypt, normalise and check the export; the STARTED notice goes with its success."""
+    settings, relocation = work.settings, work.relocation
+    with work.storage.open(relocation.archive) as archive:
+        export = open_export(archive, work.private_key, accept_plain=settings.accept_plain_exports)
+        report = scan(
+            read_records(export),
+            wanted=relocation.organizations,
+            max_organizations=settings.max_organizations,
+            max_users=settings.max_users,
+            storage=work.storage,
+            prefix=export_prefix(relocation.id),
+            public_pem=public_key_of(work.private_key),
+        )
+    work.log.info(
+        "The export of relocation %s holds %d records, %d of them to be moved",
+        relocation.id,
+        sum(report.read.values()),
+        sum(report.selected.values()),
+    )
+    return Done(report.as_json(), [_started(relocation, to) for to in addressees(relocation)])
+
+
+def _started(relocation: Relocation, recipient: str) -> Draft:
+    return Draft(
+        NoticeKind.STARTED,
+        recipient,
+        {
+            "organizations": list(relocation.organizations),
+            "owner": relocation.owner,
+            "creator": relocation.creator or relocation.owner,
+            "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )

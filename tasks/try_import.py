@@ -1,0 +1,37 @@
+"""VALIDATING: the import is tried in a scratch database, and what arrived is compared."""
+
+from relocation.errors import DifferencesError
+from relocation.steps import Task
+from relocation.transfer.normalised import open_normalised
+from relocation.transfer.trial import try_import as trial
+from tasks.artifacts import Progress, show_findings
+from tasks.boundary import Done, Work, relocation_task
+from tasks.working_files import baseline_prefix, colliding_users_prefix, export_prefix
+
+
+@relocation_task(Task.VALIDATE)
+def try_import(work: Work) -> Done:
+    """Import into a scratch database, export all of it again, and compare; differences refuse.
+
+    The scratch database has the destination's own tables and is always removed.
+    """
+    relocation_id, storage, key = work.hold.relocation_id, work.storage, work.private_key
+    source = open_normalised(storage, export_prefix(relocation_id), key)
+    report = trial(
+        work.destination,
+        source,
+        baseline=open_normalised(storage, baseline_prefix(relocation_id), key),
+        colliding=open_normalised(storage, colliding_users_prefix(relocation_id), key),
+        relocation_id=relocation_id,
+        chunk_records=work.settings.chunk_records,
+        folder=work.settings.home / "scratch",
+        progress=Progress("Trial import", relocation_id, sum(map(source.count, source.models()))),
+    )
+    if report.findings:
+        show_findings(relocation_id, report.findings)
+        raise DifferencesError(
+            f"The trial import found {len(report.findings)} difference(s) between the export and "
+            "what would arrive. Nothing was imported.",
+            internal="; ".join(str(finding.as_json()) for finding in report.findings[:20]),
+        )
+    return Done({"findings": 0})

@@ -1,0 +1,138 @@
+"""A real Prefect server for the session, and for each test a service of its own on it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
+from prefect.states import State
+from prefect.testing.utilities import prefect_test_harness
+from pydantic import SecretStr
+from sqlalchemy import Engine, Table, func, select
+
+from flows.relocate import relocate
+from relocation.archive.envelope import seal_export
+from relocation.archive.keys import create_private_key, public_key_of
+from relocation.archive.record import Record
+from relocation.blocks import MailServer, load_destination, load_ledger, load_storage
+from relocation.catalogue import load_catalogue
+from relocation.demo.stage import add_users
+from relocation.example import write_export
+from relocation.inbox import Inbox
+from relocation.ledger.relocations import Relocation, list_relocations
+from relocation.local import free_port
+from relocation.request import RelocationRequest
+from relocation.settings import Settings
+from relocation.setup import set_up
+from relocation.transfer.schema import reflect
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+    with prefect_test_harness(server_startup_timeout=120), temporary_settings(quiet):
+        yield
+
+
+@pytest.fixture(scope="session")
+def private_key(prefect_server: None) -> str:
+    pem = create_private_key(2048)
+    Secret(value=SecretStr(pem)).save("test-key", _sync=True)
+    return pem
+
+
+@dataclass
+class Service:
+    """The embedded service as a test sees it."""
+
+    settings: Settings
+    ledger: Engine
+    destination: Engine
+    inbox: Inbox
+    private_key: str
+
+    def store(self, content: bytes, key: str = "archives/test.tar") -> str:
+        """Put an archive into the storage as it is."""
+        load_storage(self.settings).write(key, content)
+        return key
+
+    def archive(self, records: Iterable[Record]) -> str:
+        """Put an encrypted archive of the records into the storage."""
+        plain = BytesIO()
+        write_export(records, plain)
+        return self.store(self.seal(plain.getvalue()))
+
+    def seal(self, plaintext: bytes, public_pem: str | None = None) -> bytes:
+        """Encrypt bytes as an archive."""
+        sealed = BytesIO()
+        seal_export(plaintext, public_pem or public_key_of(self.private_key), sealed)
+        return sealed.getvalue()
+
+    def relocate(self, archive: str, *organizations: str, **more: Any) -> State[None]:
+        """Run the flow to its end."""
+        request = RelocationRequest(
+            **{"archive": archive, "organizations": organizations, "owner": "olivia", **more}
+        )
+        return relocate(request, return_state=True)
+
+    def only(self) -> Relocation:
+        """Return the one relocation there is."""
+        (relocation,) = list_relocations(self.ledger)
+        return relocation
+
+    def table(self, model: str) -> Table:
+        """Return a table of the destination."""
+        return reflect(self.destination, [load_catalogue()[model]])[model].table
+
+    def rows(self, model: str) -> list[Any]:
+        """Return all rows of a model's table."""
+        with self.destination.connect() as connection:
+            return list(connection.execute(select(self.table(model))))
+
+    def count(self, model: str) -> int:
+        """Return how many rows a model's table has."""
+        with self.destination.connect() as connection:
+            return connection.execute(
+                select(func.count()).select_from(self.table(model))
+            ).scalar_one()
+
+    def lose_mail_server(self) -> None:
+        """Let the mail block point where nobody listens."""
+        nobody = MailServer(host="127.0.0.1", port=free_port(), tls="none")
+        nobody.save(self.settings.mail_block, overwrite=True, _sync=True)
+
+    def mails(self) -> list[tuple[str, str]]:
+        """Return recipient and subject of each mail that arrived."""
+        return sorted(
+            (str(mail.message["To"]), str(mail.message["Subject"]))
+            for mail in self.inbox.messages()
+        )
+
+
+@pytest.fixture
+def service(private_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    unique = tmp_path.name.replace("_", "-").lower()[-30:].strip("-") + f"-{id(tmp_path):x}"
+    for variable, value in {
+        "HOME": str(tmp_path / "home"),
+        "LEDGER_BLOCK": f"ledger-{unique}",
+        "DESTINATION_BLOCK": f"destination-{unique}",
+        "STORAGE_BLOCK": f"local-file-system/storage-{unique}",
+        "MAIL_BLOCK": f"mail-{unique}",
+        "KEY_BLOCK": "test-key",
+        "BACKOFF": "0",
+    }.items():
+        monkeypatch.setenv(f"RELOCATION_{variable}", value)
+    settings = Settings()
+    with Inbox(tmp_path / "inbox") as inbox:
+        set_up(settings, inbox_port=inbox.port)
+        destination = load_destination(settings)
+        add_users(destination, ("olivia", "carl"))
+        yield Service(settings, load_ledger(settings), destination, inbox, private_key)

@@ -1,0 +1,202 @@
+"""What happens when something fails, and when it is rerun."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry, State
+from sqlalchemy import text
+
+from flows.relocate import relocate
+from relocation.example import example_export
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.tries import tries_of
+from relocation.steps import Status, Task
+
+
+def rerun(relocation_id: str) -> State[Any]:
+    """What Retry in the Prefect UI leads to: the same flow run again."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
+        flow_run = client.read_flow_run(UUID(relocation_id))
+    return run_flow(relocate, flow_run=flow_run, return_type="state")
+
+
+def tries(service: Any, task: Task) -> list[tuple[int, str]]:
+    relocation_id = service.only().id
+    return [
+        (one.round, one.outcome)
+        for one in tries_of(service.ledger, relocation_id)
+        if one.task == task
+    ]
+
+
+def break_destination(service: Any) -> None:
+    """Let every insert of a project fail, as a full disk would."""
+    with service.destination.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER broken BEFORE INSERT ON sentry_projectkey "
+                # Only here: the scratch database of the trial import has no such user.
+                "WHEN EXISTS (SELECT 1 FROM auth_user WHERE username = 'olivia') "
+                "BEGIN SELECT RAISE(ABORT, 'disk full at /secret/path'); END"
+            )
+        )
+
+
+def mend_destination(service: Any) -> None:
+    with service.destination.begin() as connection:
+        connection.execute(text("DROP TRIGGER broken"))
+
+
+@pytest.fixture
+def archive(service: Any) -> str:
+    return service.archive(example_export(organizations=1))
+
+
+def test_a_fault_is_tried_until_the_tries_are_used_up(service: Any, archive: str) -> None:
+    """A-100."""
+    break_destination(service)
+    service.relocate(archive, "acme")
+    assert tries(service, Task.IMPORT_ORGANIZATIONS) == [(1, "FAILED")] * 5
+    relocation = service.only()
+    assert relocation.status == Status.FAILURE
+    assert relocation.failed_task == Task.IMPORT_ORGANIZATIONS
+    assert relocation.reason == service.settings.policy(Task.IMPORT_ORGANIZATIONS).reason
+
+
+def test_internals_are_in_the_ledger_and_in_no_mail(service: Any, archive: str) -> None:
+    break_destination(service)
+    service.relocate(archive, "acme")
+    assert "disk full at /secret/path" in service.only().internal_error
+    for mail in service.inbox.messages():
+        assert b"secret" not in mail.path.read_bytes()
+        assert b"sqlite" not in mail.path.read_bytes().lower()
+
+
+def test_the_number_of_tries_is_a_setting(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_TASKS", '{"import_organizations": {"tries": 2}}')
+    break_destination(service)
+    service.relocate(archive, "acme")
+    assert len(tries(service, Task.IMPORT_ORGANIZATIONS)) == 2
+
+
+def test_what_cannot_succeed_is_tried_once(service: Any, archive: str) -> None:
+    service.relocate(archive, "nowhere")
+    assert tries(service, Task.SCAN_EXPORT) == [(1, "REFUSED")]
+
+
+def test_what_was_imported_before_a_failure_is_not_visible(service: Any, archive: str) -> None:
+    break_destination(service)
+    service.relocate(archive, "acme")
+    assert {row.status for row in service.rows("sentry.organization")} == {3}
+    (mail,) = [m for m in service.inbox.messages() if "failed" in m.message["Subject"].lower()]
+    assert "hidden" in mail.message.get_body(("plain",)).get_content().lower()
+
+
+def test_a_rerun_goes_on_where_the_relocation_failed(service: Any, archive: str) -> None:
+    break_destination(service)
+    service.relocate(archive, "acme")
+    mend_destination(service)
+    relocation_id = service.only().id
+    assert rerun(relocation_id).is_completed()
+    relocation = service.only()
+    assert (relocation.status, relocation.round) == (Status.SUCCESS, 2)
+    assert tries(service, Task.SCAN_EXPORT) == [(1, "DONE")]
+    assert tries(service, Task.IMPORT_ORGANIZATIONS) == [(1, "FAILED")] * 5 + [(2, "DONE")]
+    kinds = sorted(n.kind for n in notices_of(service.ledger, relocation_id) if n.kind != "CLAIM")
+    assert kinds == ["FAILED", "STARTED", "SUCCEEDED"]
+
+
+def test_a_rerun_shows_what_it_skips(service: Any, archive: str) -> None:
+    break_destination(service)
+    service.relocate(archive, "acme")
+    mend_destination(service)
+    rerun(service.only().id)
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(limit=200)
+    skipped = {run.name.rsplit("-", 1)[0] for run in runs if run.state_name == "Skipped"}
+    assert {"receive_archive", "scan_export", "capture_baseline", "validate"} <= skipped
+    assert "import_organizations" not in skipped
+
+
+def test_a_second_failure_is_told_again_once(service: Any, archive: str) -> None:
+    break_destination(service)
+    service.relocate(archive, "acme")
+    relocation_id = service.only().id
+    rerun(relocation_id)
+    failed = [n for n in notices_of(service.ledger, relocation_id) if n.kind == "FAILED"]
+    assert [(notice.round, notice.state) for notice in failed] == [(1, "sent"), (2, "sent")]
+
+
+def test_a_mail_server_that_is_down_changes_no_outcome(service: Any, archive: str) -> None:
+    """W-42."""
+    service.lose_mail_server()
+    assert service.relocate(archive, "acme").is_completed()
+    relocation = service.only()
+    assert relocation.status == Status.SUCCESS
+    notices = notices_of(service.ledger, relocation.id)
+    assert len(notices) > 2
+    assert {notice.state for notice in notices} == {"queued"}
+
+
+def test_an_owner_has_one_active_relocation(service: Any, archive: str) -> None:
+    """B-9, A-127."""
+    from datetime import UTC, datetime
+
+    from relocation.ledger.relocations import find_relocation, list_relocations, open_relocation
+    from relocation.request import RelocationRequest
+
+    other = "00000000-0000-4000-8000-000000000001"
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
+    open_relocation(service.ledger, other, request, datetime.now(UTC))
+    state = service.relocate(archive, "acme")
+    assert state.is_failed()
+    (refused,) = [one for one in list_relocations(service.ledger) if one.id != other]
+    assert refused.status == Status.FAILURE
+    assert other in refused.reason
+    assert find_relocation(service.ledger, other).status == Status.IN_PROGRESS
+    assert [n.kind for n in notices_of(service.ledger, refused.id)] == ["FAILED"]
+
+
+def test_a_relocation_that_succeeded_is_not_run_again(service: Any, archive: str) -> None:
+    service.relocate(archive, "acme")
+    before = service.only()
+    mails = service.mails()
+    assert rerun(before.id).is_failed()
+    assert service.only().status == Status.SUCCESS
+    assert service.mails() == mails
+    assert service.count("sentry.organization") == 1
+
+
+def test_a_fault_that_passes_is_told_to_nobody(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+    import time
+
+    monkeypatch.setenv("RELOCATION_BACKOFF", "0.5")
+    break_destination(service)
+
+    def mend_after_the_first_try() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+            try:
+                if "FAILED" in {o for _, o in tries(service, Task.IMPORT_ORGANIZATIONS)}:
+                    break
+            except ValueError:  # the relocation has not opened yet
+                continue
+        mend_destination(service)
+
+    mending = threading.Thread(target=mend_after_the_first_try)
+    mending.start()
+    assert service.relocate(archive, "acme").is_completed()
+    mending.join()
+    assert tries(service, Task.IMPORT_ORGANIZATIONS)[-1] == (1, "DONE")
+    kinds = {n.kind for n in notices_of(service.ledger, service.only().id)}
+    assert "FAILED" not in kinds

@@ -1,0 +1,215 @@
+"""Tries are counted across processes, and a task is done with its notices or not at all."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import StatementError
+
+from relocation.errors import FencedOut
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.relocations import Hold, get_relocation, open_relocation
+from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import (
+    begin_try,
+    complete_task,
+    done_result,
+    end_try,
+    succeed,
+    tries_of,
+    tries_used,
+    was_tried,
+)
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.request import RelocationRequest
+from relocation.steps import Status, Step, Task
+
+SCAN = Task.SCAN_EXPORT
+DOMAIN = "example.org"
+
+
+def _begin(ledger: Engine, hold: Hold, task: Task = SCAN) -> int:
+    return begin_try(ledger, hold, task, Step.PREPROCESSING, "host:1")
+
+
+def _outcomes(ledger: Engine) -> list[TryOutcome | None]:
+    return [one.outcome for one in tries_of(ledger, "r-1")]
+
+
+def _errors(ledger: Engine) -> list[str | None]:
+    return [one.error for one in tries_of(ledger, "r-1")]
+
+
+def test_beginning_a_try_shows_where_the_relocation_is(ledger: Engine, hold: Hold) -> None:
+    assert _begin(ledger, hold) == 1
+    relocation = get_relocation(ledger, "r-1")
+    assert (relocation.step, relocation.task) == (Step.PREPROCESSING, SCAN)
+
+
+def test_the_same_task_again_counts_up(ledger: Engine, hold: Hold) -> None:
+    """A-97."""
+    for number in (1, 2, 3):
+        assert _begin(ledger, hold) == number
+        assert end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="refused")
+    assert tries_used(ledger, hold, SCAN) == 3
+    assert tries_used(ledger, hold, Task.RECEIVE_ARCHIVE) == 0
+
+
+def test_a_try_of_a_process_that_went_away_is_used_up(
+    ledger: Engine, hold: Hold, ask: Callable[..., RelocationRequest]
+) -> None:
+    """A task that keeps killing its worker runs out of tries as well (DESIGN 6.1)."""
+    _begin(ledger, hold)
+    successor = open_relocation(ledger, "r-1", ask()).hold
+    assert tries_used(ledger, successor, SCAN) == 1
+    assert _begin(ledger, successor) == 2
+    assert _outcomes(ledger) == [TryOutcome.INTERRUPTED, None]
+
+
+def test_the_tries_of_all_rounds_are_read_in_the_order_they_began(
+    ledger: Engine, hold: Hold, ask: Callable[..., RelocationRequest], now: datetime
+) -> None:
+    asked = [(Task.RECEIVE_ARCHIVE, 0), (SCAN, 1), (SCAN, 2)]
+    for task, minute in asked:
+        began = now + timedelta(minutes=minute)
+        begin_try(ledger, hold, task, Step.PREPROCESSING, "host:1", now=began)
+    settle(ledger, "r-1", Settlement(Status.FAILURE, "No."), sender_domain=DOMAIN)
+    second = open_relocation(ledger, "r-1", ask()).hold
+    begin_try(ledger, second, SCAN, Step.PREPROCESSING, "host:2", now=now)
+    tries = tries_of(ledger, "r-1")
+    assert [(one.round, one.task, one.number) for one in tries] == [
+        (1, Task.RECEIVE_ARCHIVE, 1),
+        (1, SCAN, 1),
+        (1, SCAN, 2),
+        (2, SCAN, 1),
+    ]
+    assert (tries[3].worker, tries[3].started_at, tries[3].ended_at) == ("host:2", now, None)
+    assert tries_of(ledger, "r-2") == []
+
+
+def test_a_new_round_renews_the_tries(
+    ledger: Engine, hold: Hold, ask: Callable[..., RelocationRequest]
+) -> None:
+    _begin(ledger, hold)
+    settle(ledger, "r-1", Settlement(Status.FAILURE, "No."), sender_domain=DOMAIN)
+    second = open_relocation(ledger, "r-1", ask()).hold
+    assert tries_used(ledger, second, SCAN) == 0
+    assert _begin(ledger, second) == 1
+    assert was_tried(ledger, "r-1", SCAN)
+    assert not was_tried(ledger, "r-1", Task.IMPORT_ORGANIZATIONS)
+
+
+def test_a_failed_try_keeps_its_error_within_bounds(ledger: Engine, hold: Hold) -> None:
+    _begin(ledger, hold)
+    end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="Traceback\n" * 9000 + "OSError: disk")
+    (error,) = _errors(ledger)
+    assert error is not None
+    assert len(error) <= 20_000
+    assert error.endswith("OSError: disk")
+    assert get_relocation(ledger, "r-1").status is Status.IN_PROGRESS
+
+
+def test_a_try_ends_once(ledger: Engine, hold: Hold) -> None:
+    _begin(ledger, hold)
+    complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+    assert not end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="after the commit")
+    assert _outcomes(ledger) == [TryOutcome.DONE]
+    assert _errors(ledger) == [None]
+
+
+def test_a_task_is_done_with_its_result_and_notices(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    """B-2: the state and what follows from it commit together."""
+    _begin(ledger, hold)
+    assert done_result(ledger, "r-1", SCAN) is None
+    started = [Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})]
+    complete_task(ledger, hold, SCAN, 1, {"n": 3}, drafts=started, sender_domain=DOMAIN, now=now)
+    assert done_result(ledger, "r-1", SCAN) == {"n": 3}
+    assert [notice.kind for notice in notices_of(ledger, "r-1")] == [NoticeKind.STARTED]
+    assert _outcomes(ledger) == [TryOutcome.DONE]
+
+
+def test_a_task_without_a_result_is_done_all_the_same(ledger: Engine, hold: Hold) -> None:
+    _begin(ledger, hold)
+    complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+    assert done_result(ledger, "r-1", SCAN) == {}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_notice_that_cannot_be_stored_leaves_the_task_undone(
+    ledger: Engine, hold: Hold, last: bool
+) -> None:
+    """W-44: never a state that says done while its notices are lost."""
+    task = Task.COMPLETE if last else SCAN
+    _begin(ledger, hold, task)
+    drafts = [
+        Draft(NoticeKind.SUCCEEDED, "olivia@example.org"),
+        Draft(NoticeKind.SUCCEEDED, "carl@example.org", {"not": object()}),
+    ]
+    with pytest.raises(StatementError):
+        if last:
+            succeed(ledger, hold, 1, {}, drafts=drafts, sender_domain=DOMAIN)
+        else:
+            complete_task(ledger, hold, task, 1, {}, drafts=drafts, sender_domain=DOMAIN)
+    assert done_result(ledger, "r-1", task) is None
+    assert notices_of(ledger, "r-1") == []
+    assert _outcomes(ledger) == [None]
+    assert get_relocation(ledger, "r-1").status is Status.IN_PROGRESS
+
+
+def test_the_last_task_ends_the_relocation_in_success(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    _begin(ledger, hold, Task.COMPLETE)
+    told = [Draft(NoticeKind.SUCCEEDED, "olivia@example.org")]
+    succeed(ledger, hold, 1, {"n": 1}, drafts=told, sender_domain=DOMAIN, now=now)
+    relocation = get_relocation(ledger, "r-1")
+    assert (relocation.status, relocation.settled_round) == (Status.SUCCESS, 1)
+    assert relocation.settled_at == now
+    assert done_result(ledger, "r-1", Task.COMPLETE) == {"n": 1}
+    assert len(notices_of(ledger, "r-1")) == 1
+
+
+def test_success_cannot_be_turned_into_failure(ledger: Engine, hold: Hold) -> None:
+    """W-42."""
+    number = _begin(ledger, hold, Task.COMPLETE)
+    succeed(ledger, hold, number, {}, sender_domain=DOMAIN)
+    failure = Settlement(
+        Status.FAILURE, "No.", drafts=[Draft(NoticeKind.FAILED, "olivia@example.org")]
+    )
+    assert not settle(ledger, "r-1", failure, sender_domain=DOMAIN)
+    assert get_relocation(ledger, "r-1").status is Status.SUCCESS
+    assert notices_of(ledger, "r-1") == []
+
+
+def test_a_process_that_was_fenced_out_writes_nothing(
+    ledger: Engine, hold: Hold, ask: Callable[..., RelocationRequest]
+) -> None:
+    """DESIGN 6.6."""
+    _begin(ledger, hold)
+    open_relocation(ledger, "r-1", ask())
+    with pytest.raises(FencedOut):
+        _begin(ledger, hold)
+    with pytest.raises(FencedOut):
+        end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="late")
+    with pytest.raises(FencedOut):
+        complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+    with pytest.raises(FencedOut):
+        succeed(ledger, hold, 1, {}, sender_domain=DOMAIN)
+    assert _outcomes(ledger) == [None]
+    assert done_result(ledger, "r-1", SCAN) is None
+
+
+def test_a_try_that_was_overtaken_under_the_same_hold_is_not_done(
+    ledger: Engine, hold: Hold
+) -> None:
+    _begin(ledger, hold)
+    _begin(ledger, hold)
+    with pytest.raises(FencedOut):
+        complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+    assert done_result(ledger, "r-1", SCAN) is None
+    complete_task(ledger, hold, SCAN, 2, {}, sender_domain=DOMAIN)
+    assert _outcomes(ledger) == [TryOutcome.INTERRUPTED, TryOutcome.DONE]

@@ -1,0 +1,81 @@
+"""Reading relocations, and what their holder adds to them."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.errors import FencedOut
+from relocation.ledger.relocations import (
+    Hold,
+    get_relocation,
+    list_relocations,
+    open_relocation,
+    record_facts,
+    record_people,
+)
+from relocation.ledger.settle import Settlement, settle
+from relocation.request import RelocationRequest
+from relocation.steps import Status
+
+
+@pytest.fixture
+def three(ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime) -> None:
+    """Three relocations, one a minute."""
+    asked = [("one", "olivia", "acme"), ("two", "noah", "Acme-labs"), ("three", "mia", "pct_100")]
+    for minute, (id_, owner, slug) in enumerate(asked):
+        open_relocation(ledger, id_, ask(owner, slug), now + timedelta(minutes=minute))
+
+
+def test_the_newest_comes_first(ledger: Engine, three: None) -> None:
+    assert [one.id for one in list_relocations(ledger)] == ["three", "two", "one"]
+
+
+def test_no_more_are_listed_than_asked_for(ledger: Engine, three: None) -> None:
+    assert [one.id for one in list_relocations(ledger, limit=2)] == ["three", "two"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["acme"], ["two", "one"]),  # slugs, in upper or lower case
+        (["acme", "labs"], ["two"]),  # every word must match
+        (["acme", "mia"], []),
+        (["OLI"], ["one"]),  # the owner
+        (["thre"], ["three"]),  # the id
+        (["t_1"], ["three"]),  # an underscore is a character, not a pattern
+        (["e_l"], []),
+        (["%"], []),
+    ],
+)
+def test_words_are_parts_of_id_owner_or_slugs(
+    ledger: Engine, three: None, words: list[str], found: list[str]
+) -> None:
+    assert [one.id for one in list_relocations(ledger, words=words)] == found
+
+
+def test_status_and_owner_narrow_the_list(ledger: Engine, three: None) -> None:
+    settle(ledger, "two", Settlement(Status.FAILURE, "No."), sender_domain="example.org")
+    assert [one.id for one in list_relocations(ledger, status=Status.FAILURE)] == ["two"]
+    assert [one.id for one in list_relocations(ledger, owner="mia")] == ["three"]
+    assert list_relocations(ledger, owner="mia", status=Status.FAILURE) == []
+
+
+def test_addresses_are_kept(ledger: Engine, hold: Hold) -> None:
+    record_people(ledger, hold, "olivia@example.org", None)
+    relocation = get_relocation(ledger, "r-1")
+    assert (relocation.owner_email, relocation.creator_email) == ("olivia@example.org", None)
+
+
+def test_facts_are_added_to_those_kept_before(ledger: Engine, hold: Hold) -> None:
+    record_facts(ledger, hold, destination="db-1", rows={"user": 2})
+    record_facts(ledger, hold, rows={"user": 3})
+    assert get_relocation(ledger, "r-1").facts == {"destination": "db-1", "rows": {"user": 3}}
+
+
+def test_a_settled_relocation_takes_no_more_facts(ledger: Engine, hold: Hold) -> None:
+    settle(ledger, "r-1", Settlement(Status.FAILURE, "No."), sender_domain="example.org")
+    with pytest.raises(FencedOut):
+        record_facts(ledger, hold, late=True)
+    assert get_relocation(ledger, "r-1").facts == {}

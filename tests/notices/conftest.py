@@ -1,0 +1,202 @@
+"""A real SMTP peer, a real ledger, and notices with their facts."""
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy import Engine, create_engine
+
+from relocation.database import engine_options, prepare
+from relocation.ledger.migrate import migrate
+from relocation.ledger.relocations import open_relocation
+from relocation.local import free_port
+from relocation.notices.building import Branding, build_notice
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.rendering import Templates, load_templates
+from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.request import RelocationRequest
+from relocation.settings import Settings
+
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+SENDER = "noreply@relocation.example.org"
+WHEN = "2026-03-19T14:05:00+00:00"
+FACTS: dict[NoticeKind, dict[str, Any]] = {
+    NoticeKind.STARTED: {
+        "organizations": ["acme", "globex"],
+        "owner": "olivia",
+        "creator": "marcus",
+        "happened_at": WHEN,
+    },
+    NoticeKind.FAILED: {
+        "organizations": ["acme", "globex"],
+        "reason": "The export has no organization acme: check the slug.",
+        "destination_state": "unchanged",
+        "next_step": "Correct this, then ask for the relocation again.",
+        "happened_at": WHEN,
+        "round": 1,
+    },
+    NoticeKind.SUCCEEDED: {
+        "organizations": [
+            {"name": "Acme", "slug": "acme", "old_slug": "acme"},
+            {"name": "Globex", "slug": "globex-x7", "old_slug": "globex"},
+        ],
+        "counts": {"members": 1204, "projects": 1, "keys": 31},
+        "not_moved": [{"model": "sentry.repository", "count": 3}],
+        "claims": 12,
+        "happened_at": WHEN,
+    },
+    NoticeKind.CLAIM: {
+        "username": "jane",
+        "organizations": ["Acme", "Globex"],
+        "owner": "olivia",
+        "claim_url": "https://cloud.example.org/account/recover/confirm/7/s3cr3t/",
+        "valid_until": "2026-03-26T14:05:00+00:00",
+    },
+}
+
+
+@dataclass
+class Peer:
+    """An SMTP server that answers as it is told, and keeps what it took."""
+
+    port: int
+    rcpt_reply: dict[str, str] = field(default_factory=dict)
+    data_reply: str = "250 2.0.0 queued as T1"
+    drop_after_data: bool = False
+    on_rcpt: Callable[[], None] = lambda: None
+    on_data: Callable[[], None] = lambda: None
+    taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
+    logins: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    # The names and the parameters are the library's.
+    async def handle_RCPT(  # noqa: N802
+        self,
+        server: Any,  # noqa: ARG002
+        session: Any,
+        envelope: Any,
+        address: str,
+        options: Any,  # noqa: ARG002
+    ) -> str:
+        self.connections.add(session.peer)
+        self.on_rcpt()
+        if address in self.rcpt_reply:
+            return self.rcpt_reply[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802
+        self,
+        server: Any,
+        session: Any,  # noqa: ARG002
+        envelope: Any,
+    ) -> str:
+        self.on_data()
+        if self.data_reply.startswith("250"):
+            self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
+        if self.drop_after_data:
+            server.transport.abort()
+        return self.data_reply
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer(free_port())
+    controller = Controller(peer, hostname="127.0.0.1", port=peer.port)
+    controller.start()
+    yield peer
+    controller.stop()
+
+
+@pytest.fixture
+def mailer(peer: Peer) -> Iterator[Mailer]:
+    with Mailer(server_at(peer.port)) as mailer:
+        yield mailer
+
+
+def server_at(port: int, **changes: Any) -> MailServerSettings:
+    plain = {"tls": "none", "user": None, "password": None, "sender": SENDER, "timeout": 3.0}
+    return MailServerSettings(host="127.0.0.1", port=port, **(plain | changes))
+
+
+@pytest.fixture(name="server_at")
+def server_at_fixture() -> Callable[..., MailServerSettings]:
+    return server_at
+
+
+@pytest.fixture
+def facts() -> dict[NoticeKind, dict[str, Any]]:
+    """What the ledger keeps for a notice of each kind."""
+    return copy.deepcopy(FACTS)
+
+
+@pytest.fixture(scope="session")
+def templates() -> Templates:
+    return load_templates()
+
+
+@pytest.fixture(scope="session")
+def branding() -> Branding:
+    return Branding.of(
+        Settings(
+            product_name="Sentinel Cloud",
+            base_url="https://cloud.example.org",
+            support_email="help@cloud.example.org",
+            sender_email=SENDER,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def build(templates: Templates, branding: Branding) -> Callable[..., EmailMessage]:
+    """Build a notice of a kind; keywords change its facts, or how it is addressed."""
+    addressing = {
+        "recipient": "olivia@example.org",
+        "message_id": "<abc@relocation.example.org>",
+        "date": datetime(2026, 3, 19, 14, 6, tzinfo=UTC),
+        "in_reply_to": None,
+    }
+
+    def make(kind: NoticeKind, **changes: Any) -> EmailMessage:
+        asked = {name: changes.pop(name, value) for name, value in addressing.items()}
+        context = {**FACTS[kind], "relocation_id": RELOCATION, **changes}
+        return build_notice(kind, context=context, branding=branding, templates=templates, **asked)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_of() -> Callable[[EmailMessage], str]:
+    return lambda message: message.get_body(("plain",)).get_content()
+
+
+@pytest.fixture(scope="session")
+def html_of() -> Callable[[EmailMessage], str]:
+    return lambda message: message.get_body(("html",)).get_content()
+
+
+def _engine(path: Path) -> Engine:
+    return prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
+
+
+@pytest.fixture(scope="session")
+def opened_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("notices") / "ledger.db"
+    migrate(_engine(path))
+    request = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
+    open_relocation(_engine(path), RELOCATION, request, datetime(2026, 3, 19, 14, tzinfo=UTC))
+    return path
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, opened_file: Path) -> Engine:
+    """A migrated ledger that holds one relocation."""
+    shutil.copy(opened_file, tmp_path / "ledger.db")
+    return _engine(tmp_path / "ledger.db")

@@ -1,0 +1,156 @@
+"""A notice is one well-formed message to one reader."""
+
+import email
+import email.policy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.message import EmailMessage
+
+import pytest
+
+from relocation.errors import ConfigurationError
+from relocation.notices.building import Branding, NoticeError, build_notice
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.rendering import Templates
+from relocation.notices.wire import wire_bytes
+from relocation.settings import Settings
+
+Build = Callable[..., EmailMessage]
+ONCE = (
+    "Message-ID",
+    "Date",
+    "From",
+    "To",
+    "Reply-To",
+    "Subject",
+    "List-Id",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+    "MIME-Version",
+    "Content-Type",
+)
+
+
+def _received(message: EmailMessage) -> EmailMessage:
+    return email.message_from_bytes(wire_bytes(message), policy=email.policy.default)
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_has_a_text_and_an_html_part_in_this_order(kind: NoticeKind, build: Build) -> None:
+    """A-140."""
+    message = _received(build(kind))
+    assert message.get_content_type() == "multipart/alternative"
+    parts = list(message.iter_parts())
+    assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
+    assert {part["Content-Transfer-Encoding"] for part in parts} == {"quoted-printable"}
+    assert not message.defects
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_has_each_header_once_and_no_other(kind: NoticeKind, build: Build) -> None:
+    """A-144, A-146, M-12, W-30, W-40: one reader, and no automatic answer."""
+    message = _received(build(kind))
+    assert sorted(message.keys()) == sorted(ONCE)
+    assert message["From"] == "Sentinel Cloud <noreply@relocation.example.org>"
+    assert message["To"] == "olivia@example.org"
+    assert message["Reply-To"] == "help@cloud.example.org"
+    assert message["Message-ID"] == "<abc@relocation.example.org>"
+    assert message["Date"].datetime == datetime(2026, 3, 19, 14, 6, tzinfo=UTC)
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Auto-Response-Suppress"] == "All"
+    assert message["List-Id"] == "<notices.relocation.example.org>"
+
+
+def test_an_answer_refers_to_the_first_notice(build: Build) -> None:
+    """A-143."""
+    message = _received(build(NoticeKind.FAILED, in_reply_to="<first@relocation.example.org>"))
+    assert message["In-Reply-To"] == "<first@relocation.example.org>"
+    assert message["References"] == "<first@relocation.example.org>"
+
+
+def test_long_identifiers_are_written_as_they_are(build: Build) -> None:
+    long = f"<{'a' * 110}@relocation.example.org>"
+    wire = wire_bytes(build(NoticeKind.FAILED, message_id=long, in_reply_to=long))
+    assert f"\r\nReferences: {long}\r\n".encode() in wire
+    assert wire.startswith(f"Message-ID: {long}\r\n".encode())
+
+
+def test_the_same_facts_give_the_same_bytes(build: Build) -> None:
+    assert wire_bytes(build(NoticeKind.CLAIM)) == wire_bytes(build(NoticeKind.CLAIM))
+
+
+def test_the_bytes_are_ascii_with_crlf_and_short_lines(build: Build) -> None:
+    wire = wire_bytes(build(NoticeKind.FAILED, reason="Größe: 冷" * 90, organizations=["ü" * 99]))
+    assert wire.isascii()
+    assert b"\n" not in wire.replace(b"\r\n", b"")
+    assert b"\r" not in wire.replace(b"\r\n", b"")
+    assert max(map(len, wire.split(b"\r\n"))) < 998
+
+
+@pytest.mark.parametrize("address", ["ann@corp.local", "ann@mailhost", "root@localhost"])
+def test_addresses_of_a_local_network_are_taken(address: str, build: Build) -> None:
+    assert build(NoticeKind.STARTED, recipient=address)["To"] == address
+
+
+def test_an_international_domain_is_written_in_ascii(build: Build) -> None:
+    message = build(NoticeKind.STARTED, recipient="ann@bücher.example.org")
+    assert message["To"] == "ann@xn--bcher-kva.example.org"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ann",
+        "ann@",
+        "Ann <ann@example.org>",
+        "ann@example.org\r\nBcc: eve@example.org",
+        "ann@example.org, eve@example.org",
+        "änn@example.org",
+    ],
+)
+def test_a_bad_address_is_refused(address: str, build: Build) -> None:
+    """W-45: it is an error that somebody sees, never a silent omission."""
+    with pytest.raises(NoticeError):
+        build(NoticeKind.STARTED, recipient=address)
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "https://x.org/ y", "/relative", ""])
+def test_a_claim_link_must_be_a_web_address(url: str, build: Build) -> None:
+    with pytest.raises(NoticeError):
+        build(NoticeKind.CLAIM, claim_url=url)
+
+
+@pytest.mark.parametrize("message_id", ["abc", "<a b@c>", "<a@b>\r\nBcc: eve@example.org"])
+def test_a_malformed_message_id_is_refused(message_id: str, build: Build) -> None:
+    with pytest.raises(NoticeError):
+        build(NoticeKind.STARTED, message_id=message_id)
+
+
+def test_a_missing_fact_is_an_error_that_names_it(branding: Branding, templates: Templates) -> None:
+    with pytest.raises(NoticeError, match="'organizations' is undefined") as caught:
+        build_notice(
+            NoticeKind.STARTED,
+            recipient="olivia@example.org",
+            context={},
+            message_id="<abc@relocation.example.org>",
+            date=datetime.now(UTC),
+            branding=branding,
+            templates=templates,
+        )
+    assert "organizations" not in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sender_email": "nobody"},
+        {"support_email": "a@b@c"},
+        {"base_url": "cloud.example.org"},
+        {"product_name": "A\r\nBcc: eve@example.org"},
+    ],
+)
+def test_settings_no_notice_could_be_built_with_are_refused_at_once(wrong: dict[str, str]) -> None:
+    """Otherwise each notice would be given up for a fault of the settings."""
+    with pytest.raises(ConfigurationError):
+        Branding.of(Settings(**wrong))

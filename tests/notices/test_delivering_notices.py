@@ -1,0 +1,208 @@
+"""The outbox is worked through: nothing is lost, nothing is sent twice, nothing blocks the rest."""
+
+import email
+import email.policy
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.ledger.outbox import claim_due, enqueue, notices_of
+from relocation.ledger.tables import NoticeState
+from relocation.local import free_port
+from relocation.notices.building import Branding
+from relocation.notices.delivery import DeliveryReport, deliver_due
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.rendering import Templates
+from relocation.notices.transport import Mailer, MailServerSettings
+
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
+OLIVIA = "olivia@example.org"
+MARCUS = "marcus@example.org"
+
+Deliver = Callable[..., DeliveryReport]
+Enqueue = Callable[..., None]
+
+
+@pytest.fixture
+def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Enqueue:
+    """Put a notice into the outbox."""
+
+    def put(kind: NoticeKind, recipient: str, **changes: Any) -> None:
+        draft = Draft(kind, recipient, {**facts[kind], **changes})
+        with ledger.begin() as connection:
+            enqueue(
+                connection, RELOCATION, 1, [draft], sender_domain="relocation.example.org", now=NOW
+            )
+
+    return put
+
+
+@pytest.fixture
+def deliver(ledger: Engine, templates: Templates, branding: Branding) -> Deliver:
+    def deliver(mailer: Mailer, *, now: datetime = NOW, **options: Any) -> DeliveryReport:
+        return deliver_due(
+            ledger, mailer, templates, branding, claimed_by="a:1", now=lambda: now, **options
+        )
+
+    return deliver
+
+
+def _states(ledger: Engine) -> list[NoticeState]:
+    return [notice.state for notice in notices_of(ledger, RELOCATION)]
+
+
+def test_each_due_notice_is_sent_once(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    """W-41."""
+    put(NoticeKind.STARTED, OLIVIA)
+    put(NoticeKind.STARTED, MARCUS)
+    put(NoticeKind.CLAIM, "jane@example.org")
+    assert deliver(mailer) == DeliveryReport(sent=3)
+    assert deliver(mailer, now=NOW + timedelta(days=1)) == DeliveryReport()
+    assert [to for _, to, _ in peer.taken] == [[OLIVIA], [MARCUS], ["jane@example.org"]]
+    assert _states(ledger) == [NoticeState.SENT] * 3
+    assert all(notice.reply == "2.0.0 queued as T1" for notice in notices_of(ledger, RELOCATION))
+
+
+def test_the_bytes_are_committed_and_the_notice_is_sending_before_they_go_out(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    """A death from here on leaves a notice that may have arrived, and is known to."""
+    seen: list[Any] = []
+    peer.on_data = lambda: seen.extend(notices_of(ledger, RELOCATION))
+    put(NoticeKind.STARTED, OLIVIA)
+    deliver(mailer)
+    assert [notice.state for notice in seen] == [NoticeState.SENDING]
+    assert [notice.wire for notice in seen] == [wire for _, _, wire in peer.taken]
+
+
+def test_a_retry_sends_the_same_bytes(
+    peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    put(NoticeKind.STARTED, OLIVIA)
+    peer.drop_after_data = True
+    assert deliver(mailer) == DeliveryReport(unknown=1)
+    peer.drop_after_data = False
+    assert deliver(mailer, now=NOW + timedelta(hours=1)) == DeliveryReport(sent=1)
+    first, second = peer.taken
+    assert first == second
+
+
+def test_a_refused_recipient_does_not_keep_the_mail_from_others(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    peer.rcpt_reply = {OLIVIA: "550 5.1.1 no such user", MARCUS: "450 4.2.0 try later"}
+    for recipient in (OLIVIA, MARCUS, "jane@example.org"):
+        put(NoticeKind.STARTED, recipient)
+    assert deliver(mailer) == DeliveryReport(sent=1, retry=1, failed=1)
+    assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED, NoticeState.SENT]
+
+
+def test_a_server_that_is_down_is_asked_once_and_everything_stays_due(
+    ledger: Engine, put: Enqueue, deliver: Deliver, server_at: Callable[..., MailServerSettings]
+) -> None:
+    for recipient in (OLIVIA, MARCUS, "jane@example.org"):
+        put(NoticeKind.STARTED, recipient)
+    with Mailer(server_at(free_port())) as mailer:
+        assert deliver(mailer) == DeliveryReport(retry=1)
+    assert _states(ledger) == [NoticeState.QUEUED] * 3
+    assert [notice.tries for notice in notices_of(ledger, RELOCATION)] == [1, 0, 0]
+
+
+def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    peer.rcpt_reply[OLIVIA] = "450 4.2.0 try later"
+    put(NoticeKind.STARTED, OLIVIA)
+    assert deliver(mailer, now=NOW + timedelta(days=3)) == DeliveryReport(failed=1)
+    assert _states(ledger) == [NoticeState.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "changes"),
+    [
+        ("nobody at all", {}),
+        (OLIVIA, {"happened_at": "yesterday"}),
+        (OLIVIA, {"organizations": None}),
+    ],
+)
+def test_a_notice_that_cannot_be_built_is_given_up_and_stops_no_other(
+    recipient: str,
+    changes: dict[str, Any],
+    *,
+    ledger: Engine,
+    peer: Any,
+    mailer: Mailer,
+    put: Enqueue,
+    deliver: Deliver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """W-42, W-45."""
+    put(NoticeKind.STARTED, recipient, **changes)
+    put(NoticeKind.STARTED, MARCUS)
+    with caplog.at_level(logging.INFO):
+        assert deliver(mailer) == DeliveryReport(sent=1, failed=1)
+    broken, _ = notices_of(ledger, RELOCATION)
+    assert broken.state is NoticeState.FAILED
+    assert broken.reply
+    assert broken.reply.startswith("STARTED: ")
+    assert [to for _, to, _ in peer.taken] == [[MARCUS]]
+    ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
+    assert any("cannot be built" in line for line in ours)
+    assert not any("@" in line for line in ours)
+
+
+def test_a_notice_that_another_process_took_is_not_sent(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    """The lease ran out between claim and hand-over."""
+    put(NoticeKind.STARTED, OLIVIA)
+    later = NOW + timedelta(hours=1)
+
+    def take_over() -> None:
+        assert claim_due(ledger, claimed_by="b:2", lease_seconds=60, now=later) is not None
+
+    peer.on_rcpt = take_over
+    assert deliver(mailer) == DeliveryReport()
+    assert not peer.taken
+    (notice,) = notices_of(ledger, RELOCATION)
+    assert (notice.state, notice.claimed_by) == (NoticeState.CLAIMED, "b:2")
+
+
+@pytest.mark.parametrize("kind", [NoticeKind.FAILED, NoticeKind.SUCCEEDED])
+def test_the_last_notice_is_in_the_thread_of_the_first_to_the_same_reader(
+    kind: NoticeKind, *, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    """A-143."""
+    put(NoticeKind.STARTED, MARCUS)
+    put(NoticeKind.STARTED, OLIVIA)
+    put(kind, OLIVIA)
+    deliver(mailer)
+    marcus, olivia, answer = (
+        email.message_from_bytes(wire, policy=email.policy.default) for _, _, wire in peer.taken
+    )
+    assert answer["In-Reply-To"] == answer["References"] == olivia["Message-ID"]
+    assert marcus["In-Reply-To"] is olivia["In-Reply-To"] is None
+
+
+def test_a_failure_before_the_start_was_told_refers_to_nothing(
+    peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    put(NoticeKind.FAILED, OLIVIA)
+    assert deliver(mailer) == DeliveryReport(sent=1)
+    assert b"In-Reply-To" not in peer.taken[0][2]
+
+
+def test_only_the_notices_of_the_named_relocation_are_sent(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    put(NoticeKind.STARTED, OLIVIA)
+    assert deliver(mailer, relocation_id="another") == DeliveryReport()
+    assert not peer.connections
+    assert deliver(mailer, relocation_id=RELOCATION) == DeliveryReport(sent=1)

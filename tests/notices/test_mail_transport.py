@@ -1,0 +1,260 @@
+"""Finished bytes go to one recipient, and the outcome is what really happened."""
+
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from relocation.errors import ConfigurationError
+from relocation.local import free_port
+from relocation.notices import transport
+from relocation.notices.transport import Mailer, MailServerSettings
+
+WIRE = b"Subject: x\r\n\r\nline\r\n.dot\r\n..\r\n\r\nend\r\n"
+ANN = "ann@example.org"
+SENDER = "noreply@relocation.example.org"
+
+ServerAt = Callable[..., MailServerSettings]
+
+
+def test_the_bytes_arrive_as_they_are_from_the_envelope_sender(peer: Any, mailer: Mailer) -> None:
+    outcome = mailer.send(ANN, WIRE)
+    assert (outcome.state, outcome.code, outcome.detail) == ("sent", 250, "2.0.0 queued as T1")
+    assert peer.taken == [(SENDER, [ANN], WIRE)]
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "connected"),
+    [
+        ("450 4.2.0 try later", "retry", True),  # greylisting concerns this message alone
+        ("451 4.3.0 local error", "retry", True),
+        ("421 4.7.0 too many", "retry", False),
+        ("530 5.7.0 log in first", "retry", False),  # our fault, not the message's
+        ("535 5.7.8 bad login", "retry", False),
+        ("550 5.1.1 no such user", "failed", True),
+        ("552 5.3.4 too big", "failed", True),
+    ],
+)
+def test_a_refused_recipient_gets_nothing(
+    reply: str, state: str, connected: bool, peer: Any, mailer: Mailer
+) -> None:
+    peer.rcpt_reply[ANN] = reply
+    begun: list[bool] = []
+    outcome = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
+    assert (outcome.state, outcome.connected) == (state, connected)
+    assert outcome.code == int(reply[:3])
+    assert outcome.detail == reply[4:]
+    assert not begun
+    assert not peer.taken
+
+
+@pytest.mark.parametrize(
+    ("reply", "state"),
+    [("451 4.3.0 disk full", "retry"), ("421 4.3.2 bye", "retry"), ("554 5.7.1 spam", "failed")],
+)
+def test_a_message_refused_after_its_data_was_not_delivered(
+    reply: str, state: str, peer: Any, mailer: Mailer
+) -> None:
+    peer.data_reply = reply
+    assert mailer.send(ANN, WIRE).state == state
+    assert not peer.taken
+
+
+def test_a_refusal_does_not_harm_the_next_message(peer: Any, mailer: Mailer) -> None:
+    peer.rcpt_reply[ANN] = "550 5.1.1 no such user"
+    assert mailer.send(ANN, WIRE).state == "failed"
+    assert mailer.send("bob@example.org", WIRE).state == "sent"
+    assert [recipients for _, recipients, _ in peer.taken] == [["bob@example.org"]]
+    assert len(peer.connections) == 1
+
+
+def test_a_connection_lost_after_data_leaves_the_outcome_unknown_and_sends_one_copy(
+    peer: Any, mailer: Mailer
+) -> None:
+    peer.drop_after_data = True
+    outcome = mailer.send(ANN, WIRE)
+    assert (outcome.state, outcome.code, outcome.connected) == ("unknown", None, False)
+    assert len(peer.taken) == 1
+
+
+def test_a_lost_connection_is_made_anew(peer: Any, mailer: Mailer) -> None:
+    peer.drop_after_data = True
+    mailer.send(ANN, WIRE)
+    peer.drop_after_data = False
+    assert mailer.send(ANN, WIRE).state == "sent"
+    assert len(peer.connections) == 2
+
+
+def test_a_refused_connection_is_worth_a_retry(server_at: ServerAt) -> None:
+    begun: list[bool] = []
+    with Mailer(server_at(free_port())) as mailer:
+        outcome = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
+        with pytest.raises(ConnectionRefusedError):
+            mailer.connect()
+    assert (outcome.state, outcome.code, outcome.connected) == ("retry", None, False)
+    assert "ConnectionRefusedError" in outcome.detail
+    assert not begun
+
+
+def test_many_messages_share_a_connection(peer: Any, mailer: Mailer) -> None:
+    assert {mailer.send(ANN, WIRE).state for _ in range(20)} == {"sent"}
+    assert len(peer.connections) == 1
+
+
+def test_a_connection_is_renewed_after_some_messages(
+    peer: Any, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MESSAGES_PER_CONNECTION", 2)
+    assert {mailer.send(ANN, WIRE).state for _ in range(4)} == {"sent"}
+    assert len(peer.connections) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_nothing_is_sent_where_sending_could_not_be_recorded(
+    error: type[Exception], peer: Any, mailer: Mailer
+) -> None:
+    """An OSError of the ledger must not pass for one of the connection."""
+
+    def refuse() -> None:
+        raise error("the ledger is gone")
+
+    with pytest.raises(RuntimeError):
+        mailer.send(ANN, WIRE, before_data=refuse)
+    assert not peer.taken
+    assert mailer.send(ANN, WIRE).state == "sent"
+
+
+@pytest.mark.parametrize("wire", [b"a\nb\r\n", "ä\r\n".encode()])
+def test_bytes_that_would_be_changed_on_the_way_are_refused(
+    wire: bytes, peer: Any, mailer: Mailer
+) -> None:
+    with pytest.raises(ValueError, match="CRLF"):
+        mailer.send(ANN, wire)
+    assert not peer.connections
+
+
+@pytest.mark.parametrize("recipient", ["a@b>\r\nRCPT TO:<eve@x", "A <a@b>", "ä@example.org"])
+def test_a_recipient_cannot_smuggle_commands(recipient: str, peer: Any, mailer: Mailer) -> None:
+    with pytest.raises(ValueError, match="recipient"):
+        mailer.send(recipient, WIRE)
+    assert not peer.connections
+
+
+@pytest.mark.parametrize(
+    "login",
+    [{"user": "u", "password": "p", "tls": "none"}, {"user": "u", "tls": "starttls"}],
+)
+def test_a_login_needs_tls_and_a_password(login: dict[str, str], server_at: ServerAt) -> None:
+    with pytest.raises(ConfigurationError):
+        server_at(25, **login)
+
+
+def test_the_password_is_never_shown(server_at: ServerAt) -> None:
+    assert "hunter2" not in repr(server_at(25, tls="ssl", user="u", password="hunter2"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate of 127.0.0.1, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture(params=["ssl", "starttls"])
+def secured(request: pytest.FixtureRequest, peer: Any, certificate: Path) -> Iterator[Any]:
+    """A peer that takes a login over TLS alone; yields (tls, port)."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def authenticate(server: Any, session: Any, envelope: Any, how: str, data: Any) -> AuthResult:
+        assert isinstance(data, LoginPassword)
+        peer.logins.append((data.login, data.password))
+        return AuthResult(success=data.password == b"hunter2", handled=False)
+
+    options: dict[str, Any] = {"authenticator": authenticate}
+    if request.param == "ssl":
+        options |= {"ssl_context": context, "auth_require_tls": False}
+    else:
+        options |= {"tls_context": context, "require_starttls": True}
+    port = free_port()
+    controller = Controller(peer, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    yield request.param, port
+    controller.stop()
+
+
+def test_a_secured_connection_logs_in_as_another_than_the_sender(
+    secured: tuple[str, int], peer: Any, certificate: Path, server_at: ServerAt
+) -> None:
+    tls, port = secured
+    server = server_at(port, tls=tls, user="AKIAFOO", password="hunter2", cafile=str(certificate))
+    with Mailer(server) as mailer:
+        assert mailer.send(ANN, WIRE + b"more\r\n" * 4_000).state == "sent"
+    assert peer.logins == [(b"AKIAFOO", b"hunter2")]
+    assert peer.taken[0][0] == SENDER
+
+
+def test_an_unknown_certificate_is_refused_before_the_login(
+    secured: tuple[str, int], peer: Any, server_at: ServerAt
+) -> None:
+    tls, port = secured
+    with Mailer(server_at(port, tls=tls, user="u", password="hunter2")) as mailer:
+        outcome = mailer.send(ANN, WIRE)
+    assert (outcome.state, outcome.connected) == ("retry", False)
+    assert "CERTIFICATE_VERIFY_FAILED" in outcome.detail
+    assert not peer.logins
+    assert not peer.taken
+
+
+def test_a_refused_login_is_worth_a_retry_and_shows_no_password(
+    secured: tuple[str, int], peer: Any, certificate: Path, server_at: ServerAt
+) -> None:
+    tls, port = secured
+    server = server_at(port, tls=tls, user="u", password="wrong-one", cafile=str(certificate))
+    with Mailer(server) as mailer:
+        outcome = mailer.send(ANN, WIRE)
+    assert (outcome.state, outcome.code, outcome.connected) == ("retry", 535, False)
+    assert "wrong-one" not in outcome.detail
+    assert not peer.taken
+
+
+def test_there_is_no_downgrade_where_starttls_is_not_offered(
+    peer: Any, server_at: ServerAt
+) -> None:
+    with Mailer(server_at(peer.port, tls="starttls")) as mailer:
+        outcome = mailer.send(ANN, WIRE)
+    assert outcome.state == "retry"
+    assert not peer.taken

@@ -1,0 +1,83 @@
+"""The catalogue holds together."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relocation.catalogue import FieldType, Scope, load_catalogue
+
+SPECIFIED = Path(__file__).parents[1].parent / "shared" / "spec" / "model-catalog.json"
+OUTSIDE = {"sentry.alertruleactivations", "sentry.group"}
+"""Excluded models that two references point at."""
+
+
+def test_there_are_95_models() -> None:
+    assert len(load_catalogue()) == 95
+
+
+def test_no_model_comes_before_one_it_points_at() -> None:
+    """I-4, A-12."""
+    catalogue = load_catalogue()
+    for model in catalogue.values():
+        targets = {key.to for key in model.foreign_keys.values()} | set(model.extra_dependencies)
+        assert targets - set(catalogue) <= OUTSIDE
+        for target in targets & set(catalogue):
+            assert catalogue[target].position < model.position, (model.name, target)
+
+
+def test_every_reference_and_unique_set_names_a_field() -> None:
+    for model in load_catalogue().values():
+        assert set(model.foreign_keys) <= set(model.fields)
+        assert {field for unique in model.uniques for field in unique} <= set(model.fields)
+
+
+def test_a_scope_admits_what_the_specification_says() -> None:
+    """S-2."""
+    assert Scope.ORGANIZATION.admits == {Scope.USER, Scope.ORGANIZATION}
+    assert Scope.CONFIG.admits == {Scope.USER, Scope.CONFIG}
+    assert Scope.GLOBAL.admits == set(Scope)
+    assert {model.name for model in load_catalogue().admitted(Scope.USER)} == {
+        "sentry.user",
+        "sentry.email",
+        "sentry.useremail",
+        "sentry.useroption",
+    }
+
+
+def test_columns_gain_an_id_only_where_the_orm_adds_one() -> None:
+    """T-11."""
+    catalogue = load_catalogue()
+    assert catalogue["sentry.project"].columns["organization"] == "organization_id"
+    assert catalogue["sentry.organizationmember"].columns["user_id"] == "user_id"
+    assert catalogue["sentry.organizationmember"].columns["role"] == "role"
+
+
+def test_it_agrees_with_the_specification() -> None:
+    if not SPECIFIED.exists():
+        pytest.skip("the specification is not at hand")
+    specified = {entry["model"]: entry for entry in json.loads(SPECIFIED.read_text())}
+    catalogue = load_catalogue()
+    assert set(specified) == set(catalogue)
+    ordered = [entry for entry in specified.values() if "order" in entry]
+    by_order = [entry["model"] for entry in sorted(ordered, key=lambda entry: entry["order"])]
+    assert [name for name in catalogue if "order" in specified[name]] == by_order
+    for name, model in catalogue.items():
+        assert {scope.value for scope in model.scopes} == set(specified[name]["scopes"])
+        assert model.table == specified[name]["table"]
+        assert set(model.fields) == set(specified[name]["fields"])
+        keys = {field: (key.to, key.nullable) for field, key in model.foreign_keys.items()}
+        # A monitor's owning team is a reference that the specification lists as a number.
+        keys.pop("owner_team_id", None) if name == "sentry.monitor" else None
+        assert keys == {
+            field: (key["model"], key["nullable"])
+            for field, key in specified[name]["foreign_keys"].items()
+        }
+
+
+def test_values_with_an_encoding_of_their_own_are_marked() -> None:
+    catalogue = load_catalogue()
+    assert catalogue["sentry.organization"].fields["flags"].type is FieldType.FLAGS
+    assert catalogue["sentry.projectoption"].fields["value"].type is FieldType.OPTION
+    assert catalogue["sentry.orgauthtoken"].fields["scope_list"].type is FieldType.ARRAY
+    assert catalogue["sentry.projectkey"].fields["data"].type is FieldType.JSON

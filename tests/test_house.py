@@ -1,0 +1,59 @@
+"""The rules of the house that no other tool holds."""
+
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from importlinter.application.use_cases import read_user_options
+from importlinter.cli import lint_imports
+from prefect.flows import load_flow_from_entrypoint
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path for folder in ("flows", "tasks", "relocation") for path in (ROOT / folder).rglob("*.py")
+)
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+def test_imports_go_one_way_and_the_plain_part_knows_no_prefect() -> None:
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+def test_every_plain_module_is_held_to_know_no_prefect() -> None:
+    """Only these three speak with Prefect; a new module must be plain or be named here."""
+    edge = {"blocks", "setup", "deployments"}
+    above_the_edge = {"cli", "demo", "doctor"}
+    options = read_user_options(str(ROOT / "pyproject.toml"))
+    contract = next(c for c in options.contracts_options if c["type"] == "forbidden")
+    held = {name.removeprefix("relocation.") for name in contract["source_modules"]}
+    present = {path.stem if path.suffix else path.name for path in (ROOT / "relocation").iterdir()}
+    assert present - {"__init__", "__pycache__"} == held | edge | above_the_edge
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_has_at_most_300_lines(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_every_deployment_names_a_flow_that_loads(deployment: dict[str, str]) -> None:
+    flow = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
+    assert flow.name == deployment["name"]
+
+
+@pytest.mark.parametrize("name", ["flows", "tasks", "relocation", "templates"])
+def test_no_other_distribution_provides_a_package_of_ours(name: str) -> None:
+    assert importlib.metadata.packages_distributions().get(name, ["relocation"]) == ["relocation"]
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_names_no_host_and_keeps_the_bounds(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert "index-url" not in text
+    pins = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, flags=re.MULTILINE))
+    assert tuple(map(int, pins["fastapi"].split(".")))[:2] < (0, 151)
+    assert tuple(map(int, pins["sqlalchemy"].split(".")))[:2] < (2, 1)
+    assert pins["prefect"].startswith("3.")
