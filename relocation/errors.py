@@ -10,7 +10,7 @@ MAX_REASON = 500
 """Most characters of a reason: a longer one must not keep a failure from being stored (W-4)."""
 
 NOTHING_TO_DO = (
-    "You need not do anything: our operators know of this and can go on from where it stopped. "
+    "You need not do anything: our operators can go on from where it stopped. "
     "A mail will tell you how it ended."
 )
 

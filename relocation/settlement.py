@@ -17,12 +17,15 @@ from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Status, Task
 
+CANCELLED = "The relocation was cancelled by an operator."
+
 
 @dataclass(frozen=True)
-class Failure:
-    """What is known of a run that failed."""
+class DeadRun:
+    """What is known of a flow run that ended without success."""
 
     relocation_id: str
+    cancelled: bool
     error: BaseException | None
     """What was raised, where this process saw it."""
     message: str
@@ -31,29 +34,21 @@ class Failure:
     """The run's own parameter, for a run that failed before it opened a relocation."""
 
 
-def settle_failure(ledger: Engine, failure: Failure, settings: Settings) -> str | None:
-    """Settle a failed relocation: status, reason, failed task and notices in one transaction.
+def settle_run(ledger: Engine, run: DeadRun, settings: Settings) -> Settlement | None:
+    """Settle a relocation whose run is dead: status, reason, failed task and notices in one go.
 
-    Returns the reason, or None where this round was settled before: idempotent, whoever calls it.
+    Returns the settlement, or None where this round was settled before: idempotent, whoever calls.
     """
-    relocation = find_relocation(ledger, failure.relocation_id)
-    task = relocation.task if relocation else None
-    reason = _reason(failure.error, task, settings)
-    settlement = Settlement(
-        status=Status.FAILURE,
-        reason=reason,
-        failed_task=task,
-        internal_error=_internal(failure),
-        drafts=_drafts(ledger, relocation, failure, reason, settings),
-    )
+    relocation = find_relocation(ledger, run.relocation_id)
+    settlement = _settlement(ledger, run, relocation, settings)
     settled = settle(
         ledger,
-        failure.relocation_id,
+        run.relocation_id,
         settlement,
         sender_domain=settings.sender_domain,
-        request=tolerant_request(failure.request),
+        request=tolerant_request(run.request),
     )
-    return reason if settled else None
+    return settlement if settled else None
 
 
 def tolerant_request(parameters: dict[str, Any]) -> RelocationRequest:
@@ -69,38 +64,48 @@ def tolerant_request(parameters: dict[str, Any]) -> RelocationRequest:
     )
 
 
-def _reason(error: BaseException | None, task: Task | None, settings: Settings) -> str:
-    if isinstance(error, RelocationError):
-        return error.reason
+def _settlement(
+    ledger: Engine, run: DeadRun, relocation: Relocation | None, settings: Settings
+) -> Settlement:
+    task = relocation.task if relocation else None
+    asked = relocation.request if relocation else tolerant_request(run.request)
+    reason = _reason(run, task, settings)
+    kind = NoticeKind.CANCELLED if run.cancelled else NoticeKind.FAILED
+    context: dict[str, Any] = {
+        "organizations": asked.organizations,
+        "destination_state": _destination_state(ledger, relocation),
+        "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if kind is NoticeKind.FAILED:
+        error = run.error
+        context |= {
+            "reason": reason,
+            "next_step": error.next_step if isinstance(error, RelocationError) else NOTHING_TO_DO,
+            "round": relocation.round if relocation else 1,
+        }
+    operator = settings.operator_email
+    recipients = addressees(relocation, otherwise=operator) if relocation else [operator]
+    return Settlement(
+        status=Status.CANCELLED if run.cancelled else Status.FAILURE,
+        reason=reason,
+        failed_task=task,
+        internal_error=_internal(run),
+        drafts=[Draft(kind, recipient, context) for recipient in recipients],
+    )
+
+
+def _reason(run: DeadRun, task: Task | None, settings: Settings) -> str:
+    if run.cancelled:
+        return CANCELLED
+    if isinstance(run.error, RelocationError):
+        return run.error.reason
     return settings.policy(task).reason if task else UNEXPLAINED
 
 
-def _internal(failure: Failure) -> str:
-    if failure.error is None:
-        return failure.message
-    return "".join(traceback.format_exception(failure.error))
-
-
-def _drafts(
-    ledger: Engine,
-    relocation: Relocation | None,
-    failure: Failure,
-    reason: str,
-    settings: Settings,
-) -> list[Draft]:
-    asked = relocation.request if relocation else tolerant_request(failure.request)
-    error = failure.error
-    context = {
-        "organizations": asked.organizations,
-        "reason": reason,
-        "destination_state": _destination_state(ledger, relocation),
-        "next_step": error.next_step if isinstance(error, RelocationError) else NOTHING_TO_DO,
-        "round": relocation.round if relocation else 1,
-        "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    operator = settings.operator_email
-    recipients = addressees(relocation, otherwise=operator) if relocation else [operator]
-    return [Draft(NoticeKind.FAILED, recipient, context) for recipient in recipients]
+def _internal(run: DeadRun) -> str:
+    if run.error is None:
+        return run.message
+    return "".join(traceback.format_exception(run.error))
 
 
 def _destination_state(ledger: Engine, relocation: Relocation | None) -> str:

@@ -14,6 +14,7 @@ from prefect.artifacts import (
 
 from relocation.findings import Finding
 from relocation.ledger.relocations import Relocation
+from relocation.ledger.settle import Settlement
 from relocation.text import listed, one_line
 from relocation.transfer.chunks import Account
 
@@ -85,16 +86,17 @@ def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
     )
 
 
-def show_failure(relocation_id: str, reason: str, failed_task: str | None) -> None:
-    """Show why a relocation failed, and what an operator can do next."""
+def show_settlement(relocation_id: str, settlement: Settlement) -> None:
+    """Show why a relocation ended without success, and what an operator can do next."""
+    where = f" in `{settlement.failed_task}`" if settlement.failed_task else ""
     create_markdown_artifact(
-        f"# Failed{f' in `{failed_task}`' if failed_task else ''}\n\n> {reason}\n\n"
+        f"# {settlement.status}{where}\n\n> {settlement.bounded_reason}\n\n"
         "## What to do next\n\n"
-        "1. Read the internal cause: `relocation show " + relocation_id + "`.\n"
+        f"1. Read the internal cause: `relocation show {relocation_id}`.\n"
         "2. Mend it, then press **Retry** on this flow run: the tasks that are done are skipped.\n"
         "3. If the archive or the request is wrong, submit a new relocation instead.\n",
-        key=_key("failure", relocation_id),
-        description="Why it failed, and what to do next",
+        key=_key("settlement", relocation_id),
+        description="Why it ended, and what to do next",
     )
 
 

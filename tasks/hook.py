@@ -1,6 +1,7 @@
 """The one hook: settle a run that failed, then tell the people concerned."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -10,8 +11,10 @@ from prefect.flows import FlowStateHook
 from prefect.logging.loggers import flow_run_logger
 
 from relocation.blocks import load_ledger
+from relocation.ledger.settle import Settlement
 from relocation.settings import Settings
-from relocation.settlement import Failure, settle_failure
+from relocation.settlement import DeadRun, settle_run
+from tasks.artifacts import show_settlement
 
 
 def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
@@ -25,33 +28,35 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
     def settle_and_notify(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
         log = flow_run_logger(flow_run, flow)
         try:
-            reason = _settle(flow_run, state)
+            settlement = _settle(flow_run, state)
         except Exception:
             log.exception("Relocation %s failed, and that could not be recorded", flow_run.id)
             return
-        if reason is None:
+        if settlement is None:
             log.info("Relocation %s was settled before", flow_run.id)
             return
-        log.error("Relocation %s failed: %s", flow_run.id, reason)
-        try:
-            notify(str(flow_run.id))
-        except Exception:
-            log.exception("The notices of relocation %s wait in the outbox", flow_run.id)
+        log.error("Relocation %s: %s: %s", flow_run.id, settlement.status, settlement.reason)
+        for tell in (notify, partial(show_settlement, settlement=settlement)):
+            try:
+                tell(str(flow_run.id))
+            except Exception:
+                log.exception("Relocation %s is settled, but not everybody is told", flow_run.id)
 
     return settle_and_notify
 
 
-def _settle(flow_run: FlowRun, state: "State[Any]") -> str | None:
+def _settle(flow_run: FlowRun, state: "State[Any]") -> Settlement | None:
     settings = Settings()
     with get_client(sync_client=True) as client:
         # What the hook is given can be older than what the server knows.
         current = client.read_flow_run(flow_run.id)
     error = state.result(raise_on_failure=False) if state.data is not None else None
     request = current.parameters.get("request")
-    failure = Failure(
+    run = DeadRun(
         relocation_id=str(flow_run.id),
+        cancelled=state.is_cancelled() or state.is_cancelling(),
         error=error if isinstance(error, BaseException) else None,
         message=state.message or "",
         request=request if isinstance(request, dict) else {},
     )
-    return settle_failure(load_ledger(settings), failure, settings)
+    return settle_run(load_ledger(settings), run, settings)

@@ -27,7 +27,7 @@ from relocation.notices.wire import mail_address, wire_bytes
 LEASE_SECONDS = 300.0
 """Longer than a connection with all its exchanges may take."""
 
-_REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED})
+_REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
 """Kinds that go into the thread of the STARTED notice."""
 
 _log = logging.getLogger(__name__)

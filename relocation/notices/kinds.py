@@ -11,10 +11,11 @@ class NoticeKind(StrEnum):
     STARTED = "STARTED"
     FAILED = "FAILED"
     SUCCEEDED = "SUCCEEDED"
+    CANCELLED = "CANCELLED"
     CLAIM = "CLAIM"
 
 
-PER_ROUND = frozenset({NoticeKind.FAILED})
+PER_ROUND = frozenset({NoticeKind.FAILED, NoticeKind.CANCELLED})
 """Told once a round and recipient; every other kind once a relocation and recipient."""
 
 

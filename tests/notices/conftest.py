@@ -52,6 +52,11 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "claims": 12,
         "happened_at": WHEN,
     },
+    NoticeKind.CANCELLED: {
+        "organizations": ["acme", "globex"],
+        "destination_state": "unchanged",
+        "happened_at": WHEN,
+    },
     NoticeKind.CLAIM: {
         "username": "jane",
         "organizations": ["Acme", "Globex"],
