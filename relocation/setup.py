@@ -15,10 +15,8 @@ from relocation.ledger.migrate import migrate
 from relocation.settings import Settings
 from relocation.transfer.schema import create_embedded, create_own_tables
 
-INBOX_PORT = 2525
 
-
-def set_up(settings: Settings, *, inbox_port: int = INBOX_PORT) -> dict[str, str]:
+def set_up(settings: Settings, *, inbox_port: int) -> dict[str, str]:
     """Create each block that does not exist yet, in its embedded form; idempotent.
 
     A block that exists is left as it is, whatever it holds. The ledger is migrated, and the

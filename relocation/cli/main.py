@@ -1,5 +1,7 @@
 """The commands, by name."""
 
+import os
+
 import typer
 
 from relocation.cli import keys, relocations, service
@@ -22,4 +24,6 @@ app.command()(service.demo)
 
 def main() -> None:
     """Run the command line."""
+    # Prefect's own chatter is no part of what a command says.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     app()

@@ -9,7 +9,12 @@ from relocation.cli.output import AsJson, out, plain_errors, print_json, print_t
 from relocation.settings import Settings
 
 
-def setup(as_json: AsJson = False) -> None:
+def setup(
+    inbox_port: Annotated[
+        int, typer.Option(help="Port, on this machine, of the mail server of a new mail block.")
+    ] = 2525,
+    as_json: AsJson = False,
+) -> None:
     """Create what is missing: the five blocks (embedded), the ledger's tables, the deployments.
 
     Needs a running Prefect server (PREFECT_API_URL). A block that exists is left as it is, so
@@ -19,7 +24,7 @@ def setup(as_json: AsJson = False) -> None:
     from relocation.setup import set_up  # noqa: PLC0415
 
     with plain_errors():
-        outcome = set_up(Settings())
+        outcome = set_up(Settings(), inbox_port=inbox_port)
         deploy()
     if as_json:
         print_json(outcome)

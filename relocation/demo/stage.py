@@ -22,7 +22,6 @@ _ENVIRONMENT = {
     "RELOCATION_PRODUCT_NAME": "Relocation demo",
     "RELOCATION_BACKOFF": "0.2",  # seconds instead of minutes between the tries
     "RELOCATION_CHUNK_RECORDS": "200",  # many small chunks, so that an import can be interrupted
-    "PREFECT_LOGGING_LEVEL": "WARNING",
 }
 
 

@@ -1,0 +1,113 @@
+"""The service as an operator has it: a server, a worker, an inbox, and the command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from relocation.archive.envelope import seal_export
+from relocation.database import engine_options, prepare
+from relocation.demo.stage import add_users
+from relocation.example import example_export, write_export
+from relocation.inbox import Inbox
+from relocation.local import free_port, prefect_server, prefect_worker
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).parent / "relocation"
+
+
+@dataclass
+class Operator:
+    """What an operator has and can do."""
+
+    home: Path
+    environment: dict[str, str]
+    inbox: Inbox
+    setup_output: str
+
+    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        """Run the command `relocation`, which must end with the code."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """Run the command with --json and read what it prints."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def archive(self, name: str) -> Path:
+        """Write an example archive, encrypted to the service's public key."""
+        plain, path = BytesIO(), self.home / name
+        write_export(example_export(organizations=1), plain)
+        plain.seek(0)
+        with path.open("wb") as out:
+            seal_export(plain, self.run("keys", "public").stdout, out)
+        return path
+
+    def ended(self, relocation_id: str) -> Any:
+        """Wait until a relocation has an end state, and return what `show` says of it."""
+
+        def settled() -> Any:
+            if not any(one["id"] == relocation_id for one in self.json("list")):
+                return None
+            shown = self.json("show", relocation_id)
+            return shown if shown["settled_round"] == shown["round"] else None
+
+        return self.until(settled)
+
+    def until(self, holds: Callable[[], Any], seconds: float = 120) -> Any:
+        """Wait until something holds, and return it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = holds()
+            if found:
+                return found
+            time.sleep(0.3)
+        raise AssertionError(f"did not come to hold within {seconds} seconds")
+
+    @property
+    def destination(self) -> Engine:
+        """The embedded destination."""
+        url = f"sqlite:///{self.home / 'data' / 'destination' / 'destination.db'}"
+        return prepare(create_engine(url, **engine_options("sqlite")))
+
+
+@pytest.fixture(scope="session")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    home = tmp_path_factory.mktemp("service")
+    with ExitStack() as stack:
+        inbox = stack.enter_context(Inbox(home / "inbox"))
+        url = stack.enter_context(prefect_server(home / "prefect", free_port()))
+        environment = {
+            **os.environ,
+            "PREFECT_API_URL": url,
+            "PREFECT_HOME": str(home / "prefect"),
+            "RELOCATION_HOME": str(home / "data"),
+            "RELOCATION_BACKOFF": "0.1",
+            "COLUMNS": "200",
+            "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        one = Operator(home, environment, inbox, "")
+        one.setup_output = one.run("setup", "--inbox-port", str(inbox.port)).stdout
+        add_users(one.destination, ("olivia", "marcus", "nadia"))
+        stack.enter_context(prefect_worker(home / "prefect", url, "relocation", environment))
+        yield one

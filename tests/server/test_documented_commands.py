@@ -1,0 +1,59 @@
+"""Every command in the documentation is one that works."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+
+
+def commands() -> list[str]:
+    """Every line of every shell block, in order."""
+    blocks = [
+        block
+        for document in DOCUMENTS
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), flags=re.DOTALL)
+    ]
+    return [line for block in blocks for line in block.strip().splitlines()]
+
+
+# What the service of these tests is made with, by the same words (conftest.py).
+STARTED_BY_THE_SERVICE = {
+    "prefect server start --background",
+    "export PREFECT_API_URL=http://127.0.0.1:4200/api",
+    "prefect worker start --pool relocation",
+}
+
+
+def test_the_documented_commands_work_in_their_order(operator: Any) -> None:
+    operator.archive("acme.tar")
+    relocation_id = ""
+    for line in commands():
+        if line.startswith("make ") or line in STARTED_BY_THE_SERVICE:
+            continue
+        done = subprocess.run(
+            ["sh", "-c", line.replace("RELOCATION_ID", relocation_id)],
+            env=operator.environment,
+            cwd=operator.home,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        if line.startswith("relocation submit"):
+            (relocation_id,) = re.findall(r"Relocation (\S+) was submitted", done.stdout)
+            operator.ended(relocation_id)
+    assert relocation_id
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("make ")])
+def test_a_documented_make_target_exists(line: str) -> None:
+    assert set(line.split()[1:]) <= TARGETS

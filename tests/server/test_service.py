@@ -1,0 +1,126 @@
+"""The command line and the deployments, against a real server and a real worker."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+
+
+def test_setup_makes_everything_once_and_prints_no_secret(operator: Any) -> None:
+    assert operator.setup_output.count("created") == 5
+    again = operator.run("setup").stdout
+    assert again.count("kept") == 5
+    assert "created" not in again
+    assert "PRIVATE KEY" not in operator.setup_output + again
+
+
+def test_the_server_schedules_runs(operator: Any) -> None:
+    """A newer SQLAlchemy or FastAPI stops this, the first of them silently."""
+    prefect = [Path(sys.executable).parent / "prefect", "deployment", "schedule", "create"]
+    subprocess.run(
+        [*prefect, "notify/notify", "--interval", "86400"],
+        env=operator.environment,
+        check=True,
+        capture_output=True,
+    )
+
+    def scheduled() -> Any:
+        runs = httpx.post(
+            f"{operator.environment['PREFECT_API_URL']}/flow_runs/filter",
+            json={"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}},
+        ).json()
+        return [run for run in runs if run["auto_scheduled"]]
+
+    assert operator.until(scheduled)
+
+
+def test_a_file_is_submitted_relocated_and_told(operator: Any) -> None:
+    archive = str(operator.archive("good.tar"))
+    submitted = operator.json("submit", archive, "-o", "acme", "--owner", "olivia")
+    shown = operator.ended(submitted["id"])
+    assert (shown["status"], shown["step"]) == ("SUCCESS", "COMPLETED")
+    assert [one["outcome"] for one in shown["tries"]] == ["DONE"] * 9
+    told = {(notice["kind"], notice["recipient"]) for notice in shown["notices"]}
+    assert {("STARTED", "olivia@example.org"), ("SUCCEEDED", "olivia@example.org")} <= told
+    assert {notice["state"] for notice in shown["notices"]} == {"sent"}
+    with operator.destination.connect() as connection:
+        slugs = connection.execute(text("SELECT slug, status FROM sentry_organization")).all()
+    assert ("acme", 0) in slugs
+
+    story = operator.run("show", submitted["id"]).stdout
+    assert "import_organizations" in story
+    assert "SUCCESS" in story
+    assert submitted["id"] in operator.run("list", "--status", "SUCCESS").stdout
+    assert operator.json("list", "--status", "FAILURE", "acme") == []
+
+
+def test_show_prints_no_claim_token(operator: Any) -> None:
+    for one in operator.json("list"):
+        shown = json.dumps(operator.json("show", one["id"]))
+        assert "account/recover" not in shown
+
+
+def test_a_relocation_that_fails_shows_its_reason(operator: Any) -> None:
+    archive = str(operator.archive("other.tar"))
+    submitted = operator.json("submit", archive, "-o", "nowhere", "--owner", "marcus")
+    shown = operator.ended(submitted["id"])
+    assert shown["status"] == "FAILURE"
+    assert "nowhere" in shown["reason"]
+    assert "Reason: " + shown["reason"] in operator.run("show", submitted["id"]).stdout
+
+
+def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(operator: Any) -> None:
+    archive = operator.archive("refused.tar")
+    refused = operator.run("submit", str(archive), "-o", "$$##", "--owner", "olivia", code=1)
+    assert "$$##" in refused.stderr
+    assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
+
+
+def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
+    def healthy() -> Any:
+        # A worker counts as online once it has sent its first heartbeat.
+        checks = operator.json("doctor")
+        return checks if all(check["good"] for check in checks) else None
+
+    assert len(operator.until(healthy)) == 8
+
+
+def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:
+    environment = {**operator.environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    away = type(operator)(operator.home, environment, operator.inbox, "")
+    said = away.run("doctor", code=1).stdout
+    assert "127.0.0.1:9" in said
+    assert "PREFECT_API_URL" in said
+
+
+def test_an_unknown_relocation_is_an_error_of_one_line(operator: Any) -> None:
+    said = operator.run("show", "nothing", code=1)
+    assert said.stderr.strip() == "error: there is no relocation nothing"
+    assert said.stdout == ""
+
+
+def test_keys_are_made_private_and_never_overwritten(operator: Any) -> None:
+    file = operator.home / "mine.pem"
+    operator.run("keys", "create", str(file), "--bits", "2048")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before = file.read_bytes()
+    operator.run("keys", "create", str(file), code=1)
+    assert file.read_bytes() == before
+    assert operator.run("keys", "public", str(file)).stdout.startswith("-----BEGIN PUBLIC KEY")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["setup", "demo", "submit", "list", "show", "keys", "keys create", "keys public", "doctor"],
+)
+def test_every_command_has_help(operator: Any, command: str) -> None:
+    said = operator.run(*command.split(), "--help").stdout
+    assert len(said.splitlines()) > 5
