@@ -50,6 +50,7 @@ def prefect_worker(
     variables = {
         "PREFECT_API_URL": api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO",  # a command's own level is not that of the flows
         **environment,
     }
     with _running("worker", ["worker", "start", "--pool", pool], home, variables):

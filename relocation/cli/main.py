@@ -1,5 +1,6 @@
 """The commands, by name."""
 
+import logging
 import os
 
 import typer
@@ -26,4 +27,5 @@ def main() -> None:
     """Run the command line."""
     # Prefect's own chatter is no part of what a command says.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     app()

@@ -20,6 +20,7 @@ from relocation.database import engine_options, prepare
 from relocation.demo.stage import add_users
 from relocation.example import example_export, write_export
 from relocation.inbox import Inbox
+from relocation.ledger.relocations import find_relocation
 from relocation.local import free_port, prefect_server, prefect_worker
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +67,18 @@ class Operator:
     def ended(self, relocation_id: str) -> Any:
         """Wait until a relocation has an end state, and return what `show` says of it."""
 
-        def settled() -> Any:
-            if not any(one["id"] == relocation_id for one in self.json("list")):
-                return None
-            shown = self.json("show", relocation_id)
-            return shown if shown["settled_round"] == shown["round"] else None
+        def settled() -> bool:
+            one = find_relocation(self._database("ledger.db"), relocation_id)
+            return one is not None and one.settled_round == one.round
 
-        return self.until(settled)
+        self.until(settled)
+
+        def told() -> Any:
+            shown = self.json("show", relocation_id)
+            states = {notice["state"] for notice in shown["notices"]}
+            return shown if states == {"sent"} else None
+
+        return self.until(told)
 
     def until(self, holds: Callable[[], Any], seconds: float = 120) -> Any:
         """Wait until something holds, and return it."""
@@ -87,7 +93,10 @@ class Operator:
     @property
     def destination(self) -> Engine:
         """The embedded destination."""
-        url = f"sqlite:///{self.home / 'data' / 'destination' / 'destination.db'}"
+        return self._database("destination/destination.db")
+
+    def _database(self, file: str) -> Engine:
+        url = f"sqlite:///{self.home / 'data' / file}"
         return prepare(create_engine(url, **engine_options("sqlite")))
 
 

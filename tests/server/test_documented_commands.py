@@ -11,8 +11,6 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
-
 
 def commands() -> list[str]:
     """Every line of every shell block, in order."""

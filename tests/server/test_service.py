@@ -1,17 +1,13 @@
 """The command line and the deployments, against a real server and a real worker."""
 
 import json
-import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import text
-
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
 
 
 def test_setup_makes_everything_once_and_prints_no_secret(operator: Any) -> None:
@@ -105,22 +101,3 @@ def test_an_unknown_relocation_is_an_error_of_one_line(operator: Any) -> None:
     said = operator.run("show", "nothing", code=1)
     assert said.stderr.strip() == "error: there is no relocation nothing"
     assert said.stdout == ""
-
-
-def test_keys_are_made_private_and_never_overwritten(operator: Any) -> None:
-    file = operator.home / "mine.pem"
-    operator.run("keys", "create", str(file), "--bits", "2048")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    before = file.read_bytes()
-    operator.run("keys", "create", str(file), code=1)
-    assert file.read_bytes() == before
-    assert operator.run("keys", "public", str(file)).stdout.startswith("-----BEGIN PUBLIC KEY")
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["setup", "demo", "submit", "list", "show", "keys", "keys create", "keys public", "doctor"],
-)
-def test_every_command_has_help(operator: Any, command: str) -> None:
-    said = operator.run(*command.split(), "--help").stdout
-    assert len(said.splitlines()) > 5

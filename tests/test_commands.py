@@ -1,0 +1,50 @@
+"""Commands that need no server."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from relocation.cli.main import app
+
+run = CliRunner()
+
+
+def test_keys_are_made_private_and_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pem"
+    create = ["keys", "create", str(file), "--bits", "2048"]
+    assert run.invoke(app, create).exit_code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before = file.read_bytes()
+    again = run.invoke(app, create)
+    assert again.exit_code == 1
+    assert "never overwritten" in again.stderr
+    assert file.read_bytes() == before
+
+
+def test_the_public_key_of_a_private_one_is_printed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pem"
+    run.invoke(app, ["keys", "create", str(file), "--bits", "2048"])
+    said = run.invoke(app, ["keys", "public", str(file)]).stdout
+    assert said.startswith("-----BEGIN PUBLIC KEY")
+    assert "PRIVATE" not in said
+
+
+def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "no.pem"
+    file.write_text("hello")
+    said = run.invoke(app, ["keys", "public", str(file)])
+    assert said.exit_code == 1
+    assert len(said.stderr.splitlines()) == 1
+    assert said.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["setup", "demo", "submit", "list", "show", "keys", "keys create", "keys public", "doctor"],
+)
+def test_every_command_has_help(command: str) -> None:
+    said = run.invoke(app, [*command.split(), "--help"])
+    assert said.exit_code == 0
+    assert len(said.stdout.splitlines()) > 5
