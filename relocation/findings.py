@@ -24,7 +24,6 @@ class FindingKind(StrEnum):
     # Of the destination's schema.
     MISSING_TABLE = "MissingTable"
     MISSING_COLUMN = "MissingColumn"
-    SHORT_COLUMN = "ShortColumn"
     REQUIRED_COLUMN = "RequiredColumn"
     # Of comparison (section 5).
     UNEQUAL_COUNTS = "UnequalCounts"

@@ -52,7 +52,6 @@ class Relocation:
     internal_error: str | None = field(repr=False)
     pause_before_step: Step | None
     cancel_before_step: Step | None
-    facts: dict[str, Any]
     created_at: datetime
     updated_at: datetime
     settled_at: datetime | None
@@ -147,7 +146,6 @@ def insert_relocation(
         "creator": request.creator,
         "archive": request.archive,
         "organizations": request.organizations,
-        "facts": {},
         "created_at": now,
         "updated_at": now,
     }
@@ -217,15 +215,6 @@ def record_people(
     """Keep the addresses to which notices of this relocation go; raises FencedOut."""
     with engine.begin() as connection:
         write_held(connection, hold, now, owner_email=owner_email, creator_email=creator_email)
-
-
-def record_facts(engine: Engine, hold: Hold, **facts: Any) -> None:
-    """Add small results, plain JSON data, to those kept before; raises FencedOut."""
-    with engine.begin() as connection:
-        write_held(connection, hold)  # locks the row: the facts read next are the newest
-        kept = select(relocations.c.facts).where(relocations.c.id == hold.relocation_id)
-        merged = connection.execute(kept).scalar_one() | facts
-        write_held(connection, hold, facts=merged)
 
 
 def write_held(

@@ -146,7 +146,6 @@ relocations = Table(
     Column("internal_error", BoundedText(MAX_INTERNAL_ERROR)),
     Column("pause_before_step", _step()),
     Column("cancel_before_step", _step()),
-    Column("facts", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("settled_at", UtcTime),

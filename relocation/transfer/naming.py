@@ -25,20 +25,6 @@ class NameRule:
     """Whether a name may be a number; a slug may not, since it would be taken for an id."""
 
 
-def pick_name(
-    base: str, max_length: int, is_taken: Callable[[str], bool], *, random: Random
-) -> str:
-    """Return `base` if it is free and no number, else `base` with a random suffix (I-90).
-
-    `is_taken` must not care about case. Raises TransientError when all 27 suffixes are taken.
-    """
-
-    def taken(names: Collection[str]) -> set[str]:
-        return {name for name in names if is_taken(name)}
-
-    return pick_names([base], NameRule(max_length), taken, random=random)[0]
-
-
 def pick_names(
     bases: Sequence[str],
     rule: NameRule,
@@ -46,7 +32,10 @@ def pick_names(
     *,
     random: Random,
 ) -> list[str]:
-    """Return a name for each base, no two alike in whatever case.
+    """Return for each base a name that is free, no two alike in whatever case (I-90).
+
+    A base stays as it is where it is free; else it gets a random suffix. Raises TransientError when
+    all 27 attempts at one name were taken.
 
     `taken` returns which of some names are in use; it is asked once for all bases together, and
     once more for each round of suffixes that collisions make necessary.

@@ -12,7 +12,6 @@ from relocation.ledger.relocations import (
     get_relocation,
     list_relocations,
     open_relocation,
-    record_facts,
     record_people,
 )
 from relocation.ledger.settle import Settlement, settle
@@ -68,14 +67,8 @@ def test_addresses_are_kept(ledger: Engine, hold: Hold) -> None:
     assert (relocation.owner_email, relocation.creator_email) == ("olivia@example.org", None)
 
 
-def test_facts_are_added_to_those_kept_before(ledger: Engine, hold: Hold) -> None:
-    record_facts(ledger, hold, destination="db-1", rows={"user": 2})
-    record_facts(ledger, hold, rows={"user": 3})
-    assert get_relocation(ledger, "r-1").facts == {"destination": "db-1", "rows": {"user": 3}}
-
-
-def test_a_settled_relocation_takes_no_more_facts(ledger: Engine, hold: Hold) -> None:
+def test_a_settled_relocation_takes_no_more_addresses(ledger: Engine, hold: Hold) -> None:
     settle(ledger, "r-1", Settlement(Status.FAILURE, "No."), sender_domain="example.org")
     with pytest.raises(FencedOut):
-        record_facts(ledger, hold, late=True)
-    assert get_relocation(ledger, "r-1").facts == {}
+        record_people(ledger, hold, "late@example.org", None)
+    assert get_relocation(ledger, "r-1").owner_email is None

@@ -1,6 +1,7 @@
 """Names that nobody has yet (I-90)."""
 
 import re
+from collections.abc import Callable, Collection
 from random import Random
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relocation.errors import TransientError
-from relocation.transfer.naming import NameRule, pick_name, pick_names
+from relocation.transfer.naming import NameRule, pick_names
 
 SLUG = st.text("abc-", max_size=8)
 
@@ -17,20 +18,26 @@ def seeded(seed: int = 1) -> Random:
     return Random(seed)  # noqa: S311 - a test must give the same names each time
 
 
+def pick(base: str, is_taken: Callable[[str], bool]) -> str:
+    def taken(names: Collection[str]) -> list[str]:
+        return [name for name in names if is_taken(name)]
+
+    [name] = pick_names([base], NameRule(30), taken, random=seeded())
+    return name
+
+
 def test_a_free_name_is_taken_as_it_is() -> None:
-    assert pick_name("a" * 40, 30, lambda _: False, random=seeded()) == "a" * 40
+    assert pick("a" * 40, lambda _: False) == "a" * 40
 
 
 def test_a_taken_name_gets_a_suffix_within_the_length() -> None:
     """A-27."""
-    name = pick_name("a" * 40, 30, lambda name: name == "a" * 40, random=seeded())
+    name = pick("a" * 40, lambda name: name == "a" * 40)
     assert re.fullmatch(r"a{27}-[a-z0-9]{2}", name)
 
 
 def test_a_name_of_digits_alone_gets_a_suffix() -> None:
-    assert re.fullmatch(
-        r"2024-[a-z0-9]{2}", pick_name("2024", 30, lambda _: False, random=seeded())
-    )
+    assert re.fullmatch(r"2024-[a-z0-9]{2}", pick("2024", lambda _: False))
 
 
 @pytest.mark.parametrize("base", ["", "api"])
@@ -48,7 +55,7 @@ def test_suffixes_grow_over_27_attempts_and_then_fail() -> None:
         return True
 
     with pytest.raises(TransientError, match="No free name"):
-        pick_name("base", 30, is_taken, random=seeded())
+        pick("base", is_taken)
     assert tried[0] == "base"
     lengths = [len(name) - len("base-") for name in tried[1:]]
     assert lengths == [2] + [3] * 5 + [5] * 20 + [12]

@@ -47,7 +47,6 @@ def _create_relocation() -> None:
         sa.Column("internal_error", sa.Text),
         sa.Column("pause_before_step", _NAME),
         sa.Column("cancel_before_step", _NAME),
-        sa.Column("facts", sa.JSON, nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.Column("settled_at", _TIME),
