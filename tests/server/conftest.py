@@ -16,11 +16,13 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from relocation.archive.envelope import seal_export
+from relocation.archive.record import Record
 from relocation.database import engine_options, prepare
 from relocation.demo.stage import add_users
 from relocation.example import example_export, write_export
 from relocation.inbox import Inbox
-from relocation.ledger.relocations import find_relocation
+from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.tries import Try, tries_of
 from relocation.local import free_port, prefect_server, prefect_worker
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +57,10 @@ class Operator:
         """Run the command with --json and read what it prints."""
         return json.loads(self.run(*arguments, "--json").stdout)
 
-    def archive(self, name: str) -> Path:
+    def archive(self, name: str, records: list[Record] | None = None) -> Path:
         """Write an example archive, encrypted to the service's public key."""
         plain, path = BytesIO(), self.home / name
-        write_export(example_export(organizations=1), plain)
+        write_export(records or example_export(organizations=1), plain)
         plain.seek(0)
         with path.open("wb") as out:
             seal_export(plain, self.run("keys", "public").stdout, out)
@@ -68,7 +70,7 @@ class Operator:
         """Wait until a relocation has an end state, and return what `show` says of it."""
 
         def settled() -> bool:
-            one = find_relocation(self._database("ledger.db"), relocation_id)
+            one = self.find(relocation_id)
             return one is not None and one.settled_round == one.round
 
         self.until(settled)
@@ -80,6 +82,14 @@ class Operator:
 
         return self.until(told)
 
+    def find(self, relocation_id: str) -> Relocation | None:
+        """Return the relocation as the ledger has it."""
+        return find_relocation(self._database("ledger.db"), relocation_id)
+
+    def tries(self, relocation_id: str) -> list[Try]:
+        """Return the relocation's tries, the last one last."""
+        return tries_of(self._database("ledger.db"), relocation_id)
+
     def until(self, holds: Callable[[], Any], seconds: float = 120) -> Any:
         """Wait until something holds, and return it."""
         deadline = time.monotonic() + seconds
@@ -87,7 +97,7 @@ class Operator:
             found = holds()
             if found:
                 return found
-            time.sleep(0.3)
+            time.sleep(0.1)
         raise AssertionError(f"did not come to hold within {seconds} seconds")
 
     @property
