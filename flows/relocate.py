@@ -1,6 +1,6 @@
 """Relocate organizations from an export archive into the destination database."""
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows.notify import notify
 from flows.validate import validate
@@ -18,7 +18,10 @@ from tasks.working_files import discard_working_files
 
 def tell(relocation_id: str) -> None:
     """Send the relocation's notices; what fails stays in the outbox and changes nothing (W-42)."""
-    notify(relocation_id, return_state=True)
+    try:
+        notify(relocation_id, return_state=True)
+    except Exception:  # noqa: BLE001 - whatever keeps its run from being created
+        get_run_logger().exception("The notices of %s wait in the outbox", relocation_id)
 
 
 settle_and_tell = settling_hook(tell)

@@ -13,6 +13,7 @@ NOTHING_TO_DO = (
     "You need not do anything: our operators can go on from where it stopped. "
     "A mail will tell you how it ended."
 )
+CORRECT_AND_ASK_AGAIN = "Correct this, then ask for the relocation again."
 
 
 class RelocationError(Exception):
@@ -33,10 +34,16 @@ class TransientError(RelocationError):
     """Another try may succeed."""
 
 
+class MissingArchiveError(TransientError):
+    """The archive is not in the storage, or not yet: some show a file late (A-106)."""
+
+    next_step = "Upload the archive again, then ask for the relocation again."
+
+
 class PermanentError(RelocationError):
     """No further try can succeed: the relocation fails at once with this reason."""
 
-    next_step = "Correct this, then ask for the relocation again."
+    next_step = CORRECT_AND_ASK_AGAIN
 
 
 class DifferencesError(PermanentError):

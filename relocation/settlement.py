@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO, RelocationError
+from relocation.errors import NOTHING_TO_DO, FencedOut, RelocationError
 from relocation.ledger.relocations import Relocation, find_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
 from relocation.ledger.tries import done_result, was_tried
@@ -37,8 +37,11 @@ class DeadRun:
 def settle_run(ledger: Engine, run: DeadRun, settings: Settings) -> Settlement | None:
     """Settle a relocation whose run is dead: status, reason, failed task and notices in one go.
 
-    Returns the settlement, or None where this round was settled before: idempotent, whoever calls.
+    Returns the settlement, or None where there was nothing to settle: this round was settled
+    before, or another process has taken the relocation over. Idempotent, whoever calls it.
     """
+    if isinstance(run.error, FencedOut):
+        return None  # the relocation is another process's now, and so is its end
     relocation = find_relocation(ledger, run.relocation_id)
     settlement = _settlement(ledger, run, relocation, settings)
     settled = settle(
@@ -69,15 +72,15 @@ def _settlement(
 ) -> Settlement:
     task = relocation.task if relocation else None
     asked = relocation.request if relocation else tolerant_request(run.request)
-    reason = _reason(run, task, settings)
+    reason = _reason(run, relocation, settings)
     kind = NoticeKind.CANCELLED if run.cancelled else NoticeKind.FAILED
     context: dict[str, Any] = {
         "organizations": asked.organizations,
         "destination_state": _destination_state(ledger, relocation),
         "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    error = run.error
     if kind is NoticeKind.FAILED:
-        error = run.error
         context |= {
             "reason": reason,
             "next_step": error.next_step if isinstance(error, RelocationError) else NOTHING_TO_DO,
@@ -94,11 +97,12 @@ def _settlement(
     )
 
 
-def _reason(run: DeadRun, task: Task | None, settings: Settings) -> str:
+def _reason(run: DeadRun, relocation: Relocation | None, settings: Settings) -> str:
     if run.cancelled:
         return CANCELLED
     if isinstance(run.error, RelocationError):
         return run.error.reason
+    task = relocation.task if relocation else None
     return settings.policy(task).reason if task else UNEXPLAINED
 
 

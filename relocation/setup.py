@@ -8,9 +8,18 @@ from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 from pydantic import SecretStr
+from sqlalchemy import create_engine
 
 from relocation.archive.keys import create_private_key
-from relocation.blocks import MailServer, block_exists, load_destination, load_ledger
+from relocation.blocks import (
+    MailServer,
+    block_exists,
+    database_url,
+    load_destination,
+    load_ledger,
+)
+from relocation.database import engine_options, prepare
+from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import migrate
 from relocation.settings import Settings
 from relocation.transfer.schema import create_embedded, create_own_tables
@@ -30,7 +39,7 @@ def set_up(settings: Settings, *, inbox_port: int) -> dict[str, str]:
         settings.destination_block: (
             SqlAlchemyConnector,
             # In a folder of its own, with the files that SQLite lays beside it.
-            lambda: _sqlite(home / "destination" / "destination.db"),
+            lambda: _embedded_destination(home / "destination" / "destination.db"),
         ),
         settings.storage_block: (Block, lambda: _folder(home / "storage")),
         settings.mail_block: (
@@ -41,17 +50,18 @@ def set_up(settings: Settings, *, inbox_port: int) -> dict[str, str]:
     }
     outcome = {name: _create(name, kind, make) for name, (kind, make) in makers.items()}
     migrate(load_ledger(settings))
-    destination = load_destination(settings)
-    if outcome[settings.destination_block] == "created":
-        create_embedded(destination)
-    else:
-        create_own_tables(destination)
+    create_own_tables(load_destination(settings))
     return outcome
 
 
 def _create(name: str, kind: type[Block], make: Callable[[], Block]) -> str:
     if block_exists(kind, name):
         return "kept"
+    if "/" in name and not name.startswith(f"{LocalFileSystem.get_block_type_slug()}/"):
+        raise ConfigurationError(
+            "The relocation service is not completely set up.",
+            internal=f'the block "{name}" does not exist, and only a local folder can be made here',
+        )
     # The storage's name has its type in front, since a filesystem block of any type will do.
     make().save(name.rsplit("/", 1)[-1], _sync=True)  # type: ignore[call-arg]
     return "created"
@@ -68,6 +78,13 @@ def _sqlite(path: Path) -> SqlAlchemyConnector:
             query={"mode": "rw", "uri": "true"},
         )
     )
+
+
+def _embedded_destination(path: Path) -> SqlAlchemyConnector:
+    connector = _sqlite(path)
+    # Before the block is saved: a block that exists must have its tables.
+    create_embedded(prepare(create_engine(database_url(connector), **engine_options("sqlite"))))
+    return connector
 
 
 def _folder(path: Path) -> LocalFileSystem:

@@ -40,13 +40,9 @@ class Work:
 
     settings: Settings
     ledger: Engine
+    hold: Hold
     relocation: Relocation
     log: "Logger | LoggerAdapter[Logger]"
-
-    @property
-    def hold(self) -> Hold:
-        """The hold under which this process works."""
-        return self.relocation.hold
 
     @cached_property
     def destination(self) -> Engine:
@@ -84,9 +80,8 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
         def run(hold: Hold) -> None:
             settings = Settings()
-            ledger = load_ledger(settings)
             policy = settings.policy(name)
-            waits = backoff(settings.backoff, policy.tries)[tries_used(ledger, hold, name) :]
+            waits = backoff(settings.backoff, policy.tries)
 
             @task(
                 name=name.value,
@@ -100,7 +95,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
                 persist_result=False,
             )
             def tried(hold: Hold) -> State[Any] | None:
-                return _try(name, body, hold, settings, ledger)
+                return _try(name, body, hold, settings)
 
             # Called directly, in the main thread: only so does the time limit bite.
             tried(hold)
@@ -124,24 +119,28 @@ def worker_name() -> str:
 
 
 def _try(
-    name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings, ledger: Engine
+    name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
+    ledger = load_ledger(settings)
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Done before, as the ledger says.")
     policy = settings.policy(name)
     if tries_used(ledger, hold, name) >= policy.tries:
         raise TriesUsedUpError(policy.reason, internal="earlier processes used up its tries")
     number = begin_try(ledger, hold, name, policy.step, worker_name())
+    relocation = get_relocation(ledger, hold.relocation_id)
+    work = Work(settings, ledger, hold, relocation, get_run_logger())
     try:
-        relocation = get_relocation(ledger, hold.relocation_id)
-        work = Work(settings, ledger, relocation, get_run_logger())
         _record_done(work, name, number, body(work))
     except FencedOut:
         raise
     except BaseException as err:
         outcome = TryOutcome.REFUSED if isinstance(err, PermanentError) else TryOutcome.FAILED
         error = "".join(traceback.format_exception(err))
-        end_try(ledger, hold, name, number, outcome, error=error)
+        try:
+            end_try(ledger, hold, name, number, outcome, error=error)
+        except Exception:  # what failed matters more than its record, which the next try makes up
+            work.log.exception("How a try of %s ended could not be recorded", name)
         raise
     return None
 

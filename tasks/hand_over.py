@@ -1,6 +1,9 @@
 """POSTPROCESSING and NOTIFYING: the organizations get their owner and become visible."""
 
+from relocation.errors import PermanentError
+from relocation.ledger.tries import done_result
 from relocation.steps import Task
+from relocation.transfer.ownership import find_user
 from relocation.transfer.ownership import grant_ownership as grant
 from relocation.transfer.ownership import reveal_organizations as reveal
 from tasks.boundary import Done, Work, relocation_task
@@ -8,7 +11,14 @@ from tasks.boundary import Done, Work, relocation_task
 
 @relocation_task(Task.GRANT_OWNERSHIP)
 def grant_ownership(work: Work) -> Done:
-    """Make the requesting user an owner of each imported organization; idempotent (A-117)."""
+    """Make the requesting user an owner of each imported organization; idempotent (A-117).
+
+    The one whom the username named when the relocation began: the name may be another's by now.
+    """
+    received = done_result(work.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
+    owner = find_user(work.destination, work.relocation.owner)
+    if owner is None or owner.id != received.get("owner_id"):
+        raise PermanentError("The owner named in the request is no longer a user here.")
     grant(work.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
     return Done()
 

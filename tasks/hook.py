@@ -7,14 +7,20 @@ from typing import Any
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ParameterBindError, ParameterTypeError, SignatureMismatchError
 from prefect.flows import FlowStateHook
 from prefect.logging.loggers import flow_run_logger
+from pydantic import ValidationError
 
 from relocation.blocks import load_ledger
+from relocation.errors import PermanentError
 from relocation.ledger.settle import Settlement
 from relocation.settings import Settings
 from relocation.settlement import DeadRun, settle_run
 from tasks.artifacts import show_settlement
+
+_UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
+"""What a run whose parameters do not fit fails with."""
 
 
 def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
@@ -32,15 +38,18 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
         except Exception:
             log.exception("Relocation %s failed, and that could not be recorded", flow_run.id)
             return
+        # Also where it was settled before: that process may have died before it told anybody.
+        tellers = [notify]
         if settlement is None:
-            log.info("Relocation %s was settled before", flow_run.id)
-            return
-        log.error("Relocation %s: %s: %s", flow_run.id, settlement.status, settlement.reason)
-        for tell in (notify, partial(show_settlement, settlement=settlement)):
+            log.info("Relocation %s: there was nothing to settle", flow_run.id)
+        else:
+            log.error("Relocation %s: %s", flow_run.id, settlement.status)
+            tellers.append(partial(show_settlement, settlement=settlement))
+        for tell in tellers:
             try:
                 tell(str(flow_run.id))
             except Exception:
-                log.exception("Relocation %s is settled, but not everybody is told", flow_run.id)
+                log.exception("Relocation %s: not everybody is told yet", flow_run.id)
 
     return settle_and_notify
 
@@ -51,6 +60,12 @@ def _settle(flow_run: FlowRun, state: "State[Any]") -> Settlement | None:
         # What the hook is given can be older than what the server knows.
         current = client.read_flow_run(flow_run.id)
     error = state.result(raise_on_failure=False) if state.data is not None else None
+    if isinstance(error, _UNREADABLE):
+        error = PermanentError(
+            "The request is not valid: archive and owner must be texts, organizations a list of "
+            "slugs.",
+            internal=str(error),
+        )
     request = current.parameters.get("request")
     run = DeadRun(
         relocation_id=str(flow_run.id),

@@ -1,6 +1,6 @@
 """UPLOADING: the request can be carried out, and the archive is there."""
 
-from relocation.errors import PermanentError, TransientError
+from relocation.errors import MissingArchiveError, PermanentError
 from relocation.ledger.relocations import record_people
 from relocation.request import RelocationRequest, check_request
 from relocation.steps import Task
@@ -29,7 +29,7 @@ def receive_archive(work: Work) -> Done:
     check_request(request, work.settings)
     size = _size(work, request)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
-    return Done({"bytes": size})
+    return Done({"bytes": size, "owner_id": owner.id if owner else None})
 
 
 def _must_exist(role: str, username: str, person: Person | None) -> None:
@@ -44,11 +44,9 @@ def _size(work: Work, request: RelocationRequest) -> int:
     try:
         with work.storage.open(request.archive) as archive:
             size = archive.seek(0, 2)
-    except FileNotFoundError as err:
-        # Some storages show a file only a while after it was written (A-106).
-        raise TransientError(
-            f'There is no archive "{one_line(request.archive, limit=120)}" in the storage. '
-            "Upload it again, then ask for the relocation anew."
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as err:
+        raise MissingArchiveError(
+            f'There is no archive "{one_line(request.archive, limit=120)}" in the storage.'
         ) from err
     if size == 0:
         raise PermanentError("The archive is empty. Export the organizations again.")

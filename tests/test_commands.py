@@ -42,9 +42,34 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["setup", "demo", "submit", "list", "show", "keys", "keys create", "keys public", "doctor"],
+    [
+        "setup",
+        "demo",
+        "inbox",
+        "submit",
+        "list",
+        "show",
+        "keys",
+        "keys create",
+        "keys public",
+        "doctor",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     said = run.invoke(app, [*command.split(), "--help"])
     assert said.exit_code == 0
     assert len(said.stdout.splitlines()) > 5
+
+
+def test_the_demo_empties_no_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    said = run.invoke(app, ["demo", "--home", str(tmp_path)])
+    assert said.exit_code == 1
+    assert "in use" in said.stderr
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_what_a_request_says_is_never_read_as_markup() -> None:
+    said = run.invoke(app, ["submit", __file__, "-o", "[/red]", "--owner", "olivia"])
+    assert said.exit_code == 1
+    assert "[/red]" in said.stderr

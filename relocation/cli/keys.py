@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.cli.output import errors, out, plain_errors
+from relocation.cli.output import fail, out, plain_errors
 from relocation.settings import Settings
 
 app = typer.Typer(help="Make a relocation key, and show the half that others encrypt to.")
@@ -22,8 +22,7 @@ def create(
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as err:
-        errors.print(f"[red]error:[/red] {file} exists; keys are never overwritten")
-        raise typer.Exit(1) from err
+        fail(f"{file} exists; keys are never overwritten", err)
     with os.fdopen(descriptor, "w", encoding="ascii") as key:
         key.write(create_private_key(bits))
     out.print(f"Wrote the private key to {file}. Keep it secret.", soft_wrap=True)

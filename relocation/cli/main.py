@@ -19,6 +19,7 @@ app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)
 app.command()(service.setup)
+app.command()(service.inbox)
 app.command()(service.doctor)
 app.command()(service.demo)
 

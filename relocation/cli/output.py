@@ -4,13 +4,17 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
-from relocation.errors import RelocationError
+from relocation.errors import MAX_REASON, RelocationError
+from relocation.text import one_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -27,7 +31,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     """Print a table; where it is not read on a terminal, nothing is cut."""
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        # What a request says is anybody's text: it must not be read as markup.
+        cells = ("" if cell is None else one_line(str(cell), limit=MAX_REASON) for cell in row)
+        table.add_row(*map(escape, cells))
     out.print(table, soft_wrap=not out.is_terminal)
 
 
@@ -37,5 +43,12 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except RelocationError as err:
-        errors.print(f"[red]error:[/red] {err.internal or err.reason}", soft_wrap=True)
-        raise typer.Exit(1) from err
+        fail(err.internal or err.reason, err)
+    except (OSError, httpx.HTTPError, SQLAlchemyError, ValueError) as err:
+        fail(f"{type(err).__name__}: {err}", err)
+
+
+def fail(message: str, cause: Exception | None = None) -> NoReturn:
+    """End with exit code 1 and one line."""
+    errors.print(f"error: {one_line(message, limit=MAX_REASON)}", markup=False, soft_wrap=True)
+    raise typer.Exit(1) from cause

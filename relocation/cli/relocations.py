@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relocation.cli.output import AsJson, errors, out, plain_errors, print_json, print_table
+from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
+from relocation.errors import MAX_REASON
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
 from relocation.steps import Status
+from relocation.text import one_line
 
 if TYPE_CHECKING:
     from relocation.ledger.outbox import Notice
@@ -118,8 +120,7 @@ def show(
         ledger = load_ledger(Settings())
         one = find_relocation(ledger, relocation_id)
         if one is None:
-            errors.print(f"[red]error:[/red] there is no relocation {relocation_id}")
-            raise typer.Exit(1)
+            fail(f"there is no relocation {relocation_id}")
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
     if as_json:
         print_json(
@@ -130,7 +131,8 @@ def show(
             }
         )
         return
-    out.print(f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}")
+    asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
+    out.print(one_line(asked, limit=MAX_REASON), markup=False, soft_wrap=True)
     out.print(f"{one.status} in {one.step.name}, round {one.round}")
     if one.reason:
         out.print(f"Reason: {one.reason}", markup=False, soft_wrap=True)

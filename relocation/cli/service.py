@@ -1,5 +1,7 @@
 """Set the service up, look after it, and see it work."""
 
+import contextlib
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +10,16 @@ import typer
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
 from relocation.settings import Settings
 
+INBOX_PORT = 2525
+
 
 def setup(
     inbox_port: Annotated[
         int, typer.Option(help="Port, on this machine, of the mail server of a new mail block.")
-    ] = 2525,
+    ] = INBOX_PORT,
+    user: Annotated[
+        str | None, typer.Option(help="Add this user to the embedded destination, to own things.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create what is missing: the five blocks (embedded), the ledger's tables, the deployments.
@@ -20,11 +27,15 @@ def setup(
     Needs a running Prefect server (PREFECT_API_URL). A block that exists is left as it is, so
     that you can point any of them elsewhere in the Prefect UI, before or after.
     """
-    from relocation.deployments import deploy  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.deployments import deploy  # noqa: PLC0415
     from relocation.setup import set_up  # noqa: PLC0415
+    from relocation.transfer.embedded import add_users  # noqa: PLC0415
 
     with plain_errors():
         outcome = set_up(Settings(), inbox_port=inbox_port)
+        if user:
+            add_users(load_destination(Settings()), (user,))
         deploy()
     if as_json:
         print_json(outcome)
@@ -32,6 +43,21 @@ def setup(
     print_table(("block", "was"), list(outcome.items()))
     out.print("The ledger is migrated, and the deployments are applied.")
     out.print("Start a worker with: prefect worker start --pool relocation")
+
+
+def inbox(
+    port: Annotated[int, typer.Option(help="Port to listen on, on this machine.")] = INBOX_PORT,
+) -> None:
+    """Run the mail server that the embedded mail block points at, until Ctrl-C.
+
+    It keeps each mail as .eml, .html and .txt in the folder `inbox` of the embedded data.
+    """
+    from relocation.inbox import Inbox  # noqa: PLC0415
+
+    with plain_errors(), Inbox(Settings().home / "inbox", port) as box:
+        out.print(f"Mails to 127.0.0.1:{box.port} go to {box.folder}. Ctrl-C ends this.")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -64,5 +90,7 @@ def demo(
     """
     from relocation.demo.run import run_demo  # noqa: PLC0415
 
-    if not run_demo(home):
+    with plain_errors():
+        good = run_demo(home)
+    if not good:
         raise typer.Exit(1)

@@ -7,16 +7,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 
-from relocation.catalogue import load_catalogue
 from relocation.demo.console import Console
+from relocation.errors import ConfigurationError
 from relocation.inbox import Inbox
 from relocation.local import free_port, prefect_server, prefect_worker
 from relocation.settings import Settings
+from relocation.transfer.embedded import add_users
 
 OWNERS = ("olivia", "marcus", "nadia", "petra")
 """Users of the destination: each owns one relocation of the demo."""
+
+MARKER = ".made-by-relocation-demo"
+"""Marks a folder that the demo may empty."""
 
 _ENVIRONMENT = {
     "RELOCATION_PRODUCT_NAME": "Relocation demo",
@@ -43,8 +47,14 @@ def set_stage(home: Path, console: Console) -> Iterator[Stage]:
     Sets the environment of this process: Prefect reads its own from there when it is imported.
     """
     home = home.absolute()
+    marker = home / MARKER
+    if home.exists() and any(home.iterdir()) and not marker.exists():
+        raise ConfigurationError(
+            "The demo needs a folder of its own.", internal=f"{home} is in use, and not by the demo"
+        )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
+    marker.touch()
     os.environ.update(_ENVIRONMENT, RELOCATION_HOME=str(home), PREFECT_HOME=str(home / "prefect"))
     with ExitStack() as stack:
         with console.doing("Starting a Prefect server and a local mail server"):
@@ -65,31 +75,3 @@ def set_stage(home: Path, console: Console) -> Iterator[Stage]:
             deploy()
             stack.enter_context(prefect_worker(home / "prefect", url, WORK_POOL, _ENVIRONMENT))
         yield Stage(home, settings, ledger, destination, inbox)
-
-
-def add_users(destination: Engine, usernames: tuple[str, ...]) -> None:
-    """Give an embedded destination some users to own what is relocated."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from relocation.transfer.schema import reflect  # noqa: PLC0415
-
-    users = reflect(destination, [load_catalogue()["sentry.user"]])["sentry.user"].table
-    now = datetime.now(UTC).replace(tzinfo=None)
-    with destination.begin() as connection:
-        connection.execute(
-            insert(users),
-            [
-                {
-                    "username": name,
-                    "email": f"{name}@example.org",
-                    "name": name.title(),
-                    "password": "!",
-                    "is_active": True,
-                    "is_staff": False,
-                    "is_superuser": False,
-                    "is_unclaimed": False,
-                    "date_joined": now,
-                }
-                for name in usernames
-            ],
-        )

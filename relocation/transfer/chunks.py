@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, inspect, select, update
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import ConfigurationError, FencedOut, PermanentError
+from relocation.errors import ConfigurationError, FencedOut
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.schema import FENCE, IMPORT_CHUNK
 
@@ -90,13 +90,13 @@ def bind(engine: Engine, relocation_id: str, fence: int) -> None:
 def fenced(engine: Engine, relocation_id: str, fence: int) -> Iterator[Connection]:
     """Open a transaction that no process with an older fence can come before or between.
 
-    Raises FencedOut where a newer fence was seen, PermanentError where this relocation never was
-    bound to this destination.
+    Raises FencedOut where a newer fence was seen, ConfigurationError where this relocation was
+    never bound to this destination.
     """
     with engine.begin() as connection:
         known = inspect(connection).has_table(FENCE.name)
         if not known or not _raise_fence(connection, relocation_id, fence):
-            raise PermanentError(
+            raise ConfigurationError(
                 "The destination is not the one this relocation began with: its operator has to "
                 "bring that one back."
             )

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from relocation.catalogue import Model, Scope, load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import listed
 from relocation.transfer.chunks import (
     Account,
@@ -95,7 +95,7 @@ def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Sourc
     missing = [finding for finding in check_schema(tables, used) if blocks(finding)]
     if missing:
         places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
-        raise PermanentError(
+        raise ConfigurationError(
             f"The destination's schema does not fit this export: see {listed(places)}. Its "
             "operator has to bring it up to date.",
             internal="; ".join(

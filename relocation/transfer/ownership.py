@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import one_line
 from relocation.transfer.chunks import check_bound, fenced, inserted_pks, read_chunks
 from relocation.transfer.codec import encoder, format_datetime
@@ -188,7 +188,7 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
 
 def _lost_passwords(engine: Engine) -> Table:
     if not inspect(engine).has_table(LOST_PASSWORDS):
-        raise PermanentError(
+        raise ConfigurationError(
             "The destination has no table for lost passwords: its operator has to bring its schema "
             "up to date."
         )
@@ -222,7 +222,7 @@ def _tables_of(engine: Engine, *models: str) -> list[ModelTable]:
     tables = reflect(engine, [catalogue[model] for model in models])
     for model in models:
         if model not in tables:
-            raise PermanentError(
+            raise ConfigurationError(
                 f"The destination has no table for {model}: its operator has to bring its schema "
                 "up to date."
             )

@@ -230,7 +230,8 @@ def _choose(
         held = listed(sorted(selection.slugs), show=5) or "none"
         raise PermanentError(
             f"These organizations are not in the export: {listed(missing, show=5)}. "
-            f"The organizations it holds: {held}."
+            "Check their slugs, or export them too.",
+            internal=f"the organizations it holds: {held}",  # other people's: not for the mail
         )
     selected = selection.choose(set(wanted))
     organizations, users = len(selected.organizations), selected.flags["sentry.user"].count(1)

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from relocation.catalogue import Field, FieldType, Model, load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ConfigurationError
 from relocation.findings import Finding, FindingKind
 
 LOST_PASSWORDS: Final = "sentry_lostpasswordhash"
@@ -116,9 +116,9 @@ class ModelTable:
     """The catalogue's fields that have a column here."""
 
     def column(self, field: str) -> Column[Any]:
-        """Return the column of a field; raises PermanentError where the table has none."""
+        """Return the column of a field; raises ConfigurationError where the table has none."""
         if field not in self.fields:
-            raise PermanentError(
+            raise ConfigurationError(
                 f"The destination has no column for {self.model.name}.{field}: ask its operator to "
                 "bring its schema up to date."
             )

@@ -98,7 +98,7 @@ def _schema(relocation_id: str) -> str:
 def _copy_file(destination: Engine, path: Path) -> Iterator[Scratch]:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY))
-    engine = prepare(create_engine(URL.create("sqlite", database=str(path))))
+    engine = prepare(create_engine(URL.create("sqlite", database=str(path)), hide_parameters=True))
     event.listen(engine, "connect", _do_not_sync)
     with destination.connect() as source:
         made = source.exec_driver_sql(_STATEMENTS).all()

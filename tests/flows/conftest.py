@@ -24,7 +24,6 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.blocks import MailServer, load_destination, load_ledger, load_storage
 from relocation.catalogue import load_catalogue
-from relocation.demo.stage import add_users
 from relocation.example import write_export
 from relocation.inbox import Inbox
 from relocation.ledger.relocations import Relocation, list_relocations
@@ -32,6 +31,7 @@ from relocation.local import free_port
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.setup import set_up
+from relocation.transfer.embedded import add_users
 from relocation.transfer.schema import reflect
 
 

@@ -102,7 +102,7 @@ ARCHIVES: dict[str, tuple[Content, str]] = {
     "no pk": (lambda s: s.seal(plain(element(pk="absent"))), "pk"),
     "no fields": (lambda s: s.seal(plain(element(fields="absent"))), "fields"),
     "pk that is text": (lambda s: s.seal(plain(element(pk="12"))), "pk"),
-    "huge pk": (lambda s: s.seal(plain(element(pk=2**70))), ""),
+    "huge pk": (lambda s: s.seal(plain(element(pk=2**70))), "too large"),
     "NUL": (lambda s: s.seal(plain(changed("sentry.team", name="a\0b"))), "sentry.team"),
     "lone surrogate": (
         lambda s: s.seal(plain(changed("sentry.team", name="a\ud800b"))),
@@ -129,6 +129,7 @@ def assert_failed_well(service: Any, word: str, *, recipient: str = "olivia@exam
     assert relocation.reason
     assert len(relocation.reason) <= MAX_REASON
     assert word.lower() in relocation.reason.lower()
+    assert "on our side" not in relocation.reason
     assert not any(internal in relocation.reason for internal in ("Traceback", "Error", "site-"))
     failed = [n for n in notices_of(service.ledger, relocation.id) if n.kind == "FAILED"]
     assert [(notice.recipient, notice.state) for notice in failed] == [(recipient, "sent")]
@@ -199,4 +200,4 @@ def test_a_request_of_the_wrong_shape_fails_and_the_operator_is_told(service: An
     from flows.relocate import relocate
 
     relocate({"archive": 5, "organizations": "acme"}, return_state=True)
-    assert_failed_well(service, "", recipient=service.settings.operator_email)
+    assert_failed_well(service, "must be texts", recipient=service.settings.operator_email)

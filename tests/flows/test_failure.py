@@ -12,7 +12,9 @@ from sqlalchemy import text
 from flows.relocate import relocate
 from relocation.example import example_export
 from relocation.ledger.outbox import notices_of
+from relocation.ledger.relocations import open_relocation
 from relocation.ledger.tries import tries_of
+from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
 
 
@@ -74,6 +76,69 @@ def test_internals_are_in_the_ledger_and_in_no_mail(service: Any, archive: str) 
     for mail in service.inbox.messages():
         assert b"secret" not in mail.path.read_bytes()
         assert b"sqlite" not in mail.path.read_bytes().lower()
+
+
+def test_what_was_being_written_is_in_no_log_and_no_ledger(
+    service: Any, archive: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names, addresses, keys: the database's errors would quote them."""
+    break_destination(service)
+    with caplog.at_level("INFO"):
+        service.relocate(archive, "acme")
+    secrets = [
+        record.fields["secret_key"]
+        for record in example_export(organizations=1)
+        if record.model == "sentry.projectkey"
+    ]
+    assert secrets
+    # The test's own SMTP peer logs what it is told; it is no part of the service.
+    lines = [line.getMessage() for line in caplog.records if line.name != "mail.log"]
+    told = "\n".join([*lines, service.only().internal_error])
+    assert "disk full" in told
+    assert not [secret for secret in secrets if secret in told]
+    assert "olivia@example.org" not in told
+
+
+def test_a_process_that_was_fenced_out_settles_nothing(service: Any, archive: str) -> None:
+    """DESIGN 6.6."""
+    from relocation.errors import FencedOut
+    from relocation.settlement import DeadRun, settle_run
+
+    other = "00000000-0000-4000-8000-000000000002"
+    request = RelocationRequest(archive=archive, organizations=["acme"], owner="olivia")
+    open_relocation(service.ledger, other, request)
+    run = DeadRun(other, False, FencedOut("The relocation goes on elsewhere."), "", {})
+    assert settle_run(service.ledger, run, service.settings) is None
+    assert service.only().status == Status.IN_PROGRESS
+    assert notices_of(service.ledger, other) == []
+
+
+def test_a_cancelled_run_is_settled_as_cancelled_and_told(service: Any, archive: str) -> None:
+    from relocation.settlement import DeadRun, settle_run
+
+    request = RelocationRequest(archive=archive, organizations=["acme"], owner="olivia")
+    other = "00000000-0000-4000-8000-000000000003"
+    open_relocation(service.ledger, other, request)
+    run = DeadRun(other, True, None, "cancelled by hand", {})
+    assert settle_run(service.ledger, run, service.settings) is not None
+    assert settle_run(service.ledger, run, service.settings) is None
+    assert service.only().status == Status.CANCELLED
+    assert [notice.kind for notice in notices_of(service.ledger, other)] == ["CANCELLED"]
+
+
+def test_a_subflow_that_cannot_be_created_changes_no_outcome(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W-42."""
+    import sys
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("the server answered 500")
+
+    monkeypatch.setattr(sys.modules["flows.relocate"], "notify", refuse)
+    assert service.relocate(archive, "acme").is_completed()
+    assert service.only().status == Status.SUCCESS
+    assert {n.state for n in notices_of(service.ledger, service.only().id)} == {"queued"}
 
 
 def test_the_number_of_tries_is_a_setting(
@@ -148,8 +213,7 @@ def test_an_owner_has_one_active_relocation(service: Any, archive: str) -> None:
     """B-9, A-127."""
     from datetime import UTC, datetime
 
-    from relocation.ledger.relocations import find_relocation, list_relocations, open_relocation
-    from relocation.request import RelocationRequest
+    from relocation.ledger.relocations import find_relocation, list_relocations
 
     other = "00000000-0000-4000-8000-000000000001"
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")

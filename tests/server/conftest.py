@@ -18,12 +18,12 @@ from sqlalchemy import Engine, create_engine
 from relocation.archive.envelope import seal_export
 from relocation.archive.record import Record
 from relocation.database import engine_options, prepare
-from relocation.demo.stage import add_users
 from relocation.example import example_export, write_export
 from relocation.inbox import Inbox
 from relocation.ledger.relocations import Relocation, find_relocation
 from relocation.ledger.tries import Try, tries_of
 from relocation.local import free_port, prefect_server, prefect_worker
+from relocation.transfer.embedded import add_users
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "relocation"
@@ -126,7 +126,9 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
             "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         }
         one = Operator(home, environment, inbox, "")
-        one.setup_output = one.run("setup", "--inbox-port", str(inbox.port)).stdout
-        add_users(one.destination, ("olivia", "marcus", "nadia"))
+        one.setup_output = one.run(
+            "setup", "--user", "olivia", "--inbox-port", str(inbox.port)
+        ).stdout
+        add_users(one.destination, ("marcus", "nadia"))
         stack.enter_context(prefect_worker(home / "prefect", url, "relocation", environment))
         yield one

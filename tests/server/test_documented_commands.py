@@ -24,6 +24,8 @@ def commands() -> list[str]:
 
 # What the service of these tests is made with, by the same words (conftest.py).
 STARTED_BY_THE_SERVICE = {
+    ". .venv/bin/activate",
+    "relocation inbox",
     "prefect server start --background",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api",
     "prefect worker start --pool relocation",

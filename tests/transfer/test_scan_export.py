@@ -264,7 +264,7 @@ def test_missing_slugs_are_listed_sorted_with_what_there_is(storage):
     )
     assert reason == (
         "These organizations are not in the export: beta, zeta. "
-        "The organizations it holds: acme, other."
+        "Check their slugs, or export them too."
     )
 
 
@@ -273,9 +273,12 @@ def test_part_of_a_slug_is_not_the_slug(storage):
     assert "not in the export: ac." in refusal(EXPORT, storage, wanted=["ac"])
 
 
-def test_an_export_without_organizations_says_so(storage):
-    reason = refusal([record("user", 1, username="olivia")], storage)
-    assert reason.endswith("The organizations it holds: none.")
+def test_what_else_the_export_holds_is_for_the_operator_alone(storage):
+    """A whole instance's export holds other people's organizations."""
+    with pytest.raises(PermanentError) as caught:
+        scan(EXPORT, storage, wanted=["zeta"])
+    assert "other" not in caught.value.reason
+    assert "other" in caught.value.internal
 
 
 def test_many_missing_slugs_keep_the_reason_short(storage):
