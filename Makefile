@@ -38,9 +38,9 @@ types: $(READY) ## Check types
 
 lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+		--no-annotate --no-header pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
+		--no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 clean: ## Remove what was set up (not .relocation/, which may hold your data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

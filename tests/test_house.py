@@ -56,7 +56,7 @@ def test_no_other_distribution_provides_a_package_of_ours(name: str) -> None:
 def test_a_lock_names_no_host_and_keeps_the_bounds(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
-    assert "index-url" not in text
+    assert "--index" not in text
     pins = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, flags=re.MULTILINE))
     assert tuple(map(int, pins["fastapi"].split(".")))[:2] < (0, 151)
     assert tuple(map(int, pins["sqlalchemy"].split(".")))[:2] < (2, 1)
