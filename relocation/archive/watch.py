@@ -19,7 +19,7 @@ _UNSTORABLE = re.compile(
     rb"(?<!\\)((?:\\\\)*)\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
 )
 """The escape of a NUL, or of the first half of a surrogate pair without the second."""
-_PAIR = 12  # bytes of two \uXXXX escapes
+_PAIR = 12  # bytes that the two escapes of a surrogate pair take
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"?')
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
