@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, FencedOut
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.schema import FENCE, IMPORT_CHUNK
+
+GRANTED = "granted memberships"
+"""In place of a model's name: the memberships that made the owner one, for a roll back."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,19 @@ def write_chunk(
     )
 
 
+def delete_chunk(connection: Connection, relocation_id: str, model: str, number: int) -> None:
+    """Remove the record of a chunk; it belongs into the transaction that removes its rows."""
+    key = {"relocation_id": relocation_id, "model": model, "chunk": number}
+    connection.execute(delete(IMPORT_CHUNK).filter_by(**key))
+
+
 def import_report(engine: Engine, relocation_id: str) -> ImportReport:
     """Rebuild the report of an import from its chunk records; findings told twice count once."""
     accounts: dict[str, Account] = {}
     findings: dict[Finding, None] = {}
     order = list(load_catalogue())
     rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id)
+    rows = rows.where(IMPORT_CHUNK.c.model != GRANTED)
     with engine.connect() as connection:
         for row in connection.execute(rows.order_by(IMPORT_CHUNK.c.model, IMPORT_CHUNK.c.chunk)):
             chunk = _chunk(row)

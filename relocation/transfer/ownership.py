@@ -23,7 +23,16 @@ from sqlalchemy import (
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import one_line
-from relocation.transfer.chunks import check_bound, fenced, inserted_pks, read_chunks
+from relocation.transfer.chunks import (
+    GRANTED,
+    Account,
+    Chunk,
+    check_bound,
+    fenced,
+    inserted_pks,
+    read_chunks,
+    write_chunk,
+)
 from relocation.transfer.codec import encoder, format_datetime
 from relocation.transfer.rows import allocate_pks, insert_rows, select_in
 from relocation.transfer.rules import ACTIVE, PENDING_APPROVAL, word
@@ -109,6 +118,10 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
                 for pk, organization in zip(pks, missing, strict=True)
             ],
         )
+        if pks:
+            number = len(read_chunks(connection, relocation_id, GRANTED))
+            granted = Chunk(Account(), pks[0], pks[-1], {pk: pk for pk in pks})
+            write_chunk(connection, relocation_id, GRANTED, number, granted)
 
 
 def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> None:
@@ -168,7 +181,7 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
         organizations.table, members.column("organization") == organizations.table.c.id
     )
     memberships = select(person, organizations.column("name")).select_from(joined)
-    tokens = _lost_passwords(engine)
+    tokens = lost_passwords(engine)
     with fenced(engine, relocation_id, fence) as connection:
         inserted = list(inserted_pks(connection, relocation_id, _USER).values())
         moved = list(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
@@ -186,7 +199,8 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
     return claims
 
 
-def _lost_passwords(engine: Engine) -> Table:
+def lost_passwords(engine: Engine) -> Table:
+    """Return the table of the one-time tokens; raises ConfigurationError where it is missing."""
     if not inspect(engine).has_table(LOST_PASSWORDS):
         raise ConfigurationError(
             "The destination has no table for lost passwords: its operator has to bring its schema "
