@@ -5,10 +5,12 @@ from prefect import flow, get_run_logger
 from flows.notify import notify
 from flows.validate import validate
 from relocation.request import RelocationRequest
-from tasks.begin import begin_relocation
+from relocation.steps import Task
+from tasks.boundary import stop_before
 from tasks.capture import capture_baseline, capture_colliding_users
 from tasks.complete import complete
 from tasks.hand_over import grant_ownership, reveal_organizations
+from tasks.holding import hold_relocation
 from tasks.hook import settling_hook
 from tasks.importing import import_organizations
 from tasks.receive import receive_archive
@@ -41,16 +43,17 @@ def relocate(request: RelocationRequest) -> None:
     Each line below is a step that the ledger remembers: press **Retry** on a failed run, and the
     work goes on at the step that failed.
     """
-    hold = begin_relocation(request)
-    receive_archive(hold)
-    scan_export(hold)
-    tell(hold.relocation_id)
-    capture_baseline(hold)
-    capture_colliding_users(hold)
-    validate(hold)
-    import_organizations(hold)
-    grant_ownership(hold)
-    reveal_organizations(hold)
-    complete(hold)
+    with hold_relocation(request, tell) as hold:
+        receive_archive(hold)
+        scan_export(hold)
+        tell(hold.relocation_id)
+        capture_baseline(hold)
+        capture_colliding_users(hold)
+        stop_before(Task.VALIDATE, hold)
+        validate(hold)
+        import_organizations(hold)
+        grant_ownership(hold)
+        reveal_organizations(hold)
+        complete(hold)
     tell(hold.relocation_id)
     discard_working_files(hold, return_state=True)

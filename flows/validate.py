@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from relocation.ledger.relocations import Hold
+from relocation.ledger.holds import Hold
 from tasks.try_import import try_import
 
 

@@ -1,22 +1,17 @@
-"""The Prefect server as the command line sees it: deploy, submit, look, rerun."""
+"""The deployments at the Prefect server, and whether it is there."""
 
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
-from prefect.states import AwaitingRetry, Scheduled
 
 from relocation.errors import ConfigurationError
-from relocation.request import RelocationRequest
+from relocation.flow_runs import RELOCATE
 
-RELOCATE = "relocate/relocate"
 WORK_POOL = "relocation"
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -28,40 +23,6 @@ def deploy() -> None:
     """
     _prefect("work-pool", "create", WORK_POOL, "--type", "process", "--overwrite")
     _prefect("--no-prompt", "deploy", "--all")
-
-
-def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
-    """Start a relocation through its deployment, now or at a time; returns its id."""
-    with get_client(sync_client=True) as client:
-        try:
-            deployment = client.read_deployment_by_name(RELOCATE)
-        except ObjectNotFound as err:
-            raise ConfigurationError(
-                "The relocation service is not completely set up.",
-                internal=f'the deployment "{RELOCATE}" does not exist; run `relocation setup`',
-            ) from err
-        run = client.create_flow_run_from_deployment(
-            deployment.id,
-            parameters={"request": request.model_dump()},
-            state=Scheduled(scheduled_time=at) if at else None,
-        )
-    return str(run.id)
-
-
-def rerun(relocation_id: str) -> None:
-    """Do what Retry in the Prefect UI does: schedule the same flow run again."""
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(
-            UUID(relocation_id), AwaitingRetry(message="Rerun from the command line"), force=True
-        )
-
-
-def is_finished(relocation_id: str) -> bool:
-    """Say whether the flow run has reached an end state."""
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(UUID(relocation_id)).state
-    ends = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
-    return state is not None and state.type in ends
 
 
 def server_problem() -> str | None:

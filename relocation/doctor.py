@@ -17,6 +17,7 @@ from relocation.blocks import (
 )
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import RelocationError
+from relocation.flow_runs import RELOCATE
 from relocation.ledger.migrate import is_current
 from relocation.settings import Settings
 from relocation.transfer.schema import blocks, check_schema, reflect
@@ -89,8 +90,8 @@ def _server() -> str:
 
 def _deployment() -> str:
     if not deployments.deployment_exists():
-        raise _BadError(f"{deployments.RELOCATE} is not deployed")
-    return deployments.RELOCATE
+        raise _BadError(f"{RELOCATE} is not deployed")
+    return RELOCATE
 
 
 def _worker() -> str:

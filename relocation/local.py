@@ -45,16 +45,19 @@ def prefect_server(home: Path, port: int) -> Iterator[str]:
 @contextmanager
 def prefect_worker(
     home: Path, api_url: str, pool: str, environment: Mapping[str, str]
-) -> Iterator[None]:
-    """Run a worker of the pool; what it starts inherits the environment and ends with it."""
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a worker of the pool; what it starts inherits the environment and ends with it.
+
+    Yields the worker, which leads the process group of everything that it starts.
+    """
     variables = {
         "PREFECT_API_URL": api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_LOGGING_LEVEL": "INFO",  # a command's own level is not that of the flows
         **environment,
     }
-    with _running("worker", ["worker", "start", "--pool", pool], home, variables):
-        yield
+    with _running("worker", ["worker", "start", "--pool", pool], home, variables) as worker:
+        yield worker
 
 
 @contextmanager

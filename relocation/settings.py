@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from relocation.steps import POLICIES, Policy, Task
+from relocation.steps import POLICIES, Policy, Step, Task
+
+_MEDIUM = 10 * 1024**2
+_LARGE = 100 * 1024**2
 
 
 class PolicyOverride(BaseModel):
@@ -14,6 +17,22 @@ class PolicyOverride(BaseModel):
 
     tries: int | None = Field(default=None, ge=1, le=50)
     time_limit: float | None = Field(default=None, gt=0, description="Seconds one try may take.")
+
+
+class DailyLimits(BaseModel):
+    """How many relocations may begin in 24 hours, by the size of their archive (R-30)."""
+
+    small: int | None = Field(default=None, ge=0, description="Under 10 MiB.")
+    medium: int | None = Field(default=None, ge=0, description="From 10 MiB, under 100 MiB.")
+    large: int | None = Field(default=None, ge=0, description="From 100 MiB.")
+
+    def of(self, archive_bytes: int) -> tuple[range, int | None]:
+        """Return the sizes of the archive's class, in bytes, and its limit."""
+        if archive_bytes < _MEDIUM:
+            return range(_MEDIUM), self.small
+        if archive_bytes < _LARGE:
+            return range(_MEDIUM, _LARGE), self.medium
+        return range(_LARGE, 2**62), self.large
 
 
 class Settings(BaseSettings):
@@ -63,6 +82,61 @@ class Settings(BaseSettings):
     backoff_jitter: float = Field(
         default=0.3, ge=0, description="How far a wait may exceed its length, as a fraction of it."
     )
+    lease_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="How long a process that holds a relocation may be silent before it is taken "
+        "for dead.",
+    )
+    lease_renewal: float = Field(
+        default=10, gt=0, description="Seconds between two signs of life of such a process."
+    )
+    start_limit: float = Field(
+        default=300,
+        gt=0,
+        description="Seconds from handing a run to a worker to its begin; then it is tried again.",
+    )
+    interrupted_limit: float = Field(
+        default=86400,
+        gt=0,
+        description="Seconds in which an interrupted relocation must go on; then it fails.",
+    )
+    max_resumes: int = Field(
+        default=12,
+        ge=1,
+        description="Times a relocation is asked to go on without getting a task done.",
+    )
+    stuck_after: float = Field(
+        default=3600,
+        gt=0,
+        description="Seconds after which the operator is told that a relocation does not go on.",
+    )
+    settle_patience: float = Field(
+        default=30,
+        ge=0,
+        description="Seconds for which a hook tries to record a failure while the ledger is away.",
+    )
+    sweep_lookback: float = Field(
+        default=86400,
+        gt=0,
+        description="Seconds back to which a sweep looks for failed runs that nobody settled.",
+    )
+    pause_limit: float = Field(
+        default=365 * 86400.0, gt=0, description="Seconds a paused relocation may wait."
+    )
+    retention: float = Field(
+        default=14 * 86400.0,
+        gt=0,
+        description="Seconds for which the working files of a relocation that did not succeed are "
+        "kept, so that a rerun goes on where it stopped.",
+    )
+    pause_before: Step | None = Field(
+        default=None, description="Step before which every new relocation pauses."
+    )
+    daily_limits: DailyLimits = Field(
+        default_factory=DailyLimits, description='Relocations a day, as JSON: {"small": 50}.'
+    )
+
     tasks: dict[Task, PolicyOverride] = Field(
         default_factory=dict,
         description='Numbers of single tasks, as JSON: {"validate": {"tries": 2}}.',
@@ -94,6 +168,11 @@ class Settings(BaseSettings):
     templates: Path | None = Field(
         default=None, description="Folder whose templates replace the built-in ones."
     )
+
+    @field_validator("pause_before", mode="before")
+    @classmethod
+    def _step_by_name(cls, value: object) -> object:
+        return Step[value] if isinstance(value, str) and value in Step.__members__ else value
 
     @property
     def sender_domain(self) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO, FencedOut, RelocationError
-from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.errors import NOTHING_TO_DO, RelocationError
+from relocation.ledger.holds import Hold
+from relocation.ledger.relocations import Relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
-from relocation.ledger.tries import done_result, was_tried
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import done_result, last_try, was_tried
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.people import addressees
 from relocation.request import RelocationRequest
@@ -34,21 +36,30 @@ class DeadRun:
     """The run's own parameter, for a run that failed before it opened a relocation."""
 
 
-def settle_run(ledger: Engine, run: DeadRun, settings: Settings) -> Settlement | None:
+def settle_run(
+    ledger: Engine,
+    run: DeadRun,
+    settings: Settings,
+    *,
+    relocation: Relocation | None = None,
+    own: Hold | None = None,
+    rolled_back: bool = False,
+) -> Settlement | None:
     """Settle a relocation whose run is dead: status, reason, failed task and notices in one go.
 
-    Returns the settlement, or None where there was nothing to settle: this round was settled
-    before, or another process has taken the relocation over. Idempotent, whoever calls it.
+    `relocation` is as the caller saw it, `own` the hold that the caller may have on it. Returns the
+    settlement, or None where there was nothing to settle: this round was settled before, or another
+    process has the relocation. Idempotent, whoever calls it.
     """
-    if isinstance(run.error, FencedOut):
-        return None  # the relocation is another process's now, and so is its end
-    relocation = find_relocation(ledger, run.relocation_id)
-    settlement = _settlement(ledger, run, relocation, settings)
+    settlement = _settlement(ledger, run, relocation, settings, rolled_back)
+    seen = relocation.fence if relocation else 0
     settled = settle(
         ledger,
         run.relocation_id,
         settlement,
         sender_domain=settings.sender_domain,
+        fence=own.fence if own else seen,
+        own=own,
         request=tolerant_request(run.request),
     )
     return settlement if settled else None
@@ -68,22 +79,24 @@ def tolerant_request(parameters: dict[str, Any]) -> RelocationRequest:
 
 
 def _settlement(
-    ledger: Engine, run: DeadRun, relocation: Relocation | None, settings: Settings
+    ledger: Engine,
+    run: DeadRun,
+    relocation: Relocation | None,
+    settings: Settings,
+    rolled_back: bool,
 ) -> Settlement:
-    task = relocation.task if relocation else None
     asked = relocation.request if relocation else tolerant_request(run.request)
-    reason = _reason(run, relocation, settings)
+    reason, advice = _why(ledger, run, relocation, settings)
     kind = NoticeKind.CANCELLED if run.cancelled else NoticeKind.FAILED
     context: dict[str, Any] = {
         "organizations": asked.organizations,
-        "destination_state": _destination_state(ledger, relocation),
+        "destination_state": _destination_state(ledger, relocation, rolled_back),
         "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    error = run.error
     if kind is NoticeKind.FAILED:
         context |= {
             "reason": reason,
-            "next_step": error.next_step if isinstance(error, RelocationError) else NOTHING_TO_DO,
+            "next_step": advice,
             "round": relocation.round if relocation else 1,
         }
     operator = settings.operator_email
@@ -91,29 +104,47 @@ def _settlement(
     return Settlement(
         status=Status.CANCELLED if run.cancelled else Status.FAILURE,
         reason=reason,
-        failed_task=task,
-        internal_error=_internal(run),
+        failed_task=relocation.task if relocation else None,
+        internal_error=_internal(ledger, run, relocation),
         drafts=[Draft(kind, recipient, context) for recipient in recipients],
     )
 
 
-def _reason(run: DeadRun, relocation: Relocation | None, settings: Settings) -> str:
+def _why(
+    ledger: Engine, run: DeadRun, relocation: Relocation | None, settings: Settings
+) -> tuple[str, str]:
+    """Return the reason and the advice of a failure: what was raised, else what the ledger knows.
+
+    The process that settles need not be the one in which the task failed.
+    """
     if run.cancelled:
-        return CANCELLED
+        return CANCELLED, ""
     if isinstance(run.error, RelocationError):
-        return run.error.reason
-    task = relocation.task if relocation else None
-    return settings.policy(task).reason if task else UNEXPLAINED
+        return run.error.reason, run.error.next_step
+    if relocation is None or relocation.task is None:
+        return UNEXPLAINED, NOTHING_TO_DO
+    policy = settings.policy(relocation.task)
+    last = last_try(ledger, relocation.id, relocation.round)
+    if last is None or last.outcome is TryOutcome.DONE:
+        return UNEXPLAINED, NOTHING_TO_DO
+    if last.reason and run.error is None:
+        return last.reason, last.advice or NOTHING_TO_DO
+    if last.outcome is TryOutcome.INTERRUPTED or last.outcome is None:
+        times = "once" if last.number == 1 else f"{last.number} times"
+        return f"{policy.reason.rstrip('.')}: it was interrupted {times}.", NOTHING_TO_DO
+    return policy.reason, NOTHING_TO_DO
 
 
-def _internal(run: DeadRun) -> str:
-    if run.error is None:
-        return run.message
-    return "".join(traceback.format_exception(run.error))
+def _internal(ledger: Engine, run: DeadRun, relocation: Relocation | None) -> str:
+    if run.error is not None:
+        return "".join(traceback.format_exception(run.error))
+    last = last_try(ledger, relocation.id, relocation.round) if relocation else None
+    told = [run.message, last.error if last else None]
+    return "\n\n".join(text for text in told if text)
 
 
-def _destination_state(ledger: Engine, relocation: Relocation | None) -> str:
-    if relocation is None:
+def _destination_state(ledger: Engine, relocation: Relocation | None, rolled_back: bool) -> str:
+    if relocation is None or rolled_back:
         return "unchanged"
     if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
         return "visible"

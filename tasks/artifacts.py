@@ -12,9 +12,10 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from relocation.blocks import load_ledger
 from relocation.findings import Finding
-from relocation.ledger.relocations import Relocation
-from relocation.ledger.settle import Settlement
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.settings import Settings
 from relocation.text import listed, one_line
 from relocation.transfer.chunks import Account
 
@@ -86,11 +87,12 @@ def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
     )
 
 
-def show_settlement(relocation_id: str, settlement: Settlement) -> None:
+def show_settlement(relocation_id: str) -> None:
     """Show why a relocation ended without success, and what an operator can do next."""
-    where = f" in `{settlement.failed_task}`" if settlement.failed_task else ""
+    ended = get_relocation(load_ledger(Settings()), relocation_id)
+    where = f" in `{ended.failed_task}`" if ended.failed_task else ""
     create_markdown_artifact(
-        f"# {settlement.status}{where}\n\n> {settlement.bounded_reason}\n\n"
+        f"# {ended.status}{where}\n\n> {ended.reason}\n\n"
         "## What to do next\n\n"
         f"1. Read the internal cause: `relocation show {relocation_id}`.\n"
         "2. Mend it, then press **Retry** on this flow run: the tasks that are done are skipped.\n"

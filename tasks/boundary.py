@@ -1,7 +1,5 @@
 """Turn a unit of work into a task that the ledger governs: skipped when done, its tries counted."""
 
-import os
-import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,17 +7,17 @@ from functools import cached_property, partial
 from logging import Logger, LoggerAdapter
 from typing import Any
 
-from prefect import Task as PrefectTask
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
 from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
-from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
-from relocation.ledger.relocations import Hold, Relocation, get_relocation
+from relocation.errors import FencedOut, PermanentError
+from relocation.ledger.holds import Hold
+from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import (
     begin_try,
@@ -27,11 +25,12 @@ from relocation.ledger.tries import (
     done_result,
     end_try,
     succeed,
-    tries_used,
 )
 from relocation.notices.kinds import Draft
+from relocation.process import worker_name
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
+from tasks.holding import stop_where_asked, worth_another_try
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,8 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
             def tried(hold: Hold) -> State[Any] | None:
                 return _try(name, body, hold, settings)
 
+            if runtime.flow_run.id == hold.relocation_id:
+                stop_before(name, hold)
             # Called directly, in the main thread: only so does the time limit bite.
             tried(hold)
 
@@ -107,15 +108,16 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     return decorate
 
 
-def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: State[Any]) -> bool:
-    """Say whether a failure may be tried again: anything but a PermanentError or a lost hold."""
-    failure = state.result(raise_on_failure=False)
-    return not isinstance(failure, (PermanentError, FencedOut))
+def stop_before(name: Task, hold: Hold) -> None:
+    """Stop the flow before a task that is not done yet, where somebody asked for it.
 
-
-def worker_name() -> str:
-    """Name this process for the ledger: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    Called in the flow that works on the relocation, never in a task or a child flow: only a flow
+    can suspend itself. Raises what `stop_where_asked` raises.
+    """
+    settings = Settings()
+    ledger = load_ledger(settings)
+    if done_result(ledger, hold.relocation_id, name) is None:
+        stop_where_asked(ledger, hold, name, settings.policy(name).step)
 
 
 def _try(
@@ -124,10 +126,7 @@ def _try(
     ledger = load_ledger(settings)
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Done before, as the ledger says.")
-    policy = settings.policy(name)
-    if tries_used(ledger, hold, name) >= policy.tries:
-        raise TriesUsedUpError(policy.reason, internal="earlier processes used up its tries")
-    number = begin_try(ledger, hold, name, policy.step, worker_name())
+    number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
     work = Work(settings, ledger, hold, relocation, get_run_logger())
     try:
@@ -135,14 +134,21 @@ def _try(
     except FencedOut:
         raise
     except BaseException as err:
-        outcome = TryOutcome.REFUSED if isinstance(err, PermanentError) else TryOutcome.FAILED
+        outcome = _outcome(err)
         error = "".join(traceback.format_exception(err))
         try:
-            end_try(ledger, hold, name, number, outcome, error=error)
+            end_try(ledger, hold, name, number, outcome, error=error, cause=err)
         except Exception:  # what failed matters more than its record, which the next try makes up
             work.log.exception("How a try of %s ended could not be recorded", name)
         raise
     return None
+
+
+def _outcome(err: BaseException) -> TryOutcome:
+    if isinstance(err, PermanentError):
+        return TryOutcome.REFUSED
+    # What is no Exception ends the process, and is nothing that the task did.
+    return TryOutcome.FAILED if isinstance(err, Exception) else TryOutcome.INTERRUPTED
 
 
 def _record_done(work: Work, name: Task, number: int, done: Done) -> None:

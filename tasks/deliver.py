@@ -7,8 +7,8 @@ from relocation.blocks import load_ledger, load_mail_server
 from relocation.notices.building import Branding
 from relocation.notices.delivery import deliver_due
 from relocation.notices.rendering import load_templates
+from relocation.process import worker_name
 from relocation.settings import Settings
-from tasks.boundary import worker_name
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

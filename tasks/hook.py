@@ -1,77 +1,105 @@
 """The one hook: settle a run that failed, then tell the people concerned."""
 
+import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from prefect import Flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ParameterBindError, ParameterTypeError, SignatureMismatchError
 from prefect.flows import FlowStateHook
 from prefect.logging.loggers import flow_run_logger
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
-from relocation.blocks import load_ledger
 from relocation.errors import PermanentError
-from relocation.ledger.settle import Settlement
+from relocation.flow_runs import to_run
+from relocation.recovery.ending import Surroundings
+from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.settings import Settings
-from relocation.settlement import DeadRun, settle_run
+from relocation.surroundings import surroundings
 from tasks.artifacts import show_settlement
+from tasks.holding import own_hold
 
 _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
 """What a run whose parameters do not fit fails with."""
+
+_GO_ON = (
+    "Relocation %s has no deployment through which it could be rerun. Mend the cause, then: "
+    "prefect flow-run retry %s --entrypoint flows.relocate.relocate"
+)
 
 
 def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
     """Make the hook for on_failure, on_crashed and on_cancellation.
 
-    It first settles the relocation in the ledger, which is idempotent, then runs `notify` with the
-    relocation's id. It never raises: what fails is logged, and left in the ledger for the sweep.
+    It first settles the relocation in the ledger, or records that it was interrupted, which is
+    idempotent; then it runs `notify` with the relocation's id. It never raises: what fails is
+    logged, and left to `handle-failure` and `sweep`.
     """
 
     # Prefect's worker calls hooks by keyword: these three names are part of its interface.
     def settle_and_notify(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
         log = flow_run_logger(flow_run, flow)
+        relocation_id = str(flow_run.id)
         try:
-            settlement = _settle(flow_run, state)
+            outcome = _settle(flow_run, state)
         except Exception:
-            log.exception("Relocation %s failed, and that could not be recorded", flow_run.id)
+            log.exception(
+                "Relocation %s ended, and that could not be recorded; sweep will", relocation_id
+            )
+            return
+        log.info("Relocation %s: %s", relocation_id, outcome)
+        if flow_run.deployment_id is None and not state.is_cancelled():
+            log.warning(_GO_ON, relocation_id, relocation_id)
+        if outcome is Outcome.INTERRUPTED:
             return
         # Also where it was settled before: that process may have died before it told anybody.
         tellers = [notify]
-        if settlement is None:
-            log.info("Relocation %s: there was nothing to settle", flow_run.id)
-        else:
-            log.error("Relocation %s: %s", flow_run.id, settlement.status)
-            tellers.append(partial(show_settlement, settlement=settlement))
+        if outcome is Outcome.SETTLED:
+            tellers.append(show_settlement)
         for tell in tellers:
             try:
-                tell(str(flow_run.id))
+                tell(relocation_id)
             except Exception:
-                log.exception("Relocation %s: not everybody is told yet", flow_run.id)
+                log.exception("Relocation %s: not everybody is told yet", relocation_id)
 
     return settle_and_notify
 
 
-def _settle(flow_run: FlowRun, state: "State[Any]") -> Settlement | None:
-    settings = Settings()
-    with get_client(sync_client=True) as client:
-        # What the hook is given can be older than what the server knows.
-        current = client.read_flow_run(flow_run.id)
+def _settle(flow_run: FlowRun, state: "State[Any]") -> Outcome:
+    """Reconcile the relocation; tries for a bounded time where the ledger is away."""
+    deadline = time.monotonic() + Settings().settle_patience
+    wait = 0.5
+    while True:
+        try:
+            return _reconcile(surroundings(), flow_run, state)
+        except SQLAlchemyError:
+            if time.monotonic() + wait > deadline:
+                raise
+            time.sleep(wait)
+            wait *= 2
+
+
+def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> Outcome:
+    relocation_id = str(flow_run.id)
+    own = own_hold(relocation_id)
+    if own is None:
+        # Another process held it. Only the end of its lease shows that it is gone, and not that
+        # the report of its end came late and a successor is at work already.
+        wait_until_free(around, relocation_id)
+    # What the hook is given can be older than what the server knows.
+    run = around.runs.read([relocation_id]).get(relocation_id) or to_run(flow_run)
+    error = _error(state)
+    return reconcile(around, relocation_id, run, error=error, own=own, set_state=False)
+
+
+def _error(state: "State[Any]") -> BaseException | None:
     error = state.result(raise_on_failure=False) if state.data is not None else None
     if isinstance(error, _UNREADABLE):
-        error = PermanentError(
+        return PermanentError(
             "The request is not valid: archive and owner must be texts, organizations a list of "
             "slugs.",
             internal=str(error),
         )
-    request = current.parameters.get("request")
-    run = DeadRun(
-        relocation_id=str(flow_run.id),
-        cancelled=state.is_cancelled() or state.is_cancelling(),
-        error=error if isinstance(error, BaseException) else None,
-        message=state.message or "",
-        request=request if isinstance(request, dict) else {},
-    )
-    return settle_run(load_ledger(settings), run, settings)
+    return error if isinstance(error, BaseException) else None

@@ -1,7 +1,7 @@
 """UPLOADING: the request can be carried out, and the archive is there."""
 
 from relocation.errors import MissingArchiveError, PermanentError
-from relocation.ledger.relocations import record_people
+from relocation.ledger.admission import admit, record_people
 from relocation.request import RelocationRequest, check_request
 from relocation.steps import Task
 from relocation.text import one_line
@@ -28,6 +28,8 @@ def receive_archive(work: Work) -> Done:
     _must_exist("creator", request.creator or request.owner, creator)
     check_request(request, work.settings)
     size = _size(work, request)
+    sizes, limit = work.settings.daily_limits.of(size)
+    admit(work.ledger, work.hold, size, sizes=sizes, limit=limit)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
     return Done({"bytes": size, "owner_id": owner.id if owner else None})
 

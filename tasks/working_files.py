@@ -1,10 +1,15 @@
 """Where a relocation's working files lie in the storage, and their removal."""
 
-from prefect import task
+from datetime import timedelta
+
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from relocation.blocks import load_storage
-from relocation.ledger.relocations import Hold
+from relocation.archive.storage import Storage
+from relocation.blocks import load_ledger, load_storage
+from relocation.ledger.holds import Hold
+from relocation.ledger.reconciling import forget_files, with_old_files
+from relocation.ledger.tables import utc_now
 from relocation.settings import Settings
 from relocation.transfer.normalised import delete_normalised
 
@@ -27,6 +32,22 @@ def colliding_users_prefix(relocation_id: str) -> str:
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
 def discard_working_files(hold: Hold) -> None:
     """Remove what the relocation wrote into the storage, except its archive; idempotent."""
-    storage = load_storage(Settings())
+    settings = Settings()
+    forget_files(load_ledger(settings), hold.relocation_id)
+    _discard(load_storage(settings), hold.relocation_id)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def discard_old_files() -> None:
+    """Remove the working files of relocations that ended longer ago than they are kept."""
+    settings = Settings()
+    ledger, storage = load_ledger(settings), load_storage(settings)
+    for relocation_id in with_old_files(ledger, utc_now() - timedelta(seconds=settings.retention)):
+        if forget_files(ledger, relocation_id):
+            _discard(storage, relocation_id)
+            get_run_logger().info("The working files of relocation %s are removed", relocation_id)
+
+
+def _discard(storage: Storage, relocation_id: str) -> None:
     for prefix in (export_prefix, baseline_prefix, colliding_users_prefix):
-        delete_normalised(storage, prefix(hold.relocation_id))
+        delete_normalised(storage, prefix(relocation_id))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from relocation.settings import Settings
 from relocation.steps import POLICIES, Task
@@ -21,6 +22,8 @@ def test_the_example_file_lists_every_setting_with_its_default() -> None:
     expected = {}
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            default = default.model_dump(exclude_none=True)
         as_json = isinstance(default, (dict, bool))
         text = "" if default is None else json.dumps(default) if as_json else str(default)
         expected[f"RELOCATION_{name.upper()}"] = text

@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import keys, relocations, service
+from relocation.cli import control, keys, relocations, service
 
 app = typer.Typer(
     name="relocation",
@@ -18,6 +18,13 @@ app.add_typer(keys.app, name="keys")
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)
+app.command()(control.pause)
+app.command()(control.unpause)
+app.command()(control.cancel)
+app.command()(control.abort)
+app.command()(control.recover)
+app.command()(control.retry)
+app.command()(control.rollback)
 app.command()(service.setup)
 app.command()(service.inbox)
 app.command()(service.doctor)

@@ -49,7 +49,7 @@ def submit(
     Example: relocation submit acme.tar --organization acme --owner olivia
     """
     from relocation.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.deployments import submit as start  # noqa: PLC0415
+    from relocation.flow_runs import submit as start  # noqa: PLC0415
 
     settings = Settings()
     # A key of its own: a second upload must not change an archive that is being relocated.
@@ -114,6 +114,7 @@ def show(
     from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.outbox import notices_of  # noqa: PLC0415
     from relocation.ledger.relocations import find_relocation  # noqa: PLC0415
+    from relocation.ledger.story import story_of  # noqa: PLC0415
     from relocation.ledger.tries import tries_of  # noqa: PLC0415
 
     with plain_errors():
@@ -122,10 +123,12 @@ def show(
         if one is None:
             fail(f"there is no relocation {relocation_id}")
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
+        story = story_of(ledger, relocation_id)
     if as_json:
         print_json(
             {
                 **_as_json(one),
+                "story": [asdict(event) for event in story],
                 "tries": [asdict(one_try) for one_try in tries],
                 "notices": [_notice_as_json(notice) for notice in notices],
             }
@@ -136,6 +139,17 @@ def show(
     out.print(f"{one.status} in {one.step.name}, round {one.round}")
     if one.reason:
         out.print(f"Reason: {one.reason}", markup=False, soft_wrap=True)
+    for what, step in (("pauses", one.pause_before_step), ("is cancelled", one.cancel_before_step)):
+        if step:
+            out.print(f"It {what} before {step.name}.")
+    out.print("\n[bold]Story[/bold]")
+    print_table(
+        ("when (UTC)", "round", "what", ""),
+        [
+            (f"{event.at:%Y-%m-%d %H:%M:%S}", event.round, event.what, event.detail)
+            for event in story
+        ],
+    )
     out.print("\n[bold]Tries[/bold]")
     print_table(
         ("round", "task", "try", "began (UTC)", "seconds", "outcome", "worker"),

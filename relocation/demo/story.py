@@ -13,8 +13,8 @@ from relocation.archive.record import Record
 from relocation.blocks import load_private_key, load_storage
 from relocation.demo.console import Console
 from relocation.demo.stage import Stage
-from relocation.deployments import is_finished, rerun, submit
 from relocation.example import example_export, write_export
+from relocation.flow_runs import is_finished, rerun, submit
 from relocation.ledger.relocations import Relocation, find_relocation
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task

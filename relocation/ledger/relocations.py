@@ -1,31 +1,16 @@
-"""Open, take over, read and annotate relocations."""
+"""Create, read and list relocations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Text, cast, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, Row, Text, cast, or_, select
 
-from relocation.errors import FencedOut, PermanentError
-from relocation.ledger.tables import insert_if_new, relocations, utc_now
+from relocation.errors import PermanentError
+from relocation.ledger.tables import insert_if_new, relocations
 from relocation.request import RelocationRequest
-from relocation.steps import ACTIVE, Status, Step, Task
-
-_ENDED = {
-    Status.SUCCESS: "This relocation has succeeded already. To move more, ask for a new one.",
-    Status.CANCELLED: "This relocation was cancelled. Ask for a new one.",
-}
-
-
-@dataclass(frozen=True)
-class Hold:
-    """What a process has while it works on a relocation; another's newer fence ends it."""
-
-    relocation_id: str
-    round: int
-    fence: int
+from relocation.steps import Status, Step, Task
 
 
 @dataclass(frozen=True)
@@ -40,12 +25,22 @@ class Relocation:
     settled_round: int
     """The last round that was settled; 0 for none."""
     fence: int
+    held_since: datetime | None
+    """When the last process took it over."""
     lease_until: datetime | None
+    """Until when that process need not say that it is alive; None while nobody holds it."""
+    resumes: int
+    """How often it was asked to go on since a task was last done."""
+    resume_asked_at: datetime | None
+    """When it was last asked to go on, while it is interrupted."""
     owner: str
     owner_email: str | None = field(repr=False)
     creator: str | None
     creator_email: str | None = field(repr=False)
     archive: str
+    archive_bytes: int | None
+    files_kept: bool
+    """Whether its working files may still lie in the storage."""
     organizations: tuple[str, ...]
     reason: str | None
     failed_task: Task | None
@@ -57,9 +52,9 @@ class Relocation:
     settled_at: datetime | None
 
     @property
-    def hold(self) -> Hold:
-        """The hold of the process that opened this relocation."""
-        return Hold(self.id, self.round, self.fence)
+    def is_open(self) -> bool:
+        """Whether its round is not settled yet."""
+        return self.settled_round < self.round
 
     @property
     def request(self) -> RelocationRequest:
@@ -70,60 +65,6 @@ class Relocation:
             owner=self.owner,
             creator=self.creator,
         )
-
-
-def open_relocation(
-    engine: Engine,
-    relocation_id: str,
-    request: RelocationRequest,
-    now: datetime | None = None,
-) -> Relocation:
-    """Take a relocation over for this process, and create it where it is new.
-
-    An active one goes on in its round; one that had failed begins a new round, without the reason
-    of the old one (W-8). Each call raises the fence. Raises PermanentError where the relocation
-    has ended for good, and where its owner has another active one (B-9): it is then left FAILURE
-    and not settled in its new round.
-    """
-    now = now or utc_now()
-    with engine.begin() as connection:
-        # A new relocation is one that failed in round 0: it opens as any other does.
-        insert_relocation(connection, relocation_id, request, round_=0, now=now)
-        wanted = select(relocations).where(relocations.c.id == relocation_id)
-        row = connection.execute(wanted.with_for_update()).one()
-        if row.status in _ENDED:
-            raise PermanentError(_ENDED[row.status])
-        opened, other = _take_over(connection, row, now)
-    if opened is None:
-        named = f" ({other})" if other else ""  # it may have ended a moment ago
-        raise PermanentError(
-            f"Another relocation for the same owner{named} is not finished yet. "
-            "Wait until it has ended, then ask again."
-        )
-    return _relocation(opened)
-
-
-def _take_over(
-    connection: Connection, row: Row[Any], now: datetime
-) -> tuple[Row[Any] | None, str | None]:
-    """Return the relocation as opened, or nothing and the owner's other one that is active."""
-    changes: dict[str, Any] = {"fence": row.fence + 1, "updated_at": now}
-    if row.status is Status.FAILURE:
-        blank = ("task", "reason", "failed_task", "internal_error", "settled_at")
-        changes |= {"round": row.round + 1, **dict.fromkeys(blank)}
-    take = (
-        update(relocations)
-        .where(relocations.c.id == row.id, relocations.c.fence == row.fence)
-        .values(**changes)
-        .returning(relocations)
-    )
-    try:
-        with connection.begin_nested():
-            return connection.execute(take.values(status=Status.IN_PROGRESS)).one(), None
-    except IntegrityError:  # only the owner's index can refuse this update
-        connection.execute(take.values(status=Status.FAILURE)).one()
-        is_other = (relocations.c.owner == row.owner, relocations.c.status.in_(ACTIVE))
-        return None, connection.execute(select(relocations.c.id).where(*is_other)).scalar()
 
 
 def insert_relocation(
@@ -157,7 +98,7 @@ def find_relocation(engine: Engine, relocation_id: str) -> Relocation | None:
     with engine.begin() as connection:
         wanted = select(relocations).where(relocations.c.id == relocation_id)
         row = connection.execute(wanted).one_or_none()
-    return _relocation(row) if row else None
+    return to_relocation(row) if row else None
 
 
 def get_relocation(engine: Engine, relocation_id: str) -> Relocation:
@@ -202,41 +143,10 @@ def list_relocations(
         wanted = wanted.where(or_(*(text.icontains(word, autoescape=True) for text in searched)))
     newest = wanted.order_by(relocations.c.created_at.desc(), relocations.c.id).limit(limit)
     with engine.begin() as connection:
-        return [_relocation(row) for row in connection.execute(newest)]
+        return [to_relocation(row) for row in connection.execute(newest)]
 
 
-def record_people(
-    engine: Engine,
-    hold: Hold,
-    owner_email: str | None,
-    creator_email: str | None,
-    now: datetime | None = None,
-) -> None:
-    """Keep the addresses to which notices of this relocation go; raises FencedOut."""
-    with engine.begin() as connection:
-        write_held(connection, hold, now, owner_email=owner_email, creator_email=creator_email)
-
-
-def write_held(
-    connection: Connection, hold: Hold, now: datetime | None = None, **values: Any
-) -> None:
-    """Update the relocation as the process that holds it.
-
-    Raises FencedOut where another process has taken it over, or it has ended, in the meantime.
-    """
-    held = (
-        relocations.c.id == hold.relocation_id,
-        relocations.c.fence == hold.fence,
-        relocations.c.status.in_(ACTIVE),
-    )
-    statement = update(relocations).where(*held).values(updated_at=now or utc_now(), **values)
-    if connection.execute(statement).rowcount == 0:
-        raise FencedOut(
-            "The relocation goes on elsewhere.",
-            internal=f"fence {hold.fence} of relocation {hold.relocation_id} is no longer valid",
-        )
-
-
-def _relocation(row: Row[Any]) -> Relocation:
+def to_relocation(row: Row[Any]) -> Relocation:
+    """Return a row of the table as a relocation."""
     columns = dict(row._mapping)
     return Relocation(**columns | {"organizations": tuple(columns["organizations"])})

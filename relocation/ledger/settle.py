@@ -7,9 +7,11 @@ from datetime import datetime
 from sqlalchemy import Engine, select, update
 
 from relocation.errors import MAX_REASON
+from relocation.ledger.holds import Hold, is_free
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import insert_relocation, unknown_relocation
-from relocation.ledger.tables import relocations, utc_now
+from relocation.ledger.story import remember
+from relocation.ledger.tables import Happening, is_open, relocations, utc_now
 from relocation.ledger.tries import interrupt_open_tries
 from relocation.notices.kinds import Draft
 from relocation.request import RelocationRequest
@@ -50,15 +52,19 @@ def settle(
     settlement: Settlement,
     *,
     sender_domain: str,
+    fence: int,
+    own: Hold | None = None,
     request: RelocationRequest | None = None,
     now: datetime | None = None,
 ) -> bool:
     """Settle the relocation's round, with its notices, in one transaction; idempotent.
 
-    A relocation that the ledger does not have is created from the request, whatever it holds: its
-    run was refused before it opened one. False, and nothing changes, where the round is settled
-    already or the relocation has ended for good (R-10). Raises PermanentError where there is
-    neither a relocation nor a request.
+    `fence` is the one with which the caller saw it, 0 where it saw none. False, and nothing
+    changes, where the round is settled already or the relocation has ended for good (R-10), where
+    it was taken over since, and where a process other than the caller, whose own hold is `own`,
+    still holds it (DESIGN 6.6). A relocation that the ledger does not have is created from the
+    request, whatever it holds: its run was refused before it opened one. Raises PermanentError
+    where there is neither a relocation nor a request.
     """
     now = now or utc_now()
     with engine.begin() as connection:
@@ -66,8 +72,9 @@ def settle(
             insert_relocation(connection, relocation_id, request, round_=1, now=now)
         unsettled = (
             relocations.c.id == relocation_id,
-            relocations.c.settled_round < relocations.c.round,
+            is_open,
             relocations.c.status.not_in(_FINAL),
+            is_free(fence, now, own),
         )
         settled_round = connection.execute(
             update(relocations)
@@ -80,6 +87,9 @@ def settle(
                 settled_round=relocations.c.round,
                 settled_at=now,
                 updated_at=now,
+                lease_until=None,
+                pause_before_step=None,
+                cancel_before_step=None,
             )
             .returning(relocations.c.round)
         ).scalar_one_or_none()
@@ -89,6 +99,11 @@ def settle(
                 raise unknown_relocation(relocation_id)
             return False
         interrupt_open_tries(connection, relocation_id, settled_round, now)
+        cancelled = settlement.status is Status.CANCELLED
+        what = Happening.CANCELLED if cancelled else Happening.FAILED
+        remember(
+            connection, relocation_id, settled_round, what, at=now, detail=settlement.bounded_reason
+        )
         enqueue(
             connection,
             relocation_id,

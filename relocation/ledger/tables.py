@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     Connection,
     DateTime,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -41,6 +44,26 @@ class TryOutcome(StrEnum):
     """It failed in a way that no further try can mend."""
     INTERRUPTED = "INTERRUPTED"
     """Its process went away."""
+
+
+class Happening(StrEnum):
+    """What the history of a relocation is made of."""
+
+    OPENED = "OPENED"
+    """A process began its first round, or a further one."""
+    TAKEN_OVER = "TAKEN_OVER"
+    """Another process goes on with it in the same round."""
+    INTERRUPTED = "INTERRUPTED"
+    RESUME_ASKED = "RESUME_ASKED"
+    PAUSED = "PAUSED"
+    PAUSE_SCHEDULED = "PAUSE_SCHEDULED"
+    CANCEL_SCHEDULED = "CANCEL_SCHEDULED"
+    SCHEDULE_CLEARED = "SCHEDULE_CLEARED"
+    ROLLED_BACK = "ROLLED_BACK"
+    FILES_DISCARDED = "FILES_DISCARDED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 class NoticeState(StrEnum):
@@ -134,12 +157,17 @@ relocations = Table(
     Column("round", Integer, nullable=False),
     Column("settled_round", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
+    Column("held_since", UtcTime),
     Column("lease_until", UtcTime),
+    Column("resumes", Integer, nullable=False, server_default="0"),
+    Column("resume_asked_at", UtcTime),
     Column("owner", BoundedText(200), nullable=False),
     Column("owner_email", BoundedText(400)),
     Column("creator", BoundedText(200)),
     Column("creator_email", BoundedText(400)),
     Column("archive", BoundedText(1000), nullable=False),
+    Column("archive_bytes", BigInteger),
+    Column("files_kept", Boolean, nullable=False, server_default=true()),
     Column("organizations", JSON, nullable=False),
     Column("reason", BoundedText(MAX_REASON)),
     Column("failed_task", _by_value(Task)),
@@ -160,6 +188,21 @@ Index(
 )
 Index("ix_relocation_created_at", relocations.c.created_at)
 Index("ix_relocation_status", relocations.c.status, relocations.c.updated_at)
+is_open = relocations.c.settled_round < relocations.c.round
+"""Begun and not settled: what a sweep has to look at."""
+Index(
+    "ix_relocation_open",
+    relocations.c.lease_until,
+    sqlite_where=is_open,
+    postgresql_where=is_open,
+)
+has_files = relocations.c.files_kept
+Index(
+    "ix_relocation_files",
+    relocations.c.settled_at,
+    sqlite_where=has_files,
+    postgresql_where=has_files,
+)
 
 task_tries = Table(
     "task_try",
@@ -171,6 +214,8 @@ task_tries = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
     Column("outcome", _by_value(TryOutcome)),
+    Column("reason", BoundedText(MAX_REASON)),
+    Column("advice", BoundedText(MAX_REASON)),
     Column("error", BoundedText(MAX_INTERNAL_ERROR)),
     Column("worker", BoundedText(200), nullable=False),
 )
@@ -184,6 +229,18 @@ tasks_done = Table(
     Column("done_at", UtcTime, nullable=False),
     Column("result", JSON, nullable=False),
 )
+
+events = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("relocation_id", ForeignKey(relocations.c.id), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("what", _by_value(Happening), nullable=False),
+    Column("detail", BoundedText(1000), nullable=False),
+)
+Index("ix_event_relocation_id", events.c.relocation_id, events.c.id)
 
 notices = Table(
     "notice",

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from relocation.errors import FencedOut
+from relocation.errors import FencedOut, RelocationError, TriesUsedUpError
+from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
-from relocation.ledger.relocations import Hold, write_held
-from relocation.ledger.tables import TryOutcome, task_tries, tasks_done, utc_now
+from relocation.ledger.story import remember
+from relocation.ledger.tables import Happening, TryOutcome, task_tries, tasks_done, utc_now
 from relocation.notices.kinds import Draft
-from relocation.steps import Status, Step, Task
+from relocation.steps import Policy, Status, Task
 
 
 @dataclass(frozen=True)
@@ -27,40 +28,64 @@ class Try:
     started_at: datetime
     ended_at: datetime | None
     outcome: TryOutcome | None
+    reason: str | None
+    """What its owner may read of why it did not get done, where the error has such a sentence."""
+    advice: str | None
     error: str | None = field(repr=False)
     """For operators alone."""
     worker: str
 
 
 def begin_try(
-    engine: Engine, hold: Hold, task: Task, step: Step, worker: str, *, now: datetime | None = None
+    engine: Engine,
+    hold: Hold,
+    task: Task,
+    policy: Policy,
+    worker: str,
+    *,
+    now: datetime | None = None,
 ) -> int:
     """Record that a try of the task begins; returns its number within the round, from 1.
 
-    A try that an earlier process of this round left open becomes INTERRUPTED. Raises FencedOut.
+    A try that an earlier process of this round left open becomes INTERRUPTED, and counts. Raises
+    FencedOut, and TriesUsedUpError where this round has none left.
     """
     now = now or utc_now()
     with engine.begin() as connection:
-        write_held(connection, hold, now, step=step, task=task)
+        write_held(connection, hold, now, step=policy.step, task=task)
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
-        number = _count(connection, hold, task) + 1
-        connection.execute(
-            insert(task_tries).values(
-                relocation_id=hold.relocation_id,
-                round=hold.round,
-                task=task,
-                number=number,
-                started_at=now,
-                worker=worker,
+        used = _used(connection, hold.relocation_id, hold.round, task)
+        if used < policy.tries:
+            connection.execute(
+                insert(task_tries).values(
+                    relocation_id=hold.relocation_id,
+                    round=hold.round,
+                    task=task,
+                    number=used + 1,
+                    started_at=now,
+                    worker=worker,
+                )
             )
-        )
-    return number
+            return used + 1
+    raise TriesUsedUpError(policy.reason, internal=f"all {used} tries of {task} were used up")
 
 
-def tries_used(engine: Engine, hold: Hold, task: Task) -> int:
-    """Count the task's tries in this round, whatever became of them and in whichever process."""
+def tries_used(engine: Engine, relocation_id: str, round_: int, task: Task) -> int:
+    """Count the task's tries in a round, whatever became of them and in whichever process."""
     with engine.begin() as connection:
-        return _count(connection, hold, task)
+        return _used(connection, relocation_id, round_, task)
+
+
+def last_try(engine: Engine, relocation_id: str, round_: int) -> Try | None:
+    """Return the try that began last in a round, None where none did."""
+    wanted = (
+        select(task_tries)
+        .where(task_tries.c.relocation_id == relocation_id, task_tries.c.round == round_)
+        .order_by(task_tries.c.started_at.desc(), task_tries.c.number.desc())
+    )
+    with engine.begin() as connection:
+        row = connection.execute(wanted.limit(1)).one_or_none()
+    return Try(**row._mapping) if row else None
 
 
 def was_tried(engine: Engine, relocation_id: str, task: Task) -> bool:
@@ -91,16 +116,22 @@ def end_try(
     outcome: TryOutcome,
     *,
     error: str,
+    cause: BaseException | None = None,
     now: datetime | None = None,
 ) -> bool:
     """Record how a try that did not get done ended; `error` is for operators alone.
 
-    A no-op, and False, where the try has an outcome already. Raises FencedOut.
+    The reason and the advice of the `cause` are kept with it, so that another process can settle
+    what this one could not. A no-op, and False, where the try has an outcome already. Raises
+    FencedOut.
     """
     now = now or utc_now()
+    told = {}
+    if isinstance(cause, RelocationError):
+        told = {"reason": cause.reason, "advice": cause.next_step}
     with engine.begin() as connection:
         write_held(connection, hold, now)
-        return _end(connection, hold, task, number, now, outcome=outcome, error=error)
+        return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)
 
 
 def done_result(engine: Engine, relocation_id: str, task: Task) -> dict[str, Any] | None:
@@ -130,7 +161,7 @@ def complete_task(
     """
     now = now or utc_now()
     with engine.begin() as connection:
-        write_held(connection, hold, now)
+        write_held(connection, hold, now, resumes=0)
         _record_done(connection, hold, task, number, result=result, now=now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
@@ -160,7 +191,11 @@ def succeed(
             status=Status.SUCCESS,
             settled_round=hold.round,
             settled_at=now,
+            lease_until=None,
+            pause_before_step=None,
+            cancel_before_step=None,
         )
+        remember(connection, hold.relocation_id, hold.round, Happening.SUCCEEDED, at=now)
         _record_done(connection, hold, Task.COMPLETE, number, result=result, now=now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
@@ -221,13 +256,13 @@ def _end(
     return connection.execute(statement).rowcount == 1
 
 
-def _count(connection: Connection, hold: Hold, task: Task) -> int:
+def _used(connection: Connection, relocation_id: str, round_: int, task: Task) -> int:
     tries = (
         select(func.count())
         .select_from(task_tries)
         .where(
-            task_tries.c.relocation_id == hold.relocation_id,
-            task_tries.c.round == hold.round,
+            task_tries.c.relocation_id == relocation_id,
+            task_tries.c.round == round_,
             task_tries.c.task == task,
         )
     )

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from flows.relocate import relocate
 from relocation.example import example_export
+from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.relocations import open_relocation
 from relocation.ledger.tries import tries_of
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
@@ -97,33 +97,6 @@ def test_what_was_being_written_is_in_no_log_and_no_ledger(
     assert "disk full" in told
     assert not [secret for secret in secrets if secret in told]
     assert "olivia@example.org" not in told
-
-
-def test_a_process_that_was_fenced_out_settles_nothing(service: Any, archive: str) -> None:
-    """DESIGN 6.6."""
-    from relocation.errors import FencedOut
-    from relocation.settlement import DeadRun, settle_run
-
-    other = "00000000-0000-4000-8000-000000000002"
-    request = RelocationRequest(archive=archive, organizations=["acme"], owner="olivia")
-    open_relocation(service.ledger, other, request)
-    run = DeadRun(other, False, FencedOut("The relocation goes on elsewhere."), "", {})
-    assert settle_run(service.ledger, run, service.settings) is None
-    assert service.only().status == Status.IN_PROGRESS
-    assert notices_of(service.ledger, other) == []
-
-
-def test_a_cancelled_run_is_settled_as_cancelled_and_told(service: Any, archive: str) -> None:
-    from relocation.settlement import DeadRun, settle_run
-
-    request = RelocationRequest(archive=archive, organizations=["acme"], owner="olivia")
-    other = "00000000-0000-4000-8000-000000000003"
-    open_relocation(service.ledger, other, request)
-    run = DeadRun(other, True, None, "cancelled by hand", {})
-    assert settle_run(service.ledger, run, service.settings) is not None
-    assert settle_run(service.ledger, run, service.settings) is None
-    assert service.only().status == Status.CANCELLED
-    assert [notice.kind for notice in notices_of(service.ledger, other)] == ["CANCELLED"]
 
 
 def test_a_subflow_that_cannot_be_created_changes_no_outcome(

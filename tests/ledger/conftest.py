@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from relocation.database import engine_options, prepare
+from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.migrate import migrate
-from relocation.ledger.relocations import Hold, open_relocation
 from relocation.request import RelocationRequest
 
 
@@ -54,4 +54,4 @@ def ask() -> Callable[..., RelocationRequest]:
 @pytest.fixture
 def hold(ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime) -> Hold:
     """The hold of a relocation that has just been opened."""
-    return open_relocation(ledger, "r-1", ask(), now).hold
+    return hold_of(open_relocation(ledger, "r-1", ask(), now))

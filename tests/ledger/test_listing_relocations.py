@@ -2,21 +2,27 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from relocation.errors import FencedOut
-from relocation.ledger.relocations import (
-    Hold,
-    get_relocation,
-    list_relocations,
-    open_relocation,
-    record_people,
-)
+from relocation.ledger.admission import record_people
+from relocation.ledger.holds import Hold, hold_of, open_relocation
+from relocation.ledger.relocations import find_relocation, get_relocation, list_relocations
 from relocation.ledger.settle import Settlement, settle
 from relocation.request import RelocationRequest
 from relocation.steps import Status
+
+DOMAIN = "example.org"
+
+
+def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
+    """Settle as the process that holds the relocation."""
+    seen = find_relocation(ledger, id_)
+    fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
+    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def test_words_are_parts_of_id_owner_or_slugs(
 
 
 def test_status_and_owner_narrow_the_list(ledger: Engine, three: None) -> None:
-    settle(ledger, "two", Settlement(Status.FAILURE, "No."), sender_domain="example.org")
+    _settle(ledger, "two", Settlement(Status.FAILURE, "No."))
     assert [one.id for one in list_relocations(ledger, status=Status.FAILURE)] == ["two"]
     assert [one.id for one in list_relocations(ledger, owner="mia")] == ["three"]
     assert list_relocations(ledger, owner="mia", status=Status.FAILURE) == []
@@ -68,7 +74,7 @@ def test_addresses_are_kept(ledger: Engine, hold: Hold) -> None:
 
 
 def test_a_settled_relocation_takes_no_more_addresses(ledger: Engine, hold: Hold) -> None:
-    settle(ledger, "r-1", Settlement(Status.FAILURE, "No."), sender_domain="example.org")
+    _settle(ledger, "r-1", Settlement(Status.FAILURE, "No."))
     with pytest.raises(FencedOut):
         record_people(ledger, hold, "late@example.org", None)
     assert get_relocation(ledger, "r-1").owner_email is None

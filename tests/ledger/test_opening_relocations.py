@@ -3,34 +3,43 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
 
 from relocation.errors import FencedOut, PermanentError
+from relocation.ledger.admission import record_people
+from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import (
-    Hold,
     Relocation,
     find_relocation,
     get_relocation,
     list_relocations,
-    open_relocation,
-    record_people,
 )
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import relocations
 from relocation.ledger.tries import begin_try
 from relocation.request import RelocationRequest
-from relocation.steps import ACTIVE, Status, Step, Task
+from relocation.steps import ACTIVE, POLICIES, Status, Step, Task
 
 Ask = Callable[..., RelocationRequest]
+
+DOMAIN = "example.org"
+
+
+def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
+    """Settle as the process that holds the relocation."""
+    seen = find_relocation(ledger, id_)
+    fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
+    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
 
 
 def _fail(ledger: Engine, relocation_id: str = "r-1") -> None:
     failure = Settlement(
         Status.FAILURE, "The key is wrong.", failed_task=Task.SCAN_EXPORT, internal_error="Trace"
     )
-    assert settle(ledger, relocation_id, failure, sender_domain="example.org")
+    assert _settle(ledger, relocation_id, failure)
 
 
 def _set_status(ledger: Engine, status: Status) -> None:
@@ -44,7 +53,7 @@ def test_a_new_relocation_begins_with_its_first_round_and_fence(
     opened = open_relocation(ledger, "r-1", ask(), now)
     assert (opened.status, opened.step) == (Status.IN_PROGRESS, Step.UPLOADING)
     assert (opened.round, opened.settled_round, opened.fence) == (1, 0, 1)
-    assert opened.hold == Hold("r-1", 1, 1)
+    assert hold_of(opened) == Hold("r-1", 1, 1)
     assert opened.request == ask()
     assert opened.created_at == opened.updated_at == now
     assert get_relocation(ledger, "r-1") == opened
@@ -54,11 +63,11 @@ def test_a_new_relocation_begins_with_its_first_round_and_fence(
 def test_an_active_relocation_is_taken_over_in_its_round(
     ledger: Engine, ask: Ask, hold: Hold, status: Status
 ) -> None:
-    begin_try(ledger, hold, Task.SCAN_EXPORT, Step.PREPROCESSING, "host:1")
+    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1")
     _set_status(ledger, status)
     opened = open_relocation(ledger, "r-1", ask())
     assert opened.status is Status.IN_PROGRESS
-    assert opened.hold == Hold("r-1", 1, 2)
+    assert hold_of(opened) == Hold("r-1", 1, 2)
     assert opened.task is Task.SCAN_EXPORT
 
 
@@ -73,10 +82,10 @@ def test_a_failed_relocation_begins_a_new_round_without_the_old_reason(
     ledger: Engine, ask: Ask, hold: Hold
 ) -> None:
     """W-8: recovering keeps no reason of the failure that it leaves behind."""
-    begin_try(ledger, hold, Task.SCAN_EXPORT, Step.PREPROCESSING, "host:1")
+    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1")
     _fail(ledger)
     opened = open_relocation(ledger, "r-1", ask())
-    assert opened.hold == Hold("r-1", 2, 2)
+    assert hold_of(opened) == Hold("r-1", 2, 2)
     assert opened.status is Status.IN_PROGRESS
     assert opened.settled_round == 1
     assert (opened.reason, opened.failed_task, opened.internal_error) == (None, None, None)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
+from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import (
     GIVE_UP_AFTER,
     JITTER,
@@ -21,7 +22,6 @@ from relocation.ledger.outbox import (
     notices_of,
     store_wire,
 )
-from relocation.ledger.relocations import Hold
 from relocation.ledger.tables import NoticeState
 from relocation.notices.kinds import PER_ROUND, Draft, NoticeKind
 

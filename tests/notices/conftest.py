@@ -14,8 +14,8 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import Engine, create_engine
 
 from relocation.database import engine_options, prepare
+from relocation.ledger.holds import open_relocation
 from relocation.ledger.migrate import migrate
-from relocation.ledger.relocations import open_relocation
 from relocation.local import free_port
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.kinds import NoticeKind
@@ -84,11 +84,11 @@ class Peer:
     # The names and the parameters are the library's.
     async def handle_RCPT(  # noqa: N802
         self,
-        server: Any,  # noqa: ARG002
+        server: Any,
         session: Any,
         envelope: Any,
         address: str,
-        options: Any,  # noqa: ARG002
+        options: Any,
     ) -> str:
         self.connections.add(session.peer)
         self.on_rcpt()
@@ -100,7 +100,7 @@ class Peer:
     async def handle_DATA(  # noqa: N802
         self,
         server: Any,
-        session: Any,  # noqa: ARG002
+        session: Any,
         envelope: Any,
     ) -> str:
         self.on_data()

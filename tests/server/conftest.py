@@ -2,18 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from relocation.archive.envelope import seal_export
 from relocation.archive.record import Record
@@ -37,6 +39,8 @@ class Operator:
     environment: dict[str, str]
     inbox: Inbox
     setup_output: str
+    worker: Any = None
+    start_worker: Any = None
 
     def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """Run the command `relocation`, which must end with the code."""
@@ -82,6 +86,43 @@ class Operator:
 
         return self.until(told)
 
+    def kill_worker(self, process: int) -> None:
+        """Let the worker and the process of a run die, as a machine does; another worker starts."""
+        os.kill(process, signal.SIGKILL)
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker = self.start_worker()
+
+    def sweep(self) -> None:
+        """Run the sweep that is due in at most five minutes."""
+        code = "from flows.sweep import sweep; sweep()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def begun(self, relocation_id: str, task: str = "import_organizations") -> int:
+        """Wait until a relocation is in a task; return the id of the process that works on it."""
+
+        def process() -> int | None:
+            one = self.find(relocation_id)
+            if one is None or one.task != task:
+                return None
+            return int(self.tries(relocation_id)[-1].worker.rpartition(":")[2])
+
+        return self.until(process)
+
+    def submitted(self, name: str, owner: str, *, projects: int = 400) -> str:
+        """Submit a relocation whose import takes some seconds; return its id."""
+        archive = self.archive(f"{name}.tar", example_export(organizations=1, projects=projects))
+        shown = self.json("submit", str(archive), "-o", "acme", "--owner", owner)
+        return str(shown["id"])
+
     def find(self, relocation_id: str) -> Relocation | None:
         """Return the relocation as the ledger has it."""
         return find_relocation(self._database("ledger.db"), relocation_id)
@@ -99,6 +140,16 @@ class Operator:
                 return found
             time.sleep(0.1)
         raise AssertionError(f"did not come to hold within {seconds} seconds")
+
+    def now(self) -> datetime:
+        """Return the time by which leases run out."""
+        return datetime.now(UTC)
+
+    def imported(self, relocation_id: str) -> int:
+        """Return how many chunks of a relocation the destination has."""
+        chunks = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
+        with self.destination.connect() as connection:
+            return int(connection.execute(chunks, {"id": relocation_id}).scalar_one())
 
     @property
     def destination(self) -> Engine:
@@ -122,6 +173,9 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
             "PREFECT_HOME": str(home / "prefect"),
             "RELOCATION_HOME": str(home / "data"),
             "RELOCATION_BACKOFF": "0.1",
+            "RELOCATION_CHUNK_RECORDS": "50",
+            "RELOCATION_LEASE_SECONDS": "6",
+            "RELOCATION_LEASE_RENEWAL": "2",
             "COLUMNS": "200",
             "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         }
@@ -129,6 +183,9 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         one.setup_output = one.run(
             "setup", "--user", "olivia", "--inbox-port", str(inbox.port)
         ).stdout
-        add_users(one.destination, ("marcus", "nadia"))
-        stack.enter_context(prefect_worker(home / "prefect", url, "relocation", environment))
+        add_users(one.destination, ("marcus", "nadia", "petra", "carl", "dora", "emil"))
+        one.start_worker = lambda: stack.enter_context(
+            prefect_worker(home / "prefect", url, "relocation", environment)
+        )
+        one.worker = one.start_worker()
         yield one

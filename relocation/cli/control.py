@@ -1,0 +1,143 @@
+"""Pause, cancel, go on, roll back."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.errors import PermanentError
+from relocation.steps import Status, Step
+
+if TYPE_CHECKING:
+    from relocation.recovery.ending import Surroundings
+
+Id = Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")]
+StepName = Annotated[
+    str | None,
+    typer.Option(
+        "--before",
+        help="A later step, such as IMPORTING; the next one when left out.",
+        metavar="STEP",
+    ),
+]
+
+
+def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -> None:
+    """Let a relocation wait before a later step, until it is unpaused."""
+    from relocation.ledger.control import schedule_pause  # noqa: PLC0415
+
+    with plain_errors():
+        step = schedule_pause(_around().ledger, relocation_id, _step(before))
+    _say(as_json, f"It will pause before {step.name}.", id=relocation_id, pause_before=step.name)
+
+
+def unpause(
+    relocation_id: Id,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", help="Pause again before this later step.", metavar="STEP"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a paused relocation go on, or change or drop a pause that is scheduled."""
+    from relocation.flow_runs import resume  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.ledger.control import reschedule_pause  # noqa: PLC0415
+
+    with plain_errors():
+        was = reschedule_pause(_around().ledger, relocation_id, _step(before))
+        if was.status is Status.PAUSED:
+            resume(relocation_id)
+    going = "It goes on" if was.status is Status.PAUSED else "It is not paused"
+    then = f", and will pause before {before.upper()}." if before else "."
+    _say(as_json, going + then, id=relocation_id, pause_before=before and before.upper())
+
+
+def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -> None:
+    """Cancel a relocation before a later step; at once where nothing works on it.
+
+    What it imported is removed again, and its people are told.
+    """
+    from relocation.recovery.control import cancel_before  # noqa: PLC0415
+
+    with plain_errors():
+        step = cancel_before(_around(), relocation_id, _step(before))
+    name = step.name if step else None
+    said = f"It will be cancelled before {name}." if name else "It is cancelled."
+    _say(as_json, said, id=relocation_id, cancel_before=name)
+
+
+def abort(relocation_id: Id, as_json: AsJson = False) -> None:
+    """Cancel a relocation now, also in the middle of a step, and roll back what it imported."""
+    from relocation.recovery.control import abort as abort_now  # noqa: PLC0415
+
+    with plain_errors():
+        ended = abort_now(_around(), relocation_id)
+    said = "It is cancelled." if ended else "It is being cancelled: its process is ended first."
+    _say(as_json, said, id=relocation_id, cancelled=ended)
+
+
+def recover(relocation_id: Id, as_json: AsJson = False) -> None:
+    """Let a failed or interrupted relocation go on where it stopped, as Retry in the UI does."""
+    from relocation.recovery.control import recover as go_on  # noqa: PLC0415
+
+    with plain_errors():
+        go_on(_around(), relocation_id)
+    _say(as_json, "It goes on where it stopped.", id=relocation_id)
+
+
+def retry(relocation_id: Id, as_json: AsJson = False) -> None:
+    """Begin a new relocation of the same archive, as Copy to new run in the UI does."""
+    from relocation.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.flow_runs import submit  # noqa: PLC0415
+    from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
+
+    with plain_errors():
+        around = _around()
+        ended = get_relocation(around.ledger, relocation_id)
+        if ended.status not in {Status.FAILURE, Status.CANCELLED}:
+            raise PermanentError(f"This relocation cannot be retried: it is {ended.status}.")
+        load_storage(around.settings).open(ended.archive).close()
+        new = submit(ended.request)
+    _say(as_json, f"Relocation {new} was submitted.", id=new, retries=relocation_id)
+
+
+def rollback(
+    relocation_id: Id,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove from the destination what a failed relocation imported."""
+    from relocation.recovery.control import roll_back_failed  # noqa: PLC0415
+
+    if not yes:
+        typer.confirm(
+            f"Remove from the destination all that relocation {relocation_id} imported?", abort=True
+        )
+    with plain_errors():
+        removed = roll_back_failed(_around(), relocation_id).removed
+    if as_json:
+        print_json({"id": relocation_id, "removed": removed})
+        return
+    print_table(("model", "rows removed"), [(model, rows) for model, rows in removed.items()])
+
+
+def _around() -> "Surroundings":
+    from relocation.surroundings import surroundings  # noqa: PLC0415 - imports Prefect: seconds
+
+    return surroundings()
+
+
+def _step(name: str | None) -> Step | None:
+    if name is None:
+        return None
+    if name.upper() not in Step.__members__:
+        names = ", ".join(step.name for step in Step)
+        raise PermanentError(f'There is no step "{name}"; the steps are {names}.')
+    return Step[name.upper()]
+
+
+def _say(as_json: bool, sentence: str, **data: object) -> None:
+    if as_json:
+        print_json(data)
+    else:
+        out.print(sentence, soft_wrap=True)

@@ -1,0 +1,263 @@
+"""Interrupt, resume, pause, and schedule what shall happen before a step (spec 6.7)."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, or_, update
+
+from relocation.errors import PermanentError
+from relocation.ledger.holds import Hold, fenced_out, is_free
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.story import remember
+from relocation.ledger.tables import Happening, relocations, tasks_done, utc_now
+from relocation.ledger.tries import interrupt_open_tries
+from relocation.steps import ACTIVE, POLICIES, Status, Step
+
+RESUME_AGAIN_AFTER = timedelta(seconds=20)
+"""A run that was asked to go on is not asked again before: its process needs time to start."""
+
+_SCHEDULABLE = (
+    Step.PREPROCESSING,
+    Step.VALIDATING,
+    Step.IMPORTING,
+    Step.POSTPROCESSING,
+    Step.NOTIFYING,
+)
+
+
+def interrupt(
+    engine: Engine,
+    relocation: Relocation,
+    detail: str,
+    *,
+    own: Hold | None = None,
+    now: datetime | None = None,
+) -> bool:
+    """Record that the process that worked on the relocation is gone, and it is to be resumed.
+
+    False, and nothing changes, where another process has or had it since.
+    """
+    now = now or utc_now()
+    values = {"status": Status.INTERRUPTED, "lease_until": None, "updated_at": now}
+    statement = (
+        update(relocations)
+        .where(
+            relocations.c.id == relocation.id,
+            relocations.c.status.in_((Status.IN_PROGRESS, Status.PAUSED)),
+            is_free(relocation.fence, now, own),
+        )
+        .values(values)
+    )
+    with engine.begin() as connection:
+        if connection.execute(statement).rowcount == 0:
+            return False
+        interrupt_open_tries(connection, relocation.id, relocation.round, now)
+        remember(
+            connection,
+            relocation.id,
+            relocation.round,
+            Happening.INTERRUPTED,
+            at=now,
+            detail=detail,
+        )
+    return True
+
+
+def claim_resume(
+    engine: Engine, relocation: Relocation, run_since: datetime, now: datetime | None = None
+) -> bool:
+    """Take it upon this process to ask for the resumption; False where another one just did.
+
+    A run that came into its state after it was asked is asked again at once: the answer was undone,
+    as Prefect's worker does when it reports a crash for the second time.
+    """
+    now = now or utc_now()
+    asked = relocations.c.resume_asked_at
+    not_asked = or_(asked.is_(None), asked < run_since, asked <= now - RESUME_AGAIN_AFTER)
+    statement = (
+        update(relocations)
+        .where(
+            relocations.c.id == relocation.id,
+            relocations.c.fence == relocation.fence,
+            relocations.c.status == Status.INTERRUPTED,
+            not_asked,
+        )
+        .values(resumes=relocations.c.resumes + 1, resume_asked_at=now)
+    )
+    with engine.begin() as connection:
+        if connection.execute(statement).rowcount == 0:
+            return False
+        remember(connection, relocation.id, relocation.round, Happening.RESUME_ASKED, at=now)
+    return True
+
+
+def pause_here(engine: Engine, hold: Hold, step: Step, now: datetime | None = None) -> None:
+    """Record that the process that holds the relocation stops before a step; raises FencedOut."""
+    now = now or utc_now()
+    mine = (
+        relocations.c.id == hold.relocation_id,
+        relocations.c.fence == hold.fence,
+        relocations.c.status == Status.IN_PROGRESS,
+    )
+    if not _pause(
+        engine,
+        mine,
+        hold.relocation_id,
+        hold.round,
+        detail=f"before {step.name}",
+        now=now,
+        step=step,
+    ):
+        raise fenced_out(hold)
+
+
+def pause_abandoned(engine: Engine, relocation: Relocation, now: datetime | None = None) -> bool:
+    """Record as paused what nobody holds any more, because its flow run is; says whether it did."""
+    now = now or utc_now()
+    abandoned = (
+        relocations.c.id == relocation.id,
+        relocations.c.status.in_((Status.IN_PROGRESS, Status.INTERRUPTED)),
+        is_free(relocation.fence, now),
+    )
+    detail = "its flow run was paused"
+    return _pause(engine, abandoned, relocation.id, relocation.round, detail=detail, now=now)
+
+
+def _pause(
+    engine: Engine,
+    which: tuple[ColumnElement[bool], ...],
+    relocation_id: str,
+    round_: int,
+    *,
+    detail: str,
+    now: datetime,
+    **values: Any,
+) -> bool:
+    paused = {
+        "status": Status.PAUSED,
+        "lease_until": None,
+        "pause_before_step": None,
+        "updated_at": now,
+        **values,
+    }
+    with engine.begin() as connection:
+        if connection.execute(update(relocations).where(*which).values(paused)).rowcount == 0:
+            return False
+        interrupt_open_tries(connection, relocation_id, round_, now)
+        remember(connection, relocation_id, round_, Happening.PAUSED, at=now, detail=detail)
+    return True
+
+
+def schedule_pause(
+    engine: Engine, relocation_id: str, step: Step | None = None, now: datetime | None = None
+) -> Step:
+    """Let the relocation pause before a later step, by default the next one (A-131).
+
+    Returns the step. Raises PermanentError where it has ended, or there is no such later step.
+    """
+    relocation = get_relocation(engine, relocation_id)
+    step = _later_step(relocation, step, "pause")
+    changes = {"pause_before_step": step}
+    _change(
+        engine,
+        relocation,
+        changes,
+        Happening.PAUSE_SCHEDULED,
+        detail=f"before {step.name}",
+        now=now,
+    )
+    return step
+
+
+def schedule_cancel(
+    engine: Engine, relocation_id: str, step: Step | None = None, now: datetime | None = None
+) -> Step:
+    """Let the relocation be cancelled before a later step, by default the next one (A-132).
+
+    Returns the step; raises as `schedule_pause` does.
+    """
+    relocation = get_relocation(engine, relocation_id)
+    step = _later_step(relocation, step, "be cancelled")
+    changes = {"cancel_before_step": step}
+    _change(
+        engine,
+        relocation,
+        changes,
+        Happening.CANCEL_SCHEDULED,
+        detail=f"before {step.name}",
+        now=now,
+    )
+    return step
+
+
+def reschedule_pause(
+    engine: Engine, relocation_id: str, until: Step | None, now: datetime | None = None
+) -> Relocation:
+    """Set or remove the next pause of a relocation that is paused or shall pause (A-134).
+
+    Returns it as it was before. Raises PermanentError for any other, and for a step that is not
+    later than the one it is in.
+    """
+    relocation = get_relocation(engine, relocation_id)
+    if relocation.status is not Status.PAUSED and relocation.pause_before_step is None:
+        raise PermanentError("This relocation is not paused, and no pause is scheduled for it.")
+    step = _later_step(relocation, until, "pause") if until else None
+    what = Happening.PAUSE_SCHEDULED if step else Happening.SCHEDULE_CLEARED
+    detail = f"before {step.name}" if step else ""
+    _change(engine, relocation, {"pause_before_step": step}, what, detail=detail, now=now)
+    return relocation
+
+
+def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
+    if relocation.status not in ACTIVE:
+        raise PermanentError(
+            f"This relocation has ended ({relocation.status}); it cannot {what} any more."
+        )
+    later = [one for one in _SCHEDULABLE if one > relocation.step]
+    if not later:
+        raise PermanentError(
+            f"This relocation is in {relocation.step.name}: there is no later step before which "
+            f"it could {what}."
+        )
+    if step is None:
+        return later[0]
+    if step not in later:
+        names = ", ".join(one.name for one in later)
+        raise PermanentError(
+            f"This relocation is in {relocation.step.name}: it can {what} before {names}."
+        )
+    return step
+
+
+def _change(
+    engine: Engine,
+    relocation: Relocation,
+    values: dict[str, Any],
+    what: Happening,
+    *,
+    detail: str,
+    now: datetime | None,
+) -> None:
+    """Schedule something, unless the relocation has moved on since it was looked at."""
+    now = now or utc_now()
+    unmoved = (
+        relocations.c.id == relocation.id,
+        relocations.c.status.in_(ACTIVE),
+        relocations.c.step == relocation.step,
+        relocations.c.round == relocation.round,
+    )
+    with engine.begin() as connection:
+        changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
+        if not changed:
+            raise PermanentError("This relocation has moved on meanwhile: look again, then ask.")
+        remember(connection, relocation.id, relocation.round, what, at=now, detail=detail)
+
+
+def forget_import(engine: Engine, hold: Hold, now: datetime | None = None) -> None:
+    """Record that the import is about to be undone, so that a rerun imports anew; idempotent."""
+    now = now or utc_now()
+    later = [task for task, policy in POLICIES.items() if policy.step >= Step.IMPORTING]
+    mine = tasks_done.c.relocation_id == hold.relocation_id
+    with engine.begin() as connection:
+        connection.execute(tasks_done.delete().where(mine, tasks_done.c.task.in_(later)))
+        remember(connection, hold.relocation_id, hold.round, Happening.ROLLED_BACK, at=now)

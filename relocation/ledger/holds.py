@@ -1,0 +1,199 @@
+"""Hold a relocation: fence, lease, and what only the process that holds it may write."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from relocation.errors import FencedOut, PermanentError
+from relocation.ledger.relocations import Relocation, insert_relocation, to_relocation
+from relocation.ledger.story import remember
+from relocation.ledger.tables import Happening, relocations, utc_now
+from relocation.request import RelocationRequest
+from relocation.steps import ACTIVE, Status, Step
+
+_ENDED = {
+    Status.SUCCESS: "This relocation has succeeded already. To move more, ask for a new one.",
+    Status.CANCELLED: "This relocation was cancelled. Ask for a new one.",
+}
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a process has while it works on a relocation; another's newer fence ends it."""
+
+    relocation_id: str
+    round: int
+    fence: int
+
+
+def open_relocation(
+    engine: Engine,
+    relocation_id: str,
+    request: RelocationRequest,
+    now: datetime | None = None,
+    *,
+    lease_seconds: float = 30,
+    worker: str = "",
+    pause_before: Step | None = None,
+) -> Relocation:
+    """Take a relocation over for this process, and create it where it is new.
+
+    An active one goes on in its round; one that had failed begins a new round, without the reason
+    of the old one (W-8). Each call raises the fence and begins a lease. A new relocation pauses
+    before `pause_before` (R-31). Raises PermanentError where the relocation has ended for good, and
+    where its owner has another active one (B-9): it is then left FAILURE and not settled in its new
+    round.
+    """
+    now = now or utc_now()
+    with engine.begin() as connection:
+        # A new relocation is one that failed in round 0: it opens as any other does.
+        new = insert_relocation(connection, relocation_id, request, round_=0, now=now)
+        wanted = select(relocations).where(relocations.c.id == relocation_id)
+        row = connection.execute(wanted.with_for_update()).one()
+        if row.status in _ENDED:
+            raise PermanentError(_ENDED[row.status])
+        changes: dict[str, Any] = {
+            "lease_until": now + timedelta(seconds=lease_seconds),
+            "held_since": now,
+        }
+        if new:
+            changes["pause_before_step"] = pause_before
+        opened, other = _take_over(connection, row, now, changes)
+        if opened is not None:
+            what = Happening.OPENED if opened.round > row.round else Happening.TAKEN_OVER
+            remember(connection, relocation_id, opened.round, what, at=now, detail=worker)
+    if opened is None:
+        named = f" ({other})" if other else ""  # it may have ended a moment ago
+        raise PermanentError(
+            f"Another relocation for the same owner{named} is not finished yet. "
+            "Wait until it has ended, then ask again."
+        )
+    return to_relocation(opened)
+
+
+def hold_of(relocation: Relocation) -> Hold:
+    """Return the hold of the process that opened this relocation."""
+    return Hold(relocation.id, relocation.round, relocation.fence)
+
+
+def _take_over(
+    connection: Connection, row: Row[Any], now: datetime, changes: dict[str, Any]
+) -> tuple[Row[Any] | None, str | None]:
+    """Return the relocation as opened, or nothing and the owner's other one that is active."""
+    changes |= {"fence": row.fence + 1, "updated_at": now, "resume_asked_at": None}
+    if row.status is Status.FAILURE:
+        blank = ("task", "reason", "failed_task", "internal_error", "settled_at")
+        changes |= {"round": row.round + 1, "resumes": 0, "files_kept": True}
+        changes |= dict.fromkeys(blank)
+    take = (
+        update(relocations)
+        .where(relocations.c.id == row.id, relocations.c.fence == row.fence)
+        .values(**changes)
+        .returning(relocations)
+    )
+    try:
+        with connection.begin_nested():
+            return connection.execute(take.values(status=Status.IN_PROGRESS)).one(), None
+    except IntegrityError:  # only the owner's index can refuse this update
+        connection.execute(take.values(status=Status.FAILURE, lease_until=None)).one()
+        is_other = (relocations.c.owner == row.owner, relocations.c.status.in_(ACTIVE))
+        return None, connection.execute(select(relocations.c.id).where(*is_other)).scalar()
+
+
+def write_held(
+    connection: Connection, hold: Hold, now: datetime | None = None, **values: Any
+) -> None:
+    """Update the relocation as the process that holds it.
+
+    Raises FencedOut where another process has taken it over, or it has ended, in the meantime.
+    """
+    held = (
+        relocations.c.id == hold.relocation_id,
+        relocations.c.fence == hold.fence,
+        relocations.c.status == Status.IN_PROGRESS,
+    )
+    statement = update(relocations).where(*held).values(updated_at=now or utc_now(), **values)
+    if connection.execute(statement).rowcount == 0:
+        raise fenced_out(hold)
+
+
+def fenced_out(hold: Hold) -> FencedOut:
+    """Return the error of a process whose hold is another's by now."""
+    return FencedOut(
+        "The relocation goes on elsewhere.",
+        internal=f"fence {hold.fence} of relocation {hold.relocation_id} is no longer valid",
+    )
+
+
+def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None = None) -> None:
+    """Say that the process that holds the relocation is alive.
+
+    Raises FencedOut where another one has taken it over, or it was paused, interrupted or settled.
+    """
+    now = now or utc_now()
+    held = (
+        relocations.c.id == hold.relocation_id,
+        relocations.c.fence == hold.fence,
+        relocations.c.lease_until.is_not(None),
+    )
+    lease = update(relocations).where(*held)
+    with engine.begin() as connection:
+        until = now + timedelta(seconds=lease_seconds)
+        if connection.execute(lease.values(lease_until=until)).rowcount == 0:
+            raise fenced_out(hold)
+
+
+def is_free(fence: int, now: datetime, own: Hold | None = None) -> ColumnElement[bool]:
+    """Match the relocation while nobody has taken it over since `fence`, and nobody holds it.
+
+    The process whose own hold it is need not wait for its lease to end (DESIGN 6.6).
+    """
+    unchanged = relocations.c.fence == fence
+    if own is not None and own.fence == fence:
+        return unchanged
+    return and_(
+        unchanged, or_(relocations.c.lease_until.is_(None), relocations.c.lease_until <= now)
+    )
+
+
+def take_hold(
+    engine: Engine,
+    relocation: Relocation,
+    *,
+    lease_seconds: float,
+    worker: str,
+    own: Hold | None = None,
+    now: datetime | None = None,
+) -> Hold | None:
+    """Hold a relocation in order to undo it, whatever its status; None where another process does.
+
+    Its status stays as it is.
+    """
+    now = now or utc_now()
+    statement = (
+        update(relocations)
+        .where(relocations.c.id == relocation.id, is_free(relocation.fence, now, own))
+        .values(
+            fence=relocation.fence + 1,
+            held_since=now,
+            lease_until=now + timedelta(seconds=lease_seconds),
+            updated_at=now,
+        )
+    )
+    with engine.begin() as connection:
+        if connection.execute(statement).rowcount == 0:
+            return None
+        remember(
+            connection, relocation.id, relocation.round, Happening.TAKEN_OVER, at=now, detail=worker
+        )
+    return Hold(relocation.id, relocation.round, relocation.fence + 1)
+
+
+def release(engine: Engine, hold: Hold) -> None:
+    """Give a hold up, so that nobody waits for its lease; a no-op where it was lost."""
+    held = (relocations.c.id == hold.relocation_id, relocations.c.fence == hold.fence)
+    with engine.begin() as connection:
+        connection.execute(update(relocations).where(*held).values(lease_until=None))

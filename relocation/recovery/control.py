@@ -1,0 +1,117 @@
+"""What an operator asks of a relocation: cancel, go on, roll back (spec 6.7)."""
+
+from relocation.errors import PermanentError
+from relocation.ledger.control import schedule_cancel
+from relocation.ledger.holds import release, take_hold
+from relocation.ledger.relocations import Relocation, find_relocation, get_relocation
+from relocation.ledger.tries import done_result
+from relocation.recovery.ending import Surroundings, undo_import
+from relocation.recovery.reconcile import Outcome, reconcile
+from relocation.recovery.runs import Run, RunState
+from relocation.steps import ACTIVE, Status, Step, Task
+from relocation.transfer.rollback import RollBackReport
+
+BY_HAND = "Cancelled by an operator"
+
+
+def cancel_before(around: Surroundings, relocation_id: str, step: Step | None) -> Step | None:
+    """Cancel a relocation before a later step, the next one by default (A-132).
+
+    Returns the step, or None where nothing works on it and it was cancelled at once. Raises
+    PermanentError where it has ended, and as `schedule_cancel` does.
+    """
+    relocation = find_relocation(around.ledger, relocation_id)
+    if relocation is not None and _is_held(around, relocation):
+        return schedule_cancel(around.ledger, relocation_id, step, around.clock())
+    abort(around, relocation_id)
+    return None
+
+
+def abort(around: Surroundings, relocation_id: str) -> bool:
+    """Cancel a relocation now, and roll back what it imported (A-133).
+
+    Returns whether it is cancelled already; else a living process is at work, which Prefect's
+    worker ends first. Raises PermanentError where it has ended, or is visible already.
+    """
+    relocation = find_relocation(around.ledger, relocation_id)
+    run = _run(around, relocation_id)
+    if relocation is not None:
+        if relocation.status not in ACTIVE:
+            raise PermanentError(f"This relocation has ended: {relocation.status}.")
+        if done_result(around.ledger, relocation_id, Task.REVEAL_ORGANIZATIONS) is not None:
+            raise PermanentError(
+                "The organizations are visible already: the relocation can no longer be cancelled."
+            )
+        if _is_held(around, relocation):
+            around.runs.conclude(relocation_id, RunState.CANCELLING, BY_HAND)
+            return False
+    elif run.state not in {RunState.SCHEDULED, RunState.PENDING}:
+        raise PermanentError("This run has not begun a relocation. Look at it in the Prefect UI.")
+    around.runs.conclude(relocation_id, RunState.CANCELLED, BY_HAND)
+    return reconcile(around, relocation_id, _run(around, relocation_id)) is Outcome.SETTLED
+
+
+def recover(around: Surroundings, relocation_id: str) -> None:
+    """Let a relocation that failed or was interrupted go on where it stopped (A-135).
+
+    Raises PermanentError for one that is at work, is paused, or has ended for good.
+    """
+    relocation = get_relocation(around.ledger, relocation_id)
+    match relocation.status:
+        case Status.FAILURE:
+            pass
+        case Status.INTERRUPTED:
+            if _is_held(around, relocation):
+                raise PermanentError("This relocation is being worked on.")
+        case Status.PAUSED:
+            raise PermanentError("This relocation is paused: unpause it instead.")
+        case Status.IN_PROGRESS:
+            raise PermanentError("This relocation is being worked on.")
+        case Status.SUCCESS | Status.CANCELLED:
+            raise PermanentError(
+                f"This relocation has ended for good: {relocation.status}. Submit a new one."
+            )
+    run = _run(around, relocation_id)
+    if not run.deployed:
+        raise PermanentError(
+            "This relocation was not run through its deployment. Go on with: "
+            f"prefect flow-run retry {relocation_id} --entrypoint flows.relocate.relocate"
+        )
+    around.runs.reschedule(relocation_id)
+
+
+def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport:
+    """Remove what a failed relocation imported; a rerun then imports anew (B-7).
+
+    Raises PermanentError for one that has not failed, that somebody works on, or on whose rows
+    others hang.
+    """
+    relocation = get_relocation(around.ledger, relocation_id)
+    if relocation.status is not Status.FAILURE:
+        raise PermanentError(
+            f"Only what has failed can be rolled back; this relocation is {relocation.status}."
+        )
+    hold = take_hold(
+        around.ledger,
+        relocation,
+        lease_seconds=around.settings.lease_seconds,
+        worker=around.worker,
+        now=around.clock(),
+    )
+    if hold is None:
+        raise PermanentError("This relocation is being worked on.")
+    try:
+        return undo_import(around, hold)
+    finally:
+        release(around.ledger, hold)
+
+
+def _run(around: Surroundings, relocation_id: str) -> Run:
+    run = around.runs.read([relocation_id]).get(relocation_id)
+    if run is None:
+        raise PermanentError("The Prefect server has no such flow run. Check the id.")
+    return run
+
+
+def _is_held(around: Surroundings, relocation: Relocation) -> bool:
+    return relocation.lease_until is not None and relocation.lease_until > around.clock()

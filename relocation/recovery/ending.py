@@ -1,0 +1,99 @@
+"""End a relocation without success: undo what a cancelled one imported, then settle it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from relocation.ledger.control import forget_import
+from relocation.ledger.holds import Hold, release, take_hold
+from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.relocations import Relocation
+from relocation.ledger.settle import Settlement
+from relocation.ledger.tables import utc_now
+from relocation.ledger.tries import done_result, was_tried
+from relocation.recovery.runs import Runs
+from relocation.settings import Settings
+from relocation.settlement import DeadRun, settle_run
+from relocation.steps import Task
+from relocation.transfer.rollback import RollBackReport, roll_back
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What reconciling works with."""
+
+    settings: Settings
+    ledger: Engine
+    runs: Runs
+    destination: Callable[[], Engine]
+    """Opened only where an import has to be undone."""
+    worker: str
+    """Names this process in the ledger."""
+    clock: Callable[[], datetime] = utc_now
+
+
+def end(
+    around: Surroundings,
+    dead: DeadRun,
+    relocation: Relocation | None,
+    own: Hold | None = None,
+) -> Settlement | None:
+    """Settle a relocation as FAILURE or CANCELLED, with its notices; idempotent.
+
+    What a cancelled one has imported is rolled back first, as long as nobody could see it; one that
+    fails keeps it, hidden, for a rerun. Returns None where it was settled or taken over before.
+    Raises what rolling back raises: the relocation then stays as it is, to be ended later.
+    """
+    rolled_back = False
+    if dead.cancelled and relocation is not None and _may_have_imported(around.ledger, relocation):
+        hold = take_hold(
+            around.ledger,
+            relocation,
+            lease_seconds=around.settings.lease_seconds,
+            worker=around.worker,
+            own=own,
+            now=around.clock(),
+        )
+        if hold is None:
+            return None
+        try:
+            undo_import(around, hold)
+        except BaseException:
+            release(around.ledger, hold)  # whoever goes on need not wait
+            raise
+        own, rolled_back = hold, True
+    return settle_run(
+        around.ledger,
+        dead,
+        around.settings,
+        relocation=relocation,
+        own=own,
+        rolled_back=rolled_back,
+    )
+
+
+def undo_import(around: Surroundings, hold: Hold) -> RollBackReport:
+    """Remove what a relocation imported, under a hold; idempotent, and goes on where it stopped.
+
+    A later rerun imports anew. Raises FencedOut, and PermanentError where rows that others added
+    since then hang on what was imported.
+    """
+    forget_import(around.ledger, hold)
+    settings = around.settings
+    with LeaseKeeper(
+        around.ledger,
+        hold,
+        every=settings.lease_renewal,
+        lease_seconds=settings.lease_seconds,
+        lost=lambda: None,  # the destination's own fence refuses the next transaction
+    ):
+        return roll_back(around.destination(), hold.relocation_id, hold.fence)
+
+
+def _may_have_imported(ledger: Engine, relocation: Relocation) -> bool:
+    """Say whether hidden rows of the relocation may lie in the destination."""
+    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
+        return False
+    return was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)

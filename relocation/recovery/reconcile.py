@@ -1,0 +1,161 @@
+"""Bring ledger and flow run of a relocation together again, whoever noticed that they differ."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from relocation.errors import FencedOut
+from relocation.ledger.control import claim_resume, interrupt, pause_abandoned
+from relocation.ledger.holds import Hold
+from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import last_try, tries_used
+from relocation.recovery.decision import Bounds, Move, next_move
+from relocation.recovery.ending import Surroundings, end
+from relocation.recovery.runs import Run, RunState
+from relocation.settings import Settings
+from relocation.settlement import DeadRun
+from relocation.steps import Status
+
+_log = logging.getLogger(__name__)
+
+
+_ENDS = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
+
+
+class Outcome(StrEnum):
+    """What reconciling did."""
+
+    LEFT = "left"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    RESUMED = "resumed"
+    SETTLED = "settled"
+
+
+def reconcile(
+    around: Surroundings,
+    relocation_id: str,
+    run: Run | None,
+    *,
+    error: BaseException | None = None,
+    own: Hold | None = None,
+    set_state: bool = True,
+) -> Outcome:
+    """Settle, resume, pause or leave a relocation; idempotent, guarded and fenced.
+
+    The one function behind the hook, `handle-failure` and `sweep` (DESIGN 6). A relocation that a
+    living process holds is left, unless `own` is that hold. `error` is what the run raised, where
+    this process saw it. With `set_state` false the run is left as it is, and an interruption only
+    recorded: a hook runs while the end of its run is still being reported, a crash even twice.
+    """
+    if isinstance(error, FencedOut):
+        return Outcome.LEFT  # the relocation is another process's now, and so is its end
+    relocation = find_relocation(around.ledger, relocation_id)
+    if relocation is not None and not relocation.is_open:
+        if set_state:
+            _conclude_success(around, relocation, run)
+        return Outcome.LEFT
+    now = around.clock()
+    if relocation is not None and _is_held(relocation, own, now):
+        return Outcome.LEFT
+    move = next_move(
+        relocation,
+        run,
+        tries_left=relocation is None or _tries_left(around, relocation),
+        bounds=_bounds(around.settings),
+        now=now,
+    )
+    match move:
+        case Move.LEAVE:
+            return Outcome.LEFT
+        case Move.PAUSE if relocation is not None:
+            paused = pause_abandoned(around.ledger, relocation, now)
+            return Outcome.PAUSED if paused else Outcome.LEFT
+        case Move.RESUME if relocation is not None and run is not None:
+            return _resume(around, relocation, run, own, set_state)
+    dead = DeadRun(
+        relocation_id=relocation_id,
+        cancelled=move is Move.CANCEL,
+        error=error,
+        message=run.message if run else "the server has no such flow run",
+        request=dict(run.request) if run else {},
+    )
+    settlement = end(around, dead, relocation, own)
+    if settlement is None:
+        return Outcome.LEFT
+    _log.info("Relocation %s is settled: %s", relocation_id, settlement.status)
+    if set_state and run is not None and run.state not in _ENDS:
+        state = RunState.CANCELLED if dead.cancelled else RunState.FAILED
+        around.runs.conclude(relocation_id, state, settlement.bounded_reason)
+    return Outcome.SETTLED
+
+
+def wait_until_free(
+    around: Surroundings, relocation_id: str, sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Wait, for one lease at most, until nobody holds the relocation; say whether that is so.
+
+    It ends early where the lease is renewed: then its process is alive.
+    """
+    first = find_relocation(around.ledger, relocation_id)
+    until = first.lease_until if first else None
+    while until is not None:
+        rest = (until - around.clock()).total_seconds()
+        if rest < 0:
+            return True
+        sleep(min(rest + 0.05, 1.0))
+        again = find_relocation(around.ledger, relocation_id)
+        if again is None or again.lease_until != until:
+            return again is None or again.lease_until is None
+    return True
+
+
+def _is_held(relocation: Relocation, own: Hold | None, now: datetime) -> bool:
+    if own is not None and own.fence == relocation.fence:
+        return False
+    return relocation.lease_until is not None and relocation.lease_until > now
+
+
+def _tries_left(around: Surroundings, relocation: Relocation) -> bool:
+    last = last_try(around.ledger, relocation.id, relocation.round)
+    if last is not None and last.outcome is TryOutcome.REFUSED:
+        return False
+    if last is None or last.task is not relocation.task or last.outcome is TryOutcome.DONE:
+        return True
+    used = tries_used(around.ledger, relocation.id, relocation.round, last.task)
+    return used < around.settings.policy(last.task).tries
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        start=timedelta(seconds=settings.start_limit),
+        interrupted=timedelta(seconds=settings.interrupted_limit),
+        resumes=settings.max_resumes,
+    )
+
+
+def _resume(
+    around: Surroundings, relocation: Relocation, run: Run, own: Hold | None, schedule: bool
+) -> Outcome:
+    ledger, now = around.ledger, around.clock()
+    outcome = Outcome.LEFT
+    if relocation.status is not Status.INTERRUPTED:
+        detail = run.message or f"its flow run was {run.state.lower()}, its process gone"
+        if not interrupt(ledger, relocation, detail, own=own, now=now):
+            return Outcome.LEFT
+        outcome = Outcome.INTERRUPTED
+    interrupted = find_relocation(ledger, relocation.id)
+    if schedule and interrupted is not None and claim_resume(ledger, interrupted, run.since, now):
+        around.runs.reschedule(relocation.id)
+        outcome = Outcome.RESUMED
+    return outcome
+
+
+def _conclude_success(around: Surroundings, relocation: Relocation, run: Run | None) -> None:
+    """Let a run whose process died just after its success show that success."""
+    if run is not None and run.state is RunState.CRASHED and relocation.status is Status.SUCCESS:
+        message = "The relocation had succeeded when its process ended."
+        around.runs.conclude(relocation.id, RunState.COMPLETED, message)

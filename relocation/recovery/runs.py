@@ -1,0 +1,57 @@
+"""The flow runs of relocations, as the plain part sees them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class RunState(StrEnum):
+    """The state of a flow run, by Prefect's own names of its types."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A relocation's flow run as the server has it."""
+
+    id: str
+    state: RunState
+    since: datetime
+    """When it came into this state."""
+    message: str = field(default="", repr=False)
+    """What the server says of the state; for operators alone."""
+    deployed: bool = True
+    """Whether it can be scheduled again: a run without a deployment cannot."""
+    request: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The parameter it was given, whatever it holds."""
+
+
+class Runs(Protocol):
+    """The server's flow runs of the relocate flow."""
+
+    def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
+        """Return the runs that the server has, by relocation."""
+        ...
+
+    def ended_without_success(self, since: datetime) -> list[Run]:
+        """Return the runs that failed, crashed or were cancelled since then, newest first."""
+        ...
+
+    def reschedule(self, relocation_id: str) -> None:
+        """Let the run begin again, as Retry in the Prefect UI does."""
+        ...
+
+    def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
+        """Set the state of a run whose process is gone."""
+        ...

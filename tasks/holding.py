@@ -1,0 +1,160 @@
+"""Hold the relocation for as long as its flow works on it, and leave in the right way."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from prefect import get_run_logger, runtime, suspend_flow_run, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.exceptions import Abort
+from prefect.tasks import Task as PrefectTask
+from sqlalchemy import Engine
+
+from relocation.blocks import load_ledger
+from relocation.errors import FencedOut, PermanentError
+from relocation.flow_runs import FlowRuns
+from relocation.ledger.control import pause_here
+from relocation.ledger.holds import Hold, hold_of, open_relocation
+from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.relocations import get_relocation
+from relocation.process import worker_name
+from relocation.recovery.ending import end
+from relocation.recovery.runs import RunState
+from relocation.request import RelocationRequest
+from relocation.settings import Settings
+from relocation.settlement import DeadRun
+from relocation.steps import Step, Task
+from relocation.surroundings import surroundings
+from tasks.artifacts import show_request
+
+STOPPED = "An operator stopped the relocation."
+
+_holds: dict[str, Hold] = {}
+"""What this process holds or held: its hooks end what it began without waiting for the lease."""
+
+
+class CancelledHere(BaseException):
+    """The relocation is to end before its next step."""
+
+
+class PausedHere(BaseException):
+    """The relocation is to wait before its next step."""
+
+    def __init__(self, step: Step, state: "State[Any] | None" = None) -> None:
+        super().__init__(step)
+        self.step = step
+        self.state = state
+        """The state that somebody else gave the run, where that is why it pauses."""
+
+
+class LeftToOthers(BaseException):
+    """The flow run belongs to another process: this one stops, and reports nothing."""
+
+
+@contextmanager
+def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -> Iterator[Hold]:
+    """Open the relocation under this flow run's id, and hold it while the block lasts.
+
+    A thread renews the lease. A pause, a cancellation and the loss of the hold end the flow run
+    in the way that Prefect means them; `tell` then sends the notices of a cancellation.
+    """
+    settings = Settings()
+    ledger = load_ledger(settings)
+    hold = begin_relocation(request)
+    _holds[hold.relocation_id] = hold
+    deployed = runtime.deployment.id is not None
+    keeper = LeaseKeeper(
+        ledger,
+        hold,
+        every=settings.lease_renewal,
+        lease_seconds=settings.lease_seconds,
+        # The main thread may hang; a run that nobody can schedule again has no successor to wait.
+        lost=partial(os._exit, 0) if deployed else lambda: None,
+    )
+    try:
+        with keeper:
+            yield hold
+    except (FencedOut, LeftToOthers) as err:
+        get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
+        raise Abort("The relocation goes on elsewhere.") from err
+    except PausedHere as pause:
+        pause_here(ledger, hold, pause.step)
+        get_run_logger().info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
+        if pause.state is None and deployed:
+            suspend_flow_run(timeout=int(settings.pause_limit))
+        raise Abort("The relocation is paused.") from pause
+    except CancelledHere as cancel:
+        around = surroundings()
+        dead = DeadRun(hold.relocation_id, cancelled=True, error=None, message="", request={})
+        end(around, dead, get_relocation(ledger, hold.relocation_id), own=hold)
+        tell(hold.relocation_id)
+        around.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
+        raise Abort("The relocation is cancelled.") from cancel
+
+
+def own_hold(relocation_id: str) -> Hold | None:
+    """Return the hold that this process has or had on a relocation."""
+    return _holds.get(relocation_id)
+
+
+def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
+    """Say whether a failure may be tried again: anything but a PermanentError or a lost hold."""
+    failure = state.result(raise_on_failure=False)
+    return not isinstance(failure, (PermanentError, FencedOut))
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[1, 5, 15],
+    retry_condition_fn=worth_another_try,
+)
+def begin_relocation(request: RelocationRequest) -> Hold:
+    """Open the relocation in the ledger under this flow run's id, and hold it.
+
+    A relocation that was interrupted goes on in its round; one that had failed begins a new round.
+    """
+    settings = Settings()
+    relocation = open_relocation(
+        load_ledger(settings),
+        str(runtime.flow_run.id),
+        request,
+        lease_seconds=settings.lease_seconds,
+        worker=worker_name(),
+        pause_before=settings.pause_before,
+    )
+    get_run_logger().info(
+        "Relocation %s, round %d, from archive %s",
+        relocation.id,
+        relocation.round,
+        relocation.archive,
+    )
+    show_request(relocation)
+    return hold_of(relocation)
+
+
+def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None:
+    """Stop before a task where somebody asked for it, in the ledger or at the Prefect server.
+
+    Raises PausedHere, CancelledHere, LeftToOthers, and PermanentError where the run was given an
+    end state by hand.
+    """
+    run = FlowRuns().read([hold.relocation_id]).get(hold.relocation_id)
+    relocation = get_relocation(ledger, hold.relocation_id)
+    state = run.state if run else RunState.RUNNING
+    if state in {RunState.CANCELLING, RunState.CANCELLED}:
+        raise CancelledHere
+    if state in {RunState.SCHEDULED, RunState.PENDING} or relocation.fence != hold.fence:
+        raise LeftToOthers
+    if state in {RunState.FAILED, RunState.CRASHED, RunState.COMPLETED}:
+        raise PermanentError(STOPPED, internal=f"the run's state was set to {state} during {task}")
+    if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
+        raise CancelledHere
+    if state is RunState.PAUSED:
+        raise PausedHere(step, State(type=StateType.PAUSED))
+    if relocation.pause_before_step is not None and step >= relocation.pause_before_step:
+        raise PausedHere(step)

@@ -1,0 +1,49 @@
+"""See to relocations whose run ended without being settled, was interrupted, or is silent."""
+
+from datetime import timedelta
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from relocation.ledger.reconciling import abandoned, unsettled_among
+from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
+from relocation.recovery.runs import Run
+from relocation.surroundings import surroundings
+from tasks.artifacts import show_settlement
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[5, 20, 60])
+def reconcile_relocation(relocation_id: str) -> Outcome:
+    """Settle or resume one relocation, once the process that held it is surely gone."""
+    around = surroundings()
+    outcome = Outcome.LEFT
+    if wait_until_free(around, relocation_id):
+        run = around.runs.read([relocation_id]).get(relocation_id)
+        outcome = reconcile(around, relocation_id, run)
+    get_run_logger().info("Relocation %s: %s", relocation_id, outcome)
+    if outcome is Outcome.SETTLED:
+        show_settlement(relocation_id)
+    return outcome
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def reconcile_open_relocations() -> None:
+    """Settle, resume or leave each relocation that nobody holds, and each run nobody settled."""
+    around = surroundings()
+    log = get_run_logger()
+    since = around.clock() - timedelta(seconds=around.settings.sweep_lookback)
+    ended = {run.id: run for run in around.runs.ended_without_success(since)}
+    unsettled = unsettled_among(around.ledger, ended.keys()) if ended else set[str]()
+    silent = [relocation.id for relocation in abandoned(around.ledger)]
+    runs: dict[str, Run] = around.runs.read(silent) if silent else {}
+    runs |= {relocation_id: ended[relocation_id] for relocation_id in unsettled}
+    for relocation_id in {*silent, *unsettled}:
+        try:
+            outcome = reconcile(around, relocation_id, runs.get(relocation_id))
+        except Exception:  # one that cannot be settled must not keep the others waiting
+            log.exception("Relocation %s could not be reconciled", relocation_id)
+            continue
+        if outcome is not Outcome.LEFT:
+            log.warning("Relocation %s: %s", relocation_id, outcome)
+        if outcome is Outcome.SETTLED:
+            show_settlement(relocation_id)

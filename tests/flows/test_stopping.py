@@ -1,0 +1,135 @@
+"""A relocation that is asked to stop does so before its next task, and in the right way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Abort
+from prefect.states import Cancelled, Failed, Suspended
+
+from relocation.example import example_export
+from relocation.ledger.control import schedule_cancel, schedule_pause
+from relocation.ledger.holds import open_relocation
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.tries import tries_of
+from relocation.steps import Status, Step, Task
+
+
+@pytest.fixture
+def archive(service: Any) -> str:
+    return service.archive(example_export(organizations=1))
+
+
+@pytest.fixture
+def meanwhile(service: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Let something happen elsewhere while the colliding users are captured."""
+    import sys
+
+    capture = sys.modules["tasks.capture"]
+    export = capture.export_records
+
+    def arrange(happens: Callable[[str], object]) -> None:
+        def export_records(*args: Any, **options: Any) -> Any:
+            if "usernames" in options:
+                happens(service.only().id)
+            return export(*args, **options)
+
+        monkeypatch.setattr(capture, "export_records", export_records)
+
+    return arrange
+
+
+def run_state(service: Any) -> str:
+    with get_client(sync_client=True) as client:
+        return str(client.read_flow_run(service.only().id).state_name)
+
+
+def set_state(state: Any) -> Callable[[str], None]:
+    def happens(relocation_id: str) -> None:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(relocation_id, state, force=True)
+
+    return happens
+
+
+def last_task(service: Any) -> Task:
+    return tries_of(service.ledger, service.only().id)[-1].task
+
+
+def told(service: Any) -> list[str]:
+    notices = notices_of(service.ledger, service.only().id)
+    return [f"{notice.kind} {notice.state}" for notice in notices]
+
+
+def test_it_is_cancelled_before_the_step_that_was_named(
+    service: Any, archive: str, meanwhile: Any
+) -> None:
+    """A-132, W-43: and its people are told."""
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.IMPORTING))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    assert service.only().status is Status.CANCELLED
+    assert last_task(service) is Task.VALIDATE
+    assert run_state(service) == "Cancelled"
+    assert told(service) == ["STARTED sent", "CANCELLED sent"]
+    assert service.rows("sentry.organization") == []
+
+
+def test_it_pauses_before_the_step_that_was_named(
+    service: Any, archive: str, meanwhile: Any
+) -> None:
+    """A-98, W-1: the reference could not pause before validating."""
+    meanwhile(lambda id_: schedule_pause(service.ledger, id_, Step.VALIDATING))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    paused = service.only()
+    assert (paused.status, paused.step) == (Status.PAUSED, Step.VALIDATING)
+    assert (paused.pause_before_step, paused.lease_until) == (None, None)
+    assert last_task(service) is Task.CAPTURE_COLLIDING_USERS
+    assert told(service) == ["STARTED sent"]
+
+
+def test_a_cancellation_at_the_server_ends_it(service: Any, archive: str, meanwhile: Any) -> None:
+    meanwhile(set_state(Cancelled()))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    assert service.only().status is Status.CANCELLED
+    assert run_state(service) == "Cancelled"
+
+
+def test_a_suspension_at_the_server_pauses_it(service: Any, archive: str, meanwhile: Any) -> None:
+    """Measured: a running flow otherwise ignores it, and stays Suspended for ever."""
+    meanwhile(set_state(Suspended(timeout_seconds=3600)))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    assert service.only().status is Status.PAUSED
+    assert run_state(service) == "Suspended"
+
+
+def test_a_failure_set_by_hand_ends_it(service: Any, archive: str, meanwhile: Any) -> None:
+    """Measured: the process would go on, and report Completed in the end."""
+    meanwhile(set_state(Failed(message="enough")))
+    assert service.relocate(archive, "acme").is_failed()
+    stored = service.only()
+    assert stored.status is Status.FAILURE
+    assert "operator" in stored.reason
+    assert told(service) == ["STARTED sent", "FAILED sent"]
+
+
+def test_a_process_that_was_taken_over_stops_and_reports_nothing(
+    service: Any, archive: str, meanwhile: Any
+) -> None:
+    """DESIGN 6.6: two engines on one run."""
+
+    def another_takes_over(relocation_id: str) -> None:
+        open_relocation(service.ledger, relocation_id, service.only().request)
+
+    meanwhile(another_takes_over)
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    stored = service.only()
+    assert (stored.status, stored.fence) == (Status.IN_PROGRESS, 2)
+    assert stored.lease_until is not None
+    assert run_state(service) == "Running"
+    assert told(service) == ["STARTED sent"]

@@ -1,0 +1,109 @@
+"""A migrated ledger, flow runs in memory, and a clock that a test moves."""
+
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from relocation.database import engine_options, prepare
+from relocation.ledger.holds import Hold, hold_of, open_relocation
+from relocation.ledger.migrate import migrate
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.recovery.ending import Surroundings
+from relocation.recovery.runs import Run, RunState
+from relocation.request import RelocationRequest
+from relocation.settings import Settings
+
+REQUEST = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
+
+
+@dataclass
+class MemoryRuns:
+    """The server's flow runs, without the server."""
+
+    clock: Callable[[], datetime]
+    runs: dict[str, Run] = field(default_factory=dict)
+    rescheduled: list[str] = field(default_factory=list)
+
+    def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
+        return {one: self.runs[one] for one in relocation_ids if one in self.runs}
+
+    def ended_without_success(self, since: datetime) -> list[Run]:
+        ends = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
+        return [run for run in self.runs.values() if run.state in ends and run.since >= since]
+
+    def reschedule(self, relocation_id: str) -> None:
+        self.rescheduled.append(relocation_id)
+        self.put(relocation_id, RunState.SCHEDULED)
+
+    def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
+        self.put(relocation_id, state, message)
+
+    def put(self, relocation_id: str, state: RunState, message: str = "", **more: object) -> Run:
+        run = Run(relocation_id, state, self.clock(), message, **more)
+        self.runs[relocation_id] = run
+        return run
+
+
+@dataclass
+class World:
+    """What a test of recovery plays with."""
+
+    around: Surroundings
+    runs: MemoryRuns
+    now: datetime
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def open(self, relocation_id: str = "r-1", request: RelocationRequest = REQUEST) -> Hold:
+        """Let a process begin a relocation, or go on with it."""
+        self.runs.put(relocation_id, RunState.RUNNING)
+        opened = open_relocation(
+            self.around.ledger,
+            relocation_id,
+            request,
+            self.now,
+            lease_seconds=self.around.settings.lease_seconds,
+            worker="host:1",
+        )
+        return hold_of(opened)
+
+    def stored(self, relocation_id: str = "r-1") -> Relocation:
+        return get_relocation(self.around.ledger, relocation_id)
+
+
+def _engine(path: Path) -> Engine:
+    return prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
+    migrate(_engine(path))
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, migrated_file: Path) -> World:
+    shutil.copy(migrated_file, tmp_path / "ledger.db")
+
+    def no_destination() -> Engine:
+        raise AssertionError("nothing was imported: nobody needs the destination")
+
+    made = World.__new__(World)
+    made.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    made.runs = MemoryRuns(lambda: made.now)
+    made.around = Surroundings(
+        Settings(_env_file=None),
+        _engine(tmp_path / "ledger.db"),
+        made.runs,
+        no_destination,
+        "host:2",
+        clock=lambda: made.now,
+    )
+    return made

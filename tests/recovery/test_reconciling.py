@@ -1,0 +1,255 @@
+"""Settle, resume, pause or leave: whoever notices, and however often."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from relocation.errors import FencedOut, PermanentError
+from relocation.ledger.control import pause_here
+from relocation.ledger.holds import open_relocation
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.relocations import find_relocation
+from relocation.ledger.story import story_of
+from relocation.ledger.tables import Happening, TryOutcome
+from relocation.ledger.tries import begin_try, end_try, succeed
+from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
+from relocation.recovery.runs import RunState
+from relocation.steps import POLICIES, Status, Step, Task
+
+IMPORT = Task.IMPORT_ORGANIZATIONS
+SCAN = Task.SCAN_EXPORT
+
+
+def look(world: Any, relocation_id: str = "r-1", **how: Any) -> Outcome:
+    run = world.runs.read([relocation_id]).get(relocation_id)
+    return reconcile(world.around, relocation_id, run, **how)
+
+
+def begin(world: Any, hold: Any, task: Task = SCAN) -> int:
+    return begin_try(world.around.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
+
+
+def kinds(world: Any, relocation_id: str = "r-1") -> list[str]:
+    return [str(notice.kind) for notice in notices_of(world.around.ledger, relocation_id)]
+
+
+def test_a_relocation_with_a_live_lease_is_left_whatever_its_run_says(world: Any) -> None:
+    """DESIGN 6.6: a late report of a crash, or a state set by hand, under a working process."""
+    world.open()
+    for state in RunState:
+        world.runs.put("r-1", state)
+        before = world.stored()
+        assert look(world) is Outcome.LEFT
+        assert world.stored() == before
+    assert world.runs.rescheduled == []
+
+
+def test_a_crashed_run_is_interrupted_and_resumed_once_its_lease_is_over(world: Any) -> None:
+    begin(world, world.open())
+    world.runs.put("r-1", RunState.CRASHED, "killed")
+    world.wait(31)
+    assert look(world) is Outcome.RESUMED
+    assert world.stored().status is Status.INTERRUPTED
+    assert world.runs.rescheduled == ["r-1"]
+    assert kinds(world) == []
+    assert [event.what for event in story_of(world.around.ledger, "r-1")] == [
+        Happening.OPENED,
+        Happening.INTERRUPTED,
+        Happening.RESUME_ASKED,
+    ]
+
+
+def test_a_hook_records_the_interruption_and_leaves_the_run_alone(world: Any) -> None:
+    hold = world.open()
+    world.runs.put("r-1", RunState.CRASHED)
+    assert look(world, own=hold, set_state=False) is Outcome.INTERRUPTED
+    assert world.stored().status is Status.INTERRUPTED
+    assert world.runs.rescheduled == []
+
+
+def test_of_many_that_resume_at_once_one_schedules_the_run(world: Any) -> None:
+    world.open()
+    crashed = world.runs.put("r-1", RunState.CRASHED)
+    world.wait(31)
+    outcomes = [reconcile(world.around, "r-1", crashed) for _ in range(5)]
+    assert outcomes == [Outcome.RESUMED] + [Outcome.LEFT] * 4
+    assert world.runs.rescheduled == ["r-1"]
+
+
+def test_a_resumption_that_a_second_crash_report_undid_is_asked_again(world: Any) -> None:
+    """Measured: the worker reports a SIGKILL twice, the second time over the new state."""
+    world.open()
+    world.runs.put("r-1", RunState.CRASHED)
+    world.wait(31)
+    assert look(world) is Outcome.RESUMED
+    world.wait(1)
+    world.runs.put("r-1", RunState.CRASHED, "reported once more")
+    world.wait(1)
+    assert look(world) is Outcome.RESUMED
+    assert world.runs.rescheduled == ["r-1", "r-1"]
+
+
+def test_a_resumed_relocation_goes_on_in_its_round_with_its_tries_counted(world: Any) -> None:
+    begin(world, world.open())
+    world.runs.put("r-1", RunState.CRASHED)
+    world.wait(31)
+    look(world)
+    successor = world.open()
+    assert (successor.round, successor.fence) == (1, 2)
+    assert begin(world, successor) == 2
+
+
+def test_a_task_that_keeps_killing_its_process_fails_and_says_so(world: Any) -> None:
+    for _ in range(POLICIES[SCAN].tries):
+        begin(world, world.open())
+        world.runs.put("r-1", RunState.CRASHED, "killed")
+        world.wait(31)
+        last = look(world)
+    assert last is Outcome.SETTLED
+    stored = world.stored()
+    assert (stored.status, stored.failed_task) == (Status.FAILURE, SCAN)
+    assert stored.reason.endswith("it was interrupted 4 times.")
+    assert kinds(world) == ["FAILED"]
+    assert world.runs.rescheduled == ["r-1"] * 3
+
+
+def test_what_a_dead_process_was_refused_is_not_tried_again(world: Any) -> None:
+    """The Prefect server was down when the run failed: no hook ran, and the run seems to run."""
+    hold = world.open()
+    number = begin(world, hold)
+    refusal = PermanentError("Only acme is in the export.")
+    ledger = world.around.ledger
+    end_try(ledger, hold, SCAN, number, TryOutcome.REFUSED, error="Traceback", cause=refusal)
+    world.wait(31)
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().reason == "Only acme is in the export."
+    assert "Traceback" in world.stored().internal_error
+    assert world.runs.runs["r-1"].state is RunState.FAILED
+    (notice,) = notices_of(ledger, "r-1")
+    assert notice.context["next_step"] == refusal.next_step
+
+
+def test_a_failure_is_settled_by_its_own_process_without_waiting(world: Any) -> None:
+    hold = world.open()
+    world.runs.put("r-1", RunState.FAILED)
+    error = PermanentError("No.")
+    assert look(world, error=error, own=hold, set_state=False) is Outcome.SETTLED
+    assert look(world, error=error, own=hold, set_state=False) is Outcome.LEFT
+    assert world.stored().reason == "No."
+    assert kinds(world) == ["FAILED"]
+
+
+def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
+    """DESIGN 6.6: two engines on one run; the older one's error set the shared run Failed."""
+    old = world.open()
+    world.open()
+    world.runs.put("r-1", RunState.FAILED)
+    lost = FencedOut("The relocation goes on elsewhere.")
+    assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
+    assert look(world, error=OSError(), own=old, set_state=False) is Outcome.LEFT
+    world.wait(31)  # even where the successor's lease is over: its end is not this one's to tell
+    assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
+    assert world.stored().status is Status.IN_PROGRESS
+
+
+def test_a_paused_relocation_is_told_to_nobody_and_resumed_by_nobody(world: Any) -> None:
+    hold = world.open()
+    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
+    world.runs.put("r-1", RunState.PAUSED)
+    world.wait(10**6)
+    assert look(world) is Outcome.LEFT
+    assert world.stored().status is Status.PAUSED
+    assert kinds(world) == []
+
+
+def test_a_suspended_run_that_died_is_a_pause(world: Any) -> None:
+    """Measured: a Suspend from outside is ignored by the running flow."""
+    world.open()
+    world.runs.put("r-1", RunState.PAUSED)
+    world.wait(31)
+    assert look(world) is Outcome.PAUSED
+    assert world.stored().status is Status.PAUSED
+
+
+def test_a_cancelled_paused_run_is_settled_and_told(world: Any) -> None:
+    """Measured: cancelling a suspended run calls no hook."""
+    hold = world.open()
+    pause_here(world.around.ledger, hold, Step.VALIDATING, world.now)
+    world.runs.put("r-1", RunState.CANCELLED)
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().status is Status.CANCELLED
+    assert kinds(world) == ["CANCELLED"]
+
+
+def test_a_run_that_opened_nothing_is_settled_from_its_request(world: Any) -> None:
+    request = {"archive": "archives/a.tar", "organizations": ["acme"], "owner": "olivia"}
+    world.runs.put("r-9", RunState.CRASHED, "cannot import", request=request)
+    assert look(world, "r-9") is Outcome.SETTLED
+    stored = world.stored("r-9")
+    assert (stored.status, stored.owner) == (Status.FAILURE, "olivia")
+    assert kinds(world, "r-9") == ["FAILED"]
+    assert look(world, "r-9") is Outcome.LEFT
+
+
+def test_a_run_that_waits_for_its_time_is_no_relocation_yet(world: Any) -> None:
+    world.runs.put("r-9", RunState.SCHEDULED)
+    assert look(world, "r-9") is Outcome.LEFT
+    assert find_relocation(world.around.ledger, "r-9") is None
+
+
+def test_a_run_that_crashed_after_its_success_shows_the_success(world: Any) -> None:
+    hold = world.open()
+    number = begin(world, hold, Task.COMPLETE)
+    succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    world.runs.put("r-1", RunState.CRASHED)
+    assert look(world) is Outcome.LEFT
+    assert world.runs.runs["r-1"].state is RunState.COMPLETED
+    assert world.stored().status is Status.SUCCESS
+
+
+def test_waiting_ends_when_the_lease_does(world: Any) -> None:
+    world.open()
+    assert wait_until_free(world.around, "r-1", sleep=world.wait)
+    assert world.now >= world.stored().lease_until
+
+
+def test_waiting_ends_early_where_the_process_is_alive(world: Any) -> None:
+    from relocation.ledger.holds import renew
+
+    hold = world.open()
+    opened = world.now
+
+    def sleep(seconds: float) -> None:
+        world.wait(seconds)
+        renew(world.around.ledger, hold, 30, world.now)
+
+    assert not wait_until_free(world.around, "r-1", sleep=sleep)
+    assert world.now - opened < timedelta(seconds=5)
+
+
+def test_a_second_failure_after_a_rerun_is_told_again_once(world: Any) -> None:
+    for _ in range(2):
+        hold = world.open()
+        world.runs.put("r-1", RunState.FAILED)
+        look(world, error=PermanentError("No."), own=hold, set_state=False)
+        look(world)
+    assert kinds(world) == ["FAILED", "FAILED"]
+    assert world.stored().settled_round == 2
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.CANCELLED])
+def test_what_has_ended_for_good_cannot_be_rerun(world: Any, status: Status) -> None:
+    hold = world.open()
+    if status is Status.SUCCESS:
+        number = begin(world, hold, Task.COMPLETE)
+        succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    else:
+        world.runs.put("r-1", RunState.CANCELLED)
+        look(world, own=hold)
+    with pytest.raises(PermanentError) as refused:
+        open_relocation(world.around.ledger, "r-1", world.stored().request, world.now)
+    world.runs.put("r-1", RunState.FAILED)
+    assert look(world, error=refused.value, set_state=False) is Outcome.LEFT
+    assert world.stored().status is status
+    assert "FAILED" not in kinds(world)

@@ -1,0 +1,52 @@
+"""Pause, cancel, abort and go on, by the command line and by what the Prefect UI does."""
+
+from typing import Any
+
+import httpx
+
+
+def _set_state(operator: Any, relocation_id: str, kind: str, name: str) -> None:
+    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{relocation_id}/set_state"
+    done = httpx.post(url, json={"state": {"type": kind, "name": name}, "force": False})
+    assert done.status_code in {200, 201}, done.text
+
+
+def _state(operator: Any, relocation_id: str) -> str:
+    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{relocation_id}"
+    return str(httpx.get(url).json()["state"]["name"])
+
+
+def test_a_paused_relocation_waits_and_goes_on_when_unpaused(operator: Any) -> None:
+    """A-131, A-134."""
+    relocation_id = operator.submitted("paused", "dora")
+    operator.begun(relocation_id, "receive_archive")
+    operator.run("pause", relocation_id, "--before", "IMPORTING")
+    operator.until(lambda: operator.find(relocation_id).status == "PAUSED")
+    operator.until(lambda: _state(operator, relocation_id) == "Suspended")
+    assert "paused" in operator.run("recover", relocation_id, code=1).stderr
+    operator.run("unpause", relocation_id)
+    shown = operator.ended(relocation_id)
+    assert shown["status"] == "SUCCESS"
+    assert [event["what"] for event in shown["story"]].count("PAUSED") == 1
+
+
+def test_cancel_in_the_prefect_ui_ends_it_and_rolls_it_back(operator: Any) -> None:
+    relocation_id = operator.submitted("cancelled", "emil")
+    operator.begun(relocation_id)
+    _set_state(operator, relocation_id, "CANCELLING", "Cancelling")
+    shown = operator.ended(relocation_id)
+    assert shown["status"] == "CANCELLED"
+    assert {notice["kind"] for notice in shown["notices"]} == {"STARTED", "CANCELLED"}
+    assert operator.imported(relocation_id) == 0
+    operator.until(lambda: _state(operator, relocation_id) == "Cancelled")
+
+
+def test_an_abort_ends_it_in_the_middle_of_a_step(operator: Any) -> None:
+    """A-133."""
+    relocation_id = operator.submitted("aborted", "emil")
+    operator.begun(relocation_id)
+    operator.run("abort", relocation_id)
+    shown = operator.ended(relocation_id)
+    assert shown["status"] == "CANCELLED"
+    assert operator.imported(relocation_id) == 0
+    assert "ended" in operator.run("abort", relocation_id, code=1).stderr
