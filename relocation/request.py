@@ -73,3 +73,14 @@ def check_slugs(slugs: list[str], settings: Settings) -> None:
             f"{len(set(slugs))} organizations were asked for; "
             f"one relocation moves at most {settings.max_organizations}."
         )
+
+
+def check_size(size: int, settings: Settings) -> None:
+    """Refuse an archive that is empty or too large, by its number of bytes."""
+    if size == 0:
+        raise PermanentError("The archive is empty. Export the organizations again.")
+    if size > settings.max_archive_bytes:
+        raise PermanentError(
+            f"The archive has {size} bytes; at most {settings.max_archive_bytes} are taken. "
+            "Export fewer organizations at a time."
+        )

@@ -2,7 +2,7 @@
 
 from relocation.errors import MissingArchiveError, PermanentError
 from relocation.ledger.admission import admit, record_people
-from relocation.request import RelocationRequest, check_request
+from relocation.request import RelocationRequest, check_request, check_size
 from relocation.steps import Task
 from relocation.text import one_line
 from relocation.transfer.ownership import Person, find_user
@@ -50,11 +50,5 @@ def _size(work: Work, request: RelocationRequest) -> int:
         raise MissingArchiveError(
             f'There is no archive "{one_line(request.archive, limit=120)}" in the storage.'
         ) from err
-    if size == 0:
-        raise PermanentError("The archive is empty. Export the organizations again.")
-    if size > work.settings.max_archive_bytes:
-        raise PermanentError(
-            f"The archive has {size} bytes; at most {work.settings.max_archive_bytes} are taken. "
-            "Export fewer organizations at a time."
-        )
+    check_size(size, work.settings)
     return size

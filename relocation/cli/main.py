@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import control, keys, relocations, service
+from relocation.cli import archives, control, keys, relocations, service
 
 app = typer.Typer(
     name="relocation",
@@ -15,6 +15,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(keys.app, name="keys")
+app.command()(archives.scan)
+app.command()(archives.compare)
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)

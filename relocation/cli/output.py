@@ -21,6 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 out = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+_ENDLESS = 100_000
+"""Columns of what is no terminal: a file, a pipe."""
+
 
 def print_json(data: Any) -> None:
     """Print data as indented JSON; dates as text."""
@@ -29,12 +32,15 @@ def print_json(data: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; where it is not read on a terminal, nothing is cut."""
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         # What a request says is anybody's text: it must not be read as markup.
         cells = ("" if cell is None else one_line(str(cell), limit=MAX_REASON) for cell in row)
         table.add_row(*map(escape, cells))
-    out.print(table, soft_wrap=not out.is_terminal)
+    console = out if out.is_terminal else Console(width=_ENDLESS, highlight=False)
+    console.print(table)
 
 
 @contextmanager
@@ -48,7 +54,7 @@ def plain_errors() -> Iterator[None]:
         fail(f"{type(err).__name__}: {err}", err)
 
 
-def fail(message: str, cause: Exception | None = None) -> NoReturn:
-    """End with exit code 1 and one line."""
+def fail(message: str, cause: Exception | None = None, *, code: int = 1) -> NoReturn:
+    """End with the exit code and one line."""
     errors.print(f"error: {one_line(message, limit=MAX_REASON)}", markup=False, soft_wrap=True)
-    raise typer.Exit(1) from cause
+    raise typer.Exit(code) from cause

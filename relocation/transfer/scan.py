@@ -71,7 +71,7 @@ class ScanReport:
 def scan_export(
     records: Iterable[Record],
     *,
-    wanted: Sequence[str],
+    wanted: Sequence[str] | None,
     max_organizations: int,
     max_users: int,
     storage: Storage,
@@ -80,15 +80,17 @@ def scan_export(
 ) -> ScanReport:
     """Write the in-scope records to a normalised form and select those of the wanted slugs.
 
-    The records may come in any order (T-12, W-20). The facts of the form are the report as JSON.
-    Idempotent. Raises PermanentError when the export is refused (6.4.3); then there is no form.
+    None wants all organizations there are. The records may come in any order (T-12, W-20). The
+    facts of the form are the report as JSON. Idempotent. Raises PermanentError when the export is
+    refused (6.4.3); then there is no form.
     """
     writer = NormalisedWriter(storage, prefix, public_pem)
     try:
         intake = _Intake(writer)
         intake.take(records)
-        selected = _choose(intake.selection, wanted, max_organizations, max_users)
+        selected = _choose(intake.selection, wanted)
         report = intake.report(selected)
+        check_limits(report, max_organizations=max_organizations, max_users=max_users)
     except PermanentError:
         writer.discard()
         raise
@@ -213,28 +215,9 @@ class _Intake:
         return found
 
 
-def _choose(
-    selection: Selection, wanted: Sequence[str], max_organizations: int, max_users: int
-) -> Selected:
-    """Select, or refuse in the order of 6.4.3; the form of the slugs was checked with the request.
-
-    Slugs match exactly.
-    """
-    if not selection.has_users:
-        raise PermanentError(
-            "The export holds no users, and a relocation needs at least one; "
-            "export the organizations together with their members."
-        )
-    missing = sorted(set(wanted) - selection.slugs)
-    if missing:
-        held = listed(sorted(selection.slugs), show=5) or "none"
-        raise PermanentError(
-            f"These organizations are not in the export: {listed(missing, show=5)}. "
-            "Check their slugs, or export them too.",
-            internal=f"the organizations it holds: {held}",  # other people's: not for the mail
-        )
-    selected = selection.choose(set(wanted))
-    organizations, users = len(selected.organizations), selected.flags["sentry.user"].count(1)
+def check_limits(report: ScanReport, *, max_organizations: int, max_users: int) -> None:
+    """Refuse more than one relocation moves; raises PermanentError with the number (6.4.3)."""
+    organizations, users = len(report.organizations), report.selected.get("sentry.user", 0)
     if organizations > max_organizations:
         raise PermanentError(
             f"{organizations} organizations were asked for; "
@@ -245,7 +228,31 @@ def _choose(
             f"The organizations have {users} members together; one relocation moves at most "
             f"{max_users}. Move fewer organizations at a time."
         )
-    return selected
+
+
+def _choose(selection: Selection, wanted: Sequence[str] | None) -> Selected:
+    """Select, or refuse in the order of 6.4.3; the form of the slugs was checked with the request.
+
+    Slugs match exactly.
+    """
+    if not selection.has_users:
+        raise PermanentError(
+            "The export holds no users, and a relocation needs at least one; "
+            "export the organizations together with their members."
+        )
+    if wanted is None:
+        if not selection.slugs:
+            raise PermanentError("The export holds no organizations; there is nothing to move.")
+        return selection.choose(selection.slugs)
+    missing = sorted(set(wanted) - selection.slugs)
+    if missing:
+        held = listed(sorted(selection.slugs), show=5) or "none"
+        raise PermanentError(
+            f"These organizations are not in the export: {listed(missing, show=5)}. "
+            "Check their slugs, or export them too.",
+            internal=f"the organizations it holds: {held}",  # other people's: not for the mail
+        )
+    return selection.choose(set(wanted))
 
 
 def _records(count: int) -> str:

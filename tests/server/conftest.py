@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +62,17 @@ class Operator:
 
     def archive(self, name: str, records: list[Record] | None = None) -> Path:
         """Write an example archive, encrypted to the service's public key."""
-        plain, path = BytesIO(), self.home / name
-        write_export(records or example_export(organizations=1), plain)
-        plain.seek(0)
+        plain = self.export("plain.json", records or example_export(organizations=1))
+        path = self.home / name
+        with plain.open("rb") as export, path.open("wb") as out:
+            seal_export(export, self.run("keys", "public").stdout, out)
+        return path
+
+    def export(self, name: str, records: list[Record]) -> Path:
+        """Write a plain export."""
+        path = self.home / name
         with path.open("wb") as out:
-            seal_export(plain, self.run("keys", "public").stdout, out)
+            write_export(records, out)
         return path
 
     def ended(self, relocation_id: str) -> Any:

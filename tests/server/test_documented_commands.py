@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from relocation.archive.record import Record
+from relocation.example import example_export
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -34,6 +37,9 @@ STARTED_BY_THE_SERVICE = {
 
 def test_the_documented_commands_work_in_their_order(operator: Any) -> None:
     operator.archive("acme.tar")
+    operator.export("export.json", example_export(organizations=1))
+    for name in ("before.json", "after.json"):
+        operator.export(name, [Record("sentry.option", 1, {"key": "a", "value": 1})])
     relocation_id = ""
     for line in commands():
         if line.startswith("make ") or line in STARTED_BY_THE_SERVICE:

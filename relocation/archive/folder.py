@@ -1,0 +1,25 @@
+"""Keep working files in a folder of this machine."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+
+class FolderStorage:
+    """A folder as a `Storage`; its keys must be our own, since they are not checked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading; raises FileNotFoundError."""
+        return (self._folder / key).open("rb")
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store under the key."""
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def delete(self, key: str) -> None:
+        """Remove the key; idempotent."""
+        (self._folder / key).unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""Look into archives, and compare them: on files alone, for whoever prepares a relocation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relocation.cli.archive_report import print_comparison, print_inspection
+from relocation.cli.output import AsJson, errors, fail, print_json
+from relocation.errors import RelocationError
+from relocation.settings import Settings
+
+USAGE = 2
+"""Exit code where a command was given what it cannot work on."""
+ExportFile = typer.Argument(
+    exists=True, dir_okay=False, readable=True, help="An export archive, or a plain export."
+)
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="Private key, PEM, that opens an encrypted archive; a plain export needs none.",
+    ),
+]
+
+
+def scan(
+    archive: Annotated[Path, ExportFile],
+    *,
+    organizations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--organizations",
+            "-o",
+            help="Slugs to move, with commas between them; all of the file when left out.",
+        ),
+    ] = None,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what ARCHIVE holds, whether it would be accepted, and what would be left out.
+
+    Needs no server and no database. Exit code 0: it would be accepted, 1: it would not, 2: it could
+    not be examined.
+
+    Example: relocation scan export.json --organizations acme,birch-labs
+    """
+    from relocation.transfer.inspection import inspect_archive  # noqa: PLC0415 - half a second
+
+    settings = Settings()
+    wanted = [slug.strip() for text in organizations or () for slug in _split(text)]
+    with _examined(archive), _progress(f"Reading {archive.name}") as progress:
+        found = inspect_archive(
+            archive,
+            private_pem=_private_pem(key),
+            wanted=wanted,
+            settings=settings,
+            progress=progress,
+        )
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_inspection(found, archive, settings)
+    if found.reason:
+        raise typer.Exit(1)
+
+
+def compare(
+    left: Annotated[Path, ExportFile],
+    right: Annotated[Path, ExportFile],
+    *,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the export RIGHT, made after an import, with LEFT, which was made before it.
+
+    What every import renews must differ: the ids of monitors and subscriptions, the passwords of
+    unclaimed users. Secrets and addresses are obscured. Exit code 0: equal, 1: there are
+    differences, 2: they could not be compared.
+
+    Example: relocation compare before.json after.json
+    """
+    from relocation.transfer.comparing_files import UnreadableError, compare_files  # noqa: PLC0415
+
+    private_pem = _private_pem(key)
+    with _examined(left, right), _progress("Comparing"):
+        try:
+            result = compare_files(left, right, private_pem=private_pem)
+        except UnreadableError as err:
+            fail(str(err), err, code=USAGE)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_comparison(result)
+    if result.findings:
+        raise typer.Exit(1)
+
+
+def _split(text: str) -> list[str]:
+    """Cut a comma list; one trailing comma is allowed (A-126)."""
+    return text.removesuffix(",").split(",")
+
+
+def _private_pem(file: Path | None) -> str | None:
+    from relocation.archive.keys import load_private_key  # noqa: PLC0415 - a tenth of a second
+
+    if file is None:
+        return None
+    try:
+        pem = file.read_text(encoding="ascii")
+        load_private_key(pem)
+    except (RelocationError, UnicodeDecodeError) as err:
+        fail(f"{file} is not an unencrypted RSA private key in PEM form.", err, code=USAGE)
+    except OSError as err:
+        fail(f"{file} cannot be read: {err.strerror}", err, code=USAGE)
+    return pem
+
+
+@contextmanager
+def _examined(*files: Path) -> Iterator[None]:
+    """End with one line where a file cannot be worked on at all."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from relocation.archive.foreign import KeyNeededError  # noqa: PLC0415
+
+    for file in files:
+        if not file.is_file():  # a device or pipe could not be read twice, or ever to its end
+            fail(f"{file} is not a regular file.", code=USAGE)
+    try:
+        yield
+    except KeyNeededError as err:
+        fail(
+            "The archive is encrypted: name the file of its private key with --key, or take the "
+            "export as it was before it was encrypted.",
+            err,
+            code=USAGE,
+        )
+    except OSError as err:
+        fail(f"{err.filename or files[0]} cannot be read: {err.strerror}", err, code=USAGE)
+    except RelocationError as err:
+        fail(err.internal or err.reason, err, code=USAGE)
+    except SQLAlchemyError as err:
+        fail(f"The import could not be rehearsed: {type(err).__name__}", err, code=USAGE)
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[str, int], None]]:
+    """Show on a terminal that work goes on."""
+    done = 0
+    if not errors.is_terminal:
+        yield lambda _model, _records: None
+        return
+    with errors.status(f"{doing} ...") as status:
+
+        def show(_model: str, records: int) -> None:
+            nonlocal done
+            done += records
+            status.update(f"Rehearsing the import: {done} records ...")
+
+        yield show
