@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types lock clean help
+.PHONY: demo test lint format types acceptance lock clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -35,6 +35,9 @@ format: $(READY) ## Format the code
 
 types: $(READY) ## Check types
 	@$(BIN)/mypy
+
+acceptance: $(READY) ## Say which promises of the reference are tested: docs/acceptance.md
+	@$(BIN)/python docs/acceptance.py
 
 lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -186,6 +186,23 @@ def test_unknown_models_do_not_grow_the_report_without_bound(put: Any) -> None:
     assert sum(said["records"].values()) == len(EXAMPLE) + 1000
 
 
+def test_an_export_of_an_old_version_would_arrive_whole(put: Any) -> None:
+    """A-15, A-47: names for references, models that are no more, any order."""
+    names = {r.pk: r.fields["username"] for r in EXAMPLE if r.model == "sentry.user"}
+    old = [
+        record._replace(fields={**record.fields, "user_id": [names[record.fields["user_id"]]]})
+        if record.model == "sentry.organizationmember" and record.fields["user_id"]
+        else record
+        for record in EXAMPLE
+    ]
+    removed = [Record("sites.site", 1, {}), Record("sentry.actor", 1, {})]
+    said = told(put("old.json", [*removed, *reversed(old)]))
+    assert (said["natural_keys"], said["in_dependency_order"]) == (True, False)
+    new = told(put("new.json", EXAMPLE))
+    assert said["imported"] == new["imported"]
+    assert all(one["inserted"] == one["read"] for one in new["imported"].values())
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "part"),
     [

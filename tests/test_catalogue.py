@@ -26,6 +26,15 @@ def test_no_model_comes_before_one_it_points_at() -> None:
             assert catalogue[target].position < model.position, (model.name, target)
 
 
+def test_every_model_has_a_scope_and_no_field_holds_many_references() -> None:
+    """A-13: what joins two models is a model of its own."""
+    for model in load_catalogue().values():
+        assert model.scopes
+        assert len(set(model.columns.values())) == len(model.fields)
+        for field in model.foreign_keys:
+            assert model.fields[field].type in {FieldType.INTEGER, FieldType.BIGINT}, model.name
+
+
 def test_every_reference_and_unique_set_names_a_field() -> None:
     for model in load_catalogue().values():
         assert set(model.foreign_keys) <= set(model.fields)

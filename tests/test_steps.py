@@ -16,6 +16,11 @@ def test_every_task_gives_up_with_a_sentence() -> None:
         assert policy.tries >= 3
 
 
+def test_validation_has_three_runs() -> None:
+    """A-112: the fourth is refused like the try too many of any other task (A-97)."""
+    assert POLICIES[Task.VALIDATE].tries == 3
+
+
 def test_waits_double_and_there_is_one_fewer_than_tries() -> None:
     assert backoff(60, 4) == [60, 120, 240]
     assert backoff(60, 1) == []

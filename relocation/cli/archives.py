@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from relocation.cli.archive_report import print_comparison, print_inspection
 from relocation.cli.output import AsJson, errors, fail, print_json
@@ -117,7 +118,7 @@ def _private_pem(file: Path | None) -> str | None:
     except (RelocationError, UnicodeDecodeError) as err:
         fail(f"{file} is not an unencrypted RSA private key in PEM form.", err, code=USAGE)
     except OSError as err:
-        fail(f"{file} cannot be read: {err.strerror}", err, code=USAGE)
+        fail(f"{file} cannot be read: {err.strerror or err}", err, code=USAGE)
     return pem
 
 
@@ -141,7 +142,7 @@ def _examined(*files: Path) -> Iterator[None]:
             code=USAGE,
         )
     except OSError as err:
-        fail(f"{err.filename or files[0]} cannot be read: {err.strerror}", err, code=USAGE)
+        fail(f"{err.filename or files[0]} cannot be read: {err.strerror or err}", err, code=USAGE)
     except RelocationError as err:
         fail(err.internal or err.reason, err, code=USAGE)
     except SQLAlchemyError as err:
@@ -155,7 +156,7 @@ def _progress(doing: str) -> Iterator[Callable[[str, int], None]]:
     if not errors.is_terminal:
         yield lambda _model, _records: None
         return
-    with errors.status(f"{doing} ...") as status:
+    with errors.status(f"{escape(doing)} ...") as status:
 
         def show(_model: str, records: int) -> None:
             nonlocal done

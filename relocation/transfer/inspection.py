@@ -53,7 +53,7 @@ class Contents:
     newest: str | None = None
     """When records were added, as an export writes it."""
     natural_keys: bool = False
-    """Whether references hold usernames, as in very old files (T-13)."""
+    """Whether members are references by username, as in very old files (T-13)."""
     complete: bool = False
     """Whether it was read to its end."""
     ordered: bool = True
@@ -97,14 +97,14 @@ class Contents:
         before = catalogue.get(last)
         if record.model in self.records or (before and before.position > model.position):
             self.ordered = False
-        values = map(record.fields.get, model.foreign_keys)
-        self.natural_keys = self.natural_keys or any(map(natural_key, values))
         return record.model
 
     def _note_member(self, fields: dict[str, Any]) -> None:
-        organization = fields.get("organization")
-        if isinstance(organization, int) and fields.get("user_id") is not None:
+        organization, user = fields.get("organization"), fields.get("user_id")
+        if isinstance(organization, int) and user is not None:
             self.members[organization] += 1
+        if natural_key(user) is not None:
+            self.natural_keys = True
 
     def _note_date(self, added: str) -> None:
         if (self.newest is None or added > self.newest) and _DATE.fullmatch(added):

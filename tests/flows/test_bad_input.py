@@ -12,7 +12,8 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.errors import MAX_REASON
 from relocation.example import example_export
 from relocation.ledger.outbox import notices_of
-from relocation.steps import Status
+from relocation.ledger.tries import tries_of
+from relocation.steps import Status, Task
 
 Content = Callable[[Any], bytes]
 
@@ -147,6 +148,7 @@ def assert_failed_well(service: Any, word: str, *, recipient: str = "olivia@exam
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Any, name: str) -> None:
+    """A-108, A-121."""
     content, word = ARCHIVES[name]
     slug = "acme"
     service.relocate(service.store(content(service)), slug)
@@ -168,6 +170,7 @@ def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Any, name: str)
 def test_bad_slugs_fail_with_a_reason_and_one_mail(
     service: Any, slugs: list[str], word: str
 ) -> None:
+    """A-108."""
     archive = service.archive(example_export(organizations=1))
     service.relocate(archive, *slugs)
     assert_failed_well(service, word, recipient="olivia@example.org")
@@ -190,7 +193,15 @@ def test_an_archive_that_cannot_be_opened_fails_with_a_reason(
     assert_failed_well(service, word)
 
 
+def test_an_archive_that_is_not_there_is_looked_for_again(service: Any) -> None:
+    """A-106: some storages show a file late."""
+    service.relocate("archives/late.tar", "acme")
+    tries = tries_of(service.ledger, service.only().id)
+    assert [(one.task, one.outcome) for one in tries] == [(Task.RECEIVE_ARCHIVE, "FAILED")] * 4
+
+
 def test_an_unknown_owner_fails_and_the_operator_is_told(service: Any) -> None:
+    """A-127."""
     archive = service.archive(example_export(organizations=1))
     service.relocate(archive, "acme", owner="nobody")
     assert_failed_well(service, "nobody", recipient=service.settings.operator_email)

@@ -137,6 +137,7 @@ def test_what_was_imported_before_a_failure_is_not_visible(service: Any, archive
 
 
 def test_a_rerun_goes_on_where_the_relocation_failed(service: Any, archive: str) -> None:
+    """A-135."""
     break_destination(service)
     service.relocate(archive, "acme")
     mend_destination(service)
@@ -151,6 +152,7 @@ def test_a_rerun_goes_on_where_the_relocation_failed(service: Any, archive: str)
 
 
 def test_a_rerun_shows_what_it_skips(service: Any, archive: str) -> None:
+    """A-96."""
     break_destination(service)
     service.relocate(archive, "acme")
     mend_destination(service)
@@ -163,6 +165,7 @@ def test_a_rerun_shows_what_it_skips(service: Any, archive: str) -> None:
 
 
 def test_a_second_failure_is_told_again_once(service: Any, archive: str) -> None:
+    """A-99."""
     break_destination(service)
     service.relocate(archive, "acme")
     relocation_id = service.only().id
@@ -201,6 +204,7 @@ def test_an_owner_has_one_active_relocation(service: Any, archive: str) -> None:
 
 
 def test_a_relocation_that_succeeded_is_not_run_again(service: Any, archive: str) -> None:
+    """A-95."""
     service.relocate(archive, "acme")
     before = service.only()
     mails = service.mails()
@@ -213,6 +217,7 @@ def test_a_relocation_that_succeeded_is_not_run_again(service: Any, archive: str
 def test_a_fault_that_passes_is_told_to_nobody(
     service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A-100."""
     import threading
     import time
 

@@ -75,6 +75,7 @@ def test_nothing_outside_the_organization_scope_is_written(
 
 
 def test_a_real_export_is_told_to_its_owner_and_its_users(service: Any, fresh_install: str) -> None:
+    """A-107, A-119, A-121."""
     service.relocate(fresh_install, "testing")
     notices = notices_of(service.ledger, service.only().id)
     assert sorted((notice.kind, notice.recipient, notice.state) for notice in notices) == [
@@ -102,7 +103,7 @@ def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
 def test_a_second_relocation_of_the_same_file_changes_nothing_of_the_first(
     service: Any, fresh_install: str
 ) -> None:
-    """A-26, A-27, A-42."""
+    """A-136, A-26, A-27, A-42."""
     service.relocate(fresh_install, "testing")
     before = rows_of(service)
     assert service.relocate(fresh_install, "testing").is_completed()

@@ -34,6 +34,7 @@ def three(ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime) 
 
 
 def test_the_newest_comes_first(ledger: Engine, three: None) -> None:
+    """A-130."""
     assert [one.id for one in list_relocations(ledger)] == ["three", "two", "one"]
 
 
@@ -57,10 +58,12 @@ def test_no_more_are_listed_than_asked_for(ledger: Engine, three: None) -> None:
 def test_words_are_parts_of_id_owner_or_slugs(
     ledger: Engine, three: None, words: list[str], found: list[str]
 ) -> None:
+    """A-130."""
     assert [one.id for one in list_relocations(ledger, words=words)] == found
 
 
 def test_status_and_owner_narrow_the_list(ledger: Engine, three: None) -> None:
+    """A-130."""
     _settle(ledger, "two", Settlement(Status.FAILURE, "No."))
     assert [one.id for one in list_relocations(ledger, status=Status.FAILURE)] == ["two"]
     assert [one.id for one in list_relocations(ledger, owner="mia")] == ["three"]

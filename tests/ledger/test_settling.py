@@ -63,7 +63,7 @@ def test_settling_stores_the_failure_with_its_notices(
 def test_settling_twice_is_one_settlement_and_one_set_of_notices(
     ledger: Engine, hold: Hold
 ) -> None:
-    """R-10: failing mails once, whoever notices it."""
+    """A-99, R-10: failing mails once, whoever notices it."""
     assert _settle(ledger, "r-1", _failure("First.", OWNER))
     before = get_relocation(ledger, "r-1")
     assert not _settle(ledger, "r-1", _failure("Second.", OWNER, CREATOR))

@@ -48,7 +48,7 @@ def test_a_notice_has_a_text_and_an_html_part_in_this_order(kind: NoticeKind, bu
 
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_a_notice_has_each_header_once_and_no_other(kind: NoticeKind, build: Build) -> None:
-    """A-144, A-146, M-12, W-30, W-40: one reader, and no automatic answer."""
+    """A-141, A-144, A-146, M-12, W-30, W-40: one reader, and no automatic answer."""
     message = _received(build(kind))
     assert sorted(message.keys()) == sorted(ONCE)
     assert message["From"] == "Sentinel Cloud <noreply@relocation.example.org>"
