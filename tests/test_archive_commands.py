@@ -306,6 +306,27 @@ def test_what_cannot_be_worked_on_ends_with_code_2(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_a_machine_without_room_for_working_files_ends_with_code_2(
+    put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not-there"))
+    file = put("export.json", STABLE)
+    result = run(command, *[file] * (1 if command == "scan" else 2))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert re.fullmatch(r"error: .*not-there.*: No such file or directory\n", result.stderr)
+
+
+def test_a_file_that_fails_while_it_is_read_ends_with_code_2(put: Any) -> None:
+    memory = Path("/proc/self/mem")  # nothing is at its beginning: reading there is an I/O error
+    if not memory.exists():
+        pytest.skip("no file that fails is at hand")
+    result = run("compare", put("left.json", STABLE), memory)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("mem: Input/output error\n")
+
+
 def test_nothing_stays_of_a_scan(put: Any, scratch_space: Path) -> None:
     told(put("export.json", EXAMPLE))
     run("compare", put("left.json", STABLE), put("right.json", STABLE))
@@ -324,7 +345,7 @@ def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, put: Any) -> None:
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not list(scratch_space.iterdir()) and time.monotonic() < deadline:
+    while not list(scratch_space.rglob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, complaint = running.communicate(timeout=60)

@@ -118,7 +118,7 @@ def _private_pem(file: Path | None) -> str | None:
     except (RelocationError, UnicodeDecodeError) as err:
         fail(f"{file} is not an unencrypted RSA private key in PEM form.", err, code=USAGE)
     except OSError as err:
-        fail(f"{file} cannot be read: {err.strerror or err}", err, code=USAGE)
+        fail(f"{file}: {err.strerror or err}", err, code=USAGE)
     return pem
 
 
@@ -142,7 +142,7 @@ def _examined(*files: Path) -> Iterator[None]:
             code=USAGE,
         )
     except OSError as err:
-        fail(f"{err.filename or files[0]} cannot be read: {err.strerror or err}", err, code=USAGE)
+        fail(f"{err.filename or files[0]}: {err.strerror or err}", err, code=USAGE)
     except RelocationError as err:
         fail(err.internal or err.reason, err, code=USAGE)
     except SQLAlchemyError as err:

@@ -57,14 +57,14 @@ class FileComparison:
 
 
 class UnreadableError(Exception):
-    """One of the files is no export; the message names it and says why."""
+    """One of the files cannot be read as an export; the message names it and says why."""
 
 
 def compare_files(left: Path, right: Path, *, private_pem: str | None) -> FileComparison:
     """Compare two exports; of what this version does not know, only the numbers.
 
     Working files are encrypted for a key that is never written, and removed at the end. Raises
-    UnreadableError, KeyNeededError where a key is needed, OSError where a file cannot be read.
+    UnreadableError, KeyNeededError where a key is needed, OSError where there is no room to work.
     """
     own_key = create_private_key(_KEY_BITS)
     with TemporaryDirectory(prefix="relocation-") as folder:
@@ -101,6 +101,8 @@ class _Side:
                     writer.add(record)
         except PermanentError as err:
             raise UnreadableError(f"{path}: {err.reason}") from err
+        except OSError as err:
+            raise UnreadableError(f"{err.filename or path}: {err.strerror or err}") from err
         except (ValueError, OverflowError) as err:
             raise UnreadableError(f"{path}: it holds a value that cannot be stored.") from err
         writer.close(None, {name: pk for name, pk in self._users.items() if name in self._named})
