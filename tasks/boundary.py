@@ -14,7 +14,7 @@ from prefect.states import Completed
 from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
-from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
+from relocation.blocks import load_destination, load_private_key, load_storage
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation, get_relocation
@@ -30,7 +30,7 @@ from relocation.notices.kinds import Draft
 from relocation.process import worker_name
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
-from tasks.holding import stop_where_asked, worth_another_try
+from tasks.holding import ledger_of, stop_where_asked, worth_another_try
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,15 @@ def stop_before(name: Task, hold: Hold) -> None:
     Called in the flow that works on the relocation, never in a task or a child flow: only a flow
     can suspend itself. Raises what `stop_where_asked` raises.
     """
-    settings = Settings()
-    ledger = load_ledger(settings)
+    ledger = ledger_of(hold)
     if done_result(ledger, hold.relocation_id, name) is None:
-        stop_where_asked(ledger, hold, name, settings.policy(name).step)
+        stop_where_asked(ledger, hold, name, Settings().policy(name).step)
 
 
 def _try(
     name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
-    ledger = load_ledger(settings)
+    ledger = ledger_of(hold)
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Done before, as the ledger says.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())

@@ -32,8 +32,9 @@ from tasks.artifacts import show_request
 
 STOPPED = "An operator stopped the relocation."
 
-_holds: dict[str, Hold] = {}
-"""What this process holds or held: its hooks end what it began without waiting for the lease."""
+_held: dict[str, tuple[Hold, Engine]] = {}
+"""What this process holds or held, with its ledger: its hooks end what it began without waiting for
+the lease, and its tasks need not ask the server for the block again."""
 
 
 class CancelledHere(BaseException):
@@ -64,7 +65,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
     settings = Settings()
     ledger = load_ledger(settings)
     hold = begin_relocation(request)
-    _holds[hold.relocation_id] = hold
+    _held[hold.relocation_id] = (hold, ledger)
     deployed = runtime.deployment.id is not None
     keeper = LeaseKeeper(
         ledger,
@@ -97,7 +98,13 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
 
 def own_hold(relocation_id: str) -> Hold | None:
     """Return the hold that this process has or had on a relocation."""
-    return _holds.get(relocation_id)
+    hold, _ledger = _held.get(relocation_id, (None, None))
+    return hold
+
+
+def ledger_of(hold: Hold) -> Engine:
+    """Return the ledger that this process found when it began to work on the relocation."""
+    return _held[hold.relocation_id][1]
 
 
 def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:

@@ -12,6 +12,7 @@ from relocation.ledger.reconciling import forget_files, with_old_files
 from relocation.ledger.tables import utc_now
 from relocation.settings import Settings
 from relocation.transfer.normalised import delete_normalised
+from tasks.holding import ledger_of
 
 
 def export_prefix(relocation_id: str) -> str:
@@ -33,7 +34,7 @@ def colliding_users_prefix(relocation_id: str) -> str:
 def discard_working_files(hold: Hold) -> None:
     """Remove what the relocation wrote into the storage, except its archive; idempotent."""
     settings = Settings()
-    forget_files(load_ledger(settings), hold.relocation_id)
+    forget_files(ledger_of(hold), hold.relocation_id)
     _discard(load_storage(settings), hold.relocation_id)
 
 
