@@ -131,6 +131,7 @@ def fenced_out(hold: Hold) -> FencedOut:
 def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None = None) -> None:
     """Say that the process that holds the relocation is alive.
 
+    A no-op where it has recorded its success: its process has notices to send and a flow to end.
     Raises FencedOut where another one has taken it over, or it was paused, interrupted or settled.
     """
     now = now or utc_now()
@@ -140,9 +141,17 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
         relocations.c.lease_until.is_not(None),
     )
     lease = update(relocations).where(*held)
+    # Only the process that holds a relocation can bring it to success.
+    succeeded = select(relocations.c.id).where(
+        relocations.c.id == hold.relocation_id,
+        relocations.c.fence == hold.fence,
+        relocations.c.status == Status.SUCCESS,
+    )
     with engine.begin() as connection:
         until = now + timedelta(seconds=lease_seconds)
-        if connection.execute(lease.values(lease_until=until)).rowcount == 0:
+        if connection.execute(lease.values(lease_until=until)).rowcount:
+            return
+        if connection.execute(succeeded).one_or_none() is None:
             raise fenced_out(hold)
 
 

@@ -1,0 +1,40 @@
+"""When a process may go on: its lease is kept while it works, and lost to a successor."""
+
+import threading
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from relocation.ledger.holds import Hold, take_hold
+from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.tries import begin_try, succeed
+from relocation.steps import POLICIES, Task
+
+SOON = 2.0
+
+
+def _keeper(ledger: Engine, hold: Hold, lost: threading.Event) -> LeaseKeeper:
+    return LeaseKeeper(ledger, hold, every=0.01, lease_seconds=30, lost=lost.set)
+
+
+def test_a_process_that_has_succeeded_is_not_told_that_it_lost_its_relocation(
+    ledger: Engine, hold: Hold
+) -> None:
+    lost = threading.Event()
+    number = begin_try(ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "worker")
+    with _keeper(ledger, hold, lost):
+        succeed(ledger, hold, number, {}, sender_domain="example.org")
+        assert not lost.wait(0.3)
+    assert get_relocation(ledger, hold.relocation_id).lease_until is None
+
+
+def test_a_process_whose_relocation_was_taken_over_is_told(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    lost = threading.Event()
+    relocation = get_relocation(ledger, hold.relocation_id)
+    taken = take_hold(ledger, relocation, lease_seconds=30, worker="b", own=hold, now=now)
+    assert taken is not None
+    with _keeper(ledger, hold, lost):
+        assert lost.wait(SOON)
