@@ -16,6 +16,7 @@ from sqlalchemy import URL, Engine, make_url
 from relocation.archive.storage import Storage
 from relocation.database import engine_options, prepare
 from relocation.errors import ConfigurationError, PermanentError
+from relocation.notices.signing import SigningKey
 from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.settings import Settings
 
@@ -40,6 +41,20 @@ class MailServer(Block):
         default=None, description="File of further certificate authorities to trust."
     )
     timeout: float = Field(default=20, gt=0, description="Seconds one exchange may take.")
+
+    dkim_selector: str | None = Field(
+        default=None, description="Selector of the DKIM key; without it the mails are not signed."
+    )
+    dkim_private_key: SecretStr | None = Field(
+        default=None, description="RSA key as PEM; its public half is in the DNS of the sender."
+    )
+
+    def signing_key(self, domain: str) -> SigningKey | None:
+        """Return what signs the mails of `domain`; raises ConfigurationError for half a key."""
+        if not self.dkim_selector and self.dkim_private_key is None:
+            return None
+        pem = self.dkim_private_key.get_secret_value() if self.dkim_private_key else ""
+        return SigningKey(self.dkim_selector or "", domain, pem)
 
     def mailer(self, sender: str) -> Mailer:
         """Return a connection that sends as `sender`; nothing is connected yet."""

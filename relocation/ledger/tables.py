@@ -1,6 +1,6 @@
 """The tables of the ledger, for SQLite and PostgreSQL alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -265,8 +265,21 @@ notices = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("sent_at", UtcTime),
 )
-Index("ix_notice_due", notices.c.state, notices.c.not_before)
 Index("ix_notice_relocation_id", notices.c.relocation_id, notices.c.id)
+
+OPEN = (NoticeState.QUEUED, NoticeState.CLAIMED, NoticeState.SENDING)
+LEASED = (NoticeState.CLAIMED, NoticeState.SENDING)
+
+
+def _open_notices(name: str, columns: Sequence[Column[Any]], states: Sequence[NoticeState]) -> None:
+    """Make an index of the few notices in these states, however many are done with."""
+    condition = notices.c.state.in_(states)
+    Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+_open_notices("ix_notice_due", [notices.c.not_before, notices.c.id], [NoticeState.QUEUED])
+_open_notices("ix_notice_open", [notices.c.relocation_id, notices.c.id], OPEN)
+_open_notices("ix_notice_leased", [notices.c.lease_until], LEASED)
 
 
 def utc_now() -> datetime:
@@ -274,9 +287,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows that none of the table's unique keys has already; returns how many.
+
+    Many rows go in one statement.
+    """
+    if not rows:
+        return 0
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    # The row count does not tell it on PostgreSQL, where the key comes from a sequence.
+    return len(connection.execute(statement, list(rows)).all())
+
+
 def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Insert a row unless one of the table's unique keys has it already; says whether it did."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(**row).on_conflict_do_nothing()
-    # The row count does not tell it on PostgreSQL, where the key comes from a sequence.
-    return connection.execute(statement.returning(*table.primary_key)).first() is not None
+    return insert_new(connection, table, [row]) == 1

@@ -1,6 +1,7 @@
-"""Work through the outbox: build, commit the bytes, send, record the outcome."""
+"""Work through the outbox: build, send, record the outcome."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,24 +9,26 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from relocation.ledger.outbox import (
+from relocation.ledger.dispatch import (
     ClaimLostError,
-    Notice,
+    Terms,
     claim_due,
     finish,
     mark_sending,
-    notices_of,
-    store_wire,
+    release_expired,
 )
+from relocation.ledger.outbox import Notice, thread_of
 from relocation.ledger.tables import NoticeState, utc_now
 from relocation.notices.building import Branding, NoticeError, build_notice
 from relocation.notices.kinds import NoticeKind
+from relocation.notices.pacing import Pace
 from relocation.notices.rendering import Templates
+from relocation.notices.signing import SigningKey
 from relocation.notices.transport import Mailer, Outcome
 from relocation.notices.wire import mail_address, wire_bytes
 
-LEASE_SECONDS = 300.0
-"""Longer than a connection with all its exchanges may take."""
+SPARE_SECONDS = 60.0
+"""How much longer than the mail server may take the lease of a notice is."""
 
 _REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
 """Kinds that go into the thread of the STARTED notice."""
@@ -44,45 +47,52 @@ class DeliveryReport:
 
 
 @dataclass(frozen=True)
-class _Post:
-    """What every notice of one run needs."""
+class Post:
+    """What it takes to send notices, whichever they are."""
 
     ledger: Engine
     mailer: Mailer
     templates: Templates
     branding: Branding
-    lease_seconds: float
-    now: Callable[[], datetime]
+    terms: Terms
+    signing_key: SigningKey | None = None
+    per_minute: int = 0
+    """Most notices sent a minute; 0 is no limit."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """Longer than a connection with all its exchanges may take."""
+        return self.mailer.patience + SPARE_SECONDS
 
 
 def deliver_due(
-    engine: Engine,
-    mailer: Mailer,
-    templates: Templates,
-    branding: Branding,
+    post: Post,
     *,
     claimed_by: str,
     relocation_id: str | None = None,
     now: Callable[[], datetime] = utc_now,
-    lease_seconds: float = LEASE_SECONDS,
 ) -> DeliveryReport:
     """Send each due notice once, of one relocation or of all; safe to run several times at once.
 
     Ends early where the mail server is not there: the rest stays due. A notice that cannot be built
     is given up and does not stop the others. Raises only for the ledger.
     """
-    post = _Post(engine, mailer, templates, branding, lease_seconds, now)
     counts: Counter[str] = Counter()
+    pace = Pace(post.per_minute)
+    served = False
+    release_expired(post.ledger, post.terms, now=now())
     while notice := claim_due(
-        engine,
+        post.ledger,
         claimed_by=claimed_by,
-        lease_seconds=lease_seconds,
+        lease_seconds=post.lease_seconds,
         now=now(),
         relocation_id=relocation_id,
     ):
         try:
-            outcome = _attempt(post, notice)
-            state = finish(engine, notice, outcome.state, outcome.detail, now())
+            outcome = _attempt(post, notice, now)
+            state = finish(
+                post.ledger, notice, outcome.state, outcome.detail, post.terms, now=now()
+            )
         except ClaimLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
             continue
@@ -96,14 +106,19 @@ def deliver_due(
             outcome.code,
         )
         if not outcome.connected:
+            _log.warning("The mail server ended it: %s", outcome.code or outcome.detail)
+        # A server may end a connection that has served; one that never did is asked no further.
+        if not outcome.connected and not served:
             break
+        served = outcome.connected
+        time.sleep(pace.wait(time.monotonic()))
     return DeliveryReport(**counts)
 
 
-def _attempt(post: _Post, notice: Notice) -> Outcome:
+def _attempt(post: Post, notice: Notice, now: Callable[[], datetime]) -> Outcome:
     """Build the notice unless its bytes are kept, then send it; raises ClaimLostError."""
     try:
-        wire = notice.wire or store_wire(post.ledger, notice, _built(post, notice))
+        wire = notice.wire or _built(post, notice, now())
         recipient = mail_address(notice.recipient).addr_spec
     except (NoticeError, ValueError) as err:
         # The error may quote an address: it goes to the ledger alone.
@@ -111,33 +126,21 @@ def _attempt(post: _Post, notice: Notice) -> Outcome:
         return Outcome("failed", detail=err.internal if isinstance(err, NoticeError) else str(err))
 
     def before_data() -> None:
-        mark_sending(post.ledger, notice, post.lease_seconds, post.now())
+        mark_sending(post.ledger, notice, wire, lease_seconds=post.lease_seconds, now=now())
 
     return post.mailer.send(recipient, wire, before_data=before_data)
 
 
-def _built(post: _Post, notice: Notice) -> bytes:
+def _built(post: Post, notice: Notice, now: datetime) -> bytes:
     message = build_notice(
         notice.kind,
         recipient=notice.recipient,
         context={**notice.context, "relocation_id": notice.relocation_id},
         message_id=notice.message_id,
-        date=post.now(),
+        date=now,
         branding=post.branding,
         templates=post.templates,
-        in_reply_to=_thread(post.ledger, notice) if notice.kind in _REPLIES else None,
+        in_reply_to=thread_of(post.ledger, notice) if notice.kind in _REPLIES else None,
     )
-    return wire_bytes(message)
-
-
-def _thread(ledger: Engine, notice: Notice) -> str | None:
-    """Return the id of the STARTED notice to the same address, if there is one (A-143)."""
-    return next(
-        (
-            earlier.message_id
-            for earlier in notices_of(ledger, notice.relocation_id)
-            if earlier.kind is NoticeKind.STARTED
-            and earlier.recipient.lower() == notice.recipient.lower()
-        ),
-        None,
-    )
+    wire = wire_bytes(message)
+    return post.signing_key.signed(wire) if post.signing_key else wire

@@ -13,9 +13,10 @@ class NoticeKind(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     CANCELLED = "CANCELLED"
     CLAIM = "CLAIM"
+    OPERATOR = "OPERATOR"
 
 
-PER_ROUND = frozenset({NoticeKind.FAILED, NoticeKind.CANCELLED})
+PER_ROUND = frozenset({NoticeKind.FAILED, NoticeKind.CANCELLED, NoticeKind.OPERATOR})
 """Told once a round and recipient; every other kind once a relocation and recipient."""
 
 

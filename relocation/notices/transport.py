@@ -19,14 +19,14 @@ from relocation.text import one_line
 
 MAX_DETAIL = 300
 MESSAGES_PER_CONNECTION = 100
+EXCHANGES = 14
+"""Most times that one message waits for the server: greeting, TLS, login, envelope and data."""
 IDLE_SECONDS = 30.0
 """Servers end connections that are silent for long."""
 
-_OK = (250, 251)
 _CONCERNS_US = (421, 530, 535)
 """The server closes the service, wants a login, or refuses ours: no fault of the message."""
-_REFUSED_FOR_GOOD = 500
-
+_TOO_BIG = (523, 552)
 
 State = Literal["sent", "retry", "failed", "unknown"]
 """What became of an attempt.
@@ -95,6 +95,11 @@ class Mailer:
             self._sent = 0
         self._last_used = time.monotonic()
 
+    @property
+    def patience(self) -> float:
+        """Seconds that sending one message may take, with all that may come before it."""
+        return EXCHANGES * self._server.timeout
+
     def close(self) -> None:
         """Take leave of the server; idempotent, and never raises for a connection that is gone."""
         connection, self._connection = self._connection, None
@@ -139,24 +144,29 @@ class Mailer:
         smtp.ehlo_or_helo_if_needed()
         options = [f"size={len(wire)}"] if smtp.has_extn("size") else []
         code, text = smtp.mail(self._server.sender, options)
-        if code in _OK:
-            code, text = smtp.rcpt(recipient)
-        if code not in _OK:
+        if not _accepted(code):
+            # Except for the size, it is our sender that is refused here, and with it every message.
+            return self._refused(code, text, concerns_us=code not in _TOO_BIG)
+        code, text = smtp.rcpt(recipient)
+        if not _accepted(code):
             return self._refused(code, text)
         try:
             hand_over()
         except OSError as err:  # must not pass for an error of the connection
             raise RuntimeError("the notice could not be marked as being sent") from err
-        code, text = smtp.data(wire)
+        code, text = _data(smtp, wire)
         self._sent += 1
-        if code not in _OK:
+        if _accepted(code):
+            return Outcome("sent", code, _words(text))
+        if _refusal(code):
             return self._refused(code, text)
-        return Outcome("sent", code, _words(text))
+        self._drop()  # no SMTP: what the server made of the message is anyone's guess
+        return Outcome("unknown", code, _words(text), connected=False)
 
-    def _refused(self, code: int, text: bytes) -> Outcome:
+    def _refused(self, code: int, text: bytes, *, concerns_us: bool = False) -> Outcome:
         """Judge a refusal; one that concerns us, not the message, ends the connection."""
-        concerns_us = code in _CONCERNS_US
-        state: State = "failed" if code >= _REFUSED_FOR_GOOD and not concerns_us else "retry"
+        concerns_us = concerns_us or code in _CONCERNS_US
+        state: State = "failed" if _for_good(code) and not concerns_us else "retry"
         if concerns_us:
             self._drop()
         else:
@@ -207,18 +217,39 @@ class Mailer:
             connection.smtp.close()
 
 
+def _data(smtp: Any, wire: bytes) -> tuple[int, bytes]:
+    """Hand the message over; a refusal before its first byte is a reply like any other."""
+    try:
+        code, text = smtp.data(wire)
+    except OSError as err:
+        code = getattr(err, "smtp_code", None)
+        # An unreadable reply has a code too, but it closes the socket.
+        if code is None or not _refusal(code) or smtp.sock is None:
+            raise
+        text = err.smtp_error  # type: ignore[attr-defined]
+    return code, text
+
+
 def _broken(err: OSError, *, handed_over: bool) -> Outcome:
     """Judge an error of the connection by how far the message had come."""
-    code: int | None = getattr(err, "smtp_code", None)
-    state: State
-    if not handed_over:
-        state = "retry"
-    elif code is None:
-        state = "unknown"
-    else:  # the server answered DATA with a refusal, so it never saw the message
-        state = "failed" if code >= _REFUSED_FOR_GOOD else "retry"
-    detail = one_line(f"{type(err).__name__}: {err}", limit=MAX_DETAIL)
-    return Outcome(state, code, detail, connected=False)
+    return Outcome(
+        "unknown" if handed_over else "retry",
+        getattr(err, "smtp_code", None),
+        one_line(f"{type(err).__name__}: {err}", limit=MAX_DETAIL),
+        connected=False,
+    )
+
+
+def _accepted(code: int) -> bool:
+    return code // 100 == 2  # noqa: PLR2004 - the first digit of a reply is its meaning
+
+
+def _for_good(code: int) -> bool:
+    return code // 100 == 5  # noqa: PLR2004
+
+
+def _refusal(code: int) -> bool:
+    return _for_good(code) or code // 100 == 4  # noqa: PLR2004
 
 
 def _words(text: bytes) -> str:

@@ -64,6 +64,13 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "claim_url": "https://cloud.example.org/account/recover/confirm/7/s3cr3t/",
         "valid_until": "2026-03-26T14:05:00+00:00",
     },
+    NoticeKind.OPERATOR: {
+        "matter": "undeliverable",
+        "notice_kind": "CLAIM",
+        "notice_id": 7,
+        "state": "failed",
+        "happened_at": WHEN,
+    },
 }
 
 

@@ -10,22 +10,37 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relocation.ledger.outbox import claim_due, enqueue, notices_of
+from relocation.ledger.dispatch import Terms, claim_due, release_expired
+from relocation.ledger.outbox import enqueue, notices_of
+from relocation.ledger.relocations import open_relocation
 from relocation.ledger.tables import NoticeState
 from relocation.local import free_port
 from relocation.notices.building import Branding
-from relocation.notices.delivery import DeliveryReport, deliver_due
+from relocation.notices.delivery import DeliveryReport, Post, deliver_due
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import Templates
 from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.request import RelocationRequest
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
+TERMS = Terms("operator@example.org", "relocation.example.org", resend_unknown=True)
 OLIVIA = "olivia@example.org"
 MARCUS = "marcus@example.org"
 
 Deliver = Callable[..., DeliveryReport]
 Enqueue = Callable[..., None]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, ledger: Engine) -> Engine:
+    """A ledger that holds one relocation, on either database."""
+    if request.param == "sqlite":
+        return ledger
+    engine: Engine = request.getfixturevalue("postgres_ledger")
+    asked = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
+    open_relocation(engine, RELOCATION, asked, NOW)
+    return engine
 
 
 @pytest.fixture
@@ -44,10 +59,11 @@ def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Enqueue:
 
 @pytest.fixture
 def deliver(ledger: Engine, templates: Templates, branding: Branding) -> Deliver:
-    def deliver(mailer: Mailer, *, now: datetime = NOW, **options: Any) -> DeliveryReport:
-        return deliver_due(
-            ledger, mailer, templates, branding, claimed_by="a:1", now=lambda: now, **options
-        )
+    def deliver(
+        mailer: Mailer, *, now: datetime = NOW, relocation_id: str | None = None, **options: Any
+    ) -> DeliveryReport:
+        post = Post(ledger, mailer, templates, branding, TERMS, **options)
+        return deliver_due(post, claimed_by="a:1", relocation_id=relocation_id, now=lambda: now)
 
     return deliver
 
@@ -100,8 +116,8 @@ def test_a_refused_recipient_does_not_keep_the_mail_from_others(
     peer.rcpt_reply = {OLIVIA: "550 5.1.1 no such user", MARCUS: "450 4.2.0 try later"}
     for recipient in (OLIVIA, MARCUS, "jane@example.org"):
         put(NoticeKind.STARTED, recipient)
-    assert deliver(mailer) == DeliveryReport(sent=1, retry=1, failed=1)
-    assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED, NoticeState.SENT]
+    assert deliver(mailer) == DeliveryReport(sent=2, retry=1, failed=1)
+    assert _states(ledger)[:3] == [NoticeState.FAILED, NoticeState.QUEUED, NoticeState.SENT]
 
 
 def test_a_server_that_is_down_is_asked_once_and_everything_stays_due(
@@ -120,8 +136,9 @@ def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
 ) -> None:
     peer.rcpt_reply[OLIVIA] = "450 4.2.0 try later"
     put(NoticeKind.STARTED, OLIVIA)
-    assert deliver(mailer, now=NOW + timedelta(days=3)) == DeliveryReport(failed=1)
-    assert _states(ledger) == [NoticeState.FAILED]
+    peer.rcpt_reply[TERMS.operator_email] = "450 4.2.0 try later"
+    assert deliver(mailer, now=NOW + timedelta(days=3)) == DeliveryReport(failed=1, retry=1)
+    assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +164,13 @@ def test_a_notice_that_cannot_be_built_is_given_up_and_stops_no_other(
     put(NoticeKind.STARTED, recipient, **changes)
     put(NoticeKind.STARTED, MARCUS)
     with caplog.at_level(logging.INFO):
-        assert deliver(mailer) == DeliveryReport(sent=1, failed=1)
-    broken, _ = notices_of(ledger, RELOCATION)
+        assert deliver(mailer) == DeliveryReport(sent=2, failed=1)
+    broken, _, told = notices_of(ledger, RELOCATION)
     assert broken.state is NoticeState.FAILED
     assert broken.reply
     assert broken.reply.startswith("STARTED: ")
-    assert [to for _, to, _ in peer.taken] == [[MARCUS]]
+    assert told.kind is NoticeKind.OPERATOR
+    assert [to for _, to, _ in peer.taken] == [[MARCUS], [TERMS.operator_email]]
     ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
     assert any("cannot be built" in line for line in ours)
     assert not any("@" in line for line in ours)
@@ -166,7 +184,9 @@ def test_a_notice_that_another_process_took_is_not_sent(
     later = NOW + timedelta(hours=1)
 
     def take_over() -> None:
-        assert claim_due(ledger, claimed_by="b:2", lease_seconds=60, now=later) is not None
+        release_expired(ledger, TERMS, now=later)
+        due = later + timedelta(hours=1)
+        assert claim_due(ledger, claimed_by="b:2", lease_seconds=60, now=due) is not None
 
     peer.on_rcpt = take_over
     assert deliver(mailer) == DeliveryReport()

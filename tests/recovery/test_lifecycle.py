@@ -18,7 +18,8 @@ from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
 from relocation.ledger.control import pause_here, schedule_cancel, schedule_pause
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew
 from relocation.ledger.migrate import migrate
-from relocation.ledger.outbox import claim_due, finish, mark_sending, notices_of
+from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending, release_expired
+from relocation.ledger.outbox import notices_of
 from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.ledger.relocations import Relocation, find_relocation, list_relocations
 from relocation.ledger.tables import NoticeState, TryOutcome
@@ -35,6 +36,7 @@ from relocation.steps import ACTIVE, POLICIES, Status, Task
 OWNERS = {"r-1": "olivia", "r-2": "olivia", "r-3": "noah"}
 MAIL = "owner@example.org"
 DOMAIN = "example.org"
+TERMS = Terms("operator@example.org", DOMAIN, resend_unknown=True)
 END_KINDS = {NoticeKind.FAILED: "FAILURE", NoticeKind.CANCELLED: "CANCELLED"}
 ids = st.sampled_from(sorted(OWNERS))
 pick = st.randoms(use_true_random=False)
@@ -294,13 +296,14 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(ends=st.sampled_from(["sent", "retry", "unknown", "dies", "dies sending"]))
     def deliver(self, ends: str) -> None:
+        release_expired(self.engine, TERMS, now=self.now)
         notice = claim_due(self.engine, claimed_by="w:1", lease_seconds=60, now=self.now)
         if notice is None or ends == "dies":
             return
-        mark_sending(self.engine, notice, 60, self.now)
+        mark_sending(self.engine, notice, b"wire", lease_seconds=60, now=self.now)
         self.sends[notice.id] = self.sends.get(notice.id, 0) + (ends != "retry")
         if ends != "dies sending":
-            finish(self.engine, notice, ends, "", self.now)
+            finish(self.engine, notice, ends, "", TERMS, now=self.now)
 
     @rule(seconds=st.sampled_from([1, 15, 45, 600, 6000]))
     def wait(self, seconds: int) -> None:

@@ -1,0 +1,240 @@
+"""Notices on their way: claimed under a lease, handed over, and finished once."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    select,
+    update,
+)
+
+from relocation.errors import RelocationError
+from relocation.ledger.outbox import Notice, enqueue, read_notice
+from relocation.ledger.tables import LEASED, OPEN, NoticeState, notices
+from relocation.notices.kinds import Draft, NoticeKind
+
+RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
+"""Waits before the second, third ... try; the last one repeats."""
+JITTER = 0.2
+"""How far a wait may exceed its length, as a fraction of it."""
+GIVE_UP_AFTER = timedelta(hours=48)
+UNDELIVERABLE = "undeliverable"
+"""The matter of an OPERATOR notice that tells of a notice which did not arrive."""
+
+Outcome = Literal["sent", "retry", "failed", "unknown"]
+
+
+class ClaimLostError(RelocationError):
+    """The notice was taken over by another process, since its lease had run out."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is done about notices that do not arrive, and who is told."""
+
+    operator_email: str
+    sender_domain: str
+    resend_unknown: bool
+    """Send a notice once more whose arrival is unknown: a duplicate instead of a loss."""
+
+
+def claim_due(
+    engine: Engine,
+    *,
+    claimed_by: str,
+    lease_seconds: float,
+    now: datetime,
+    relocation_id: str | None = None,
+) -> Notice | None:
+    """Take the next notice that is due, of one relocation or of any; None where none is.
+
+    A recipient gets the notices of a relocation in their order: one waits until those before it
+    were sent or given up.
+    """
+    with engine.begin() as connection:
+        row = connection.execute(
+            update(notices)
+            .where(notices.c.id == _next_due(now, relocation_id).scalar_subquery())
+            .values(
+                state=NoticeState.CLAIMED,
+                claimed_by=claimed_by,
+                lease_until=now + timedelta(seconds=lease_seconds),
+                tries=notices.c.tries + 1,
+            )
+            .returning(notices)
+        ).one_or_none()
+    return read_notice(row) if row else None
+
+
+def _next_due(now: datetime, relocation_id: str | None) -> Select[tuple[int]]:
+    due, earlier = notices.alias("due"), notices.alias("earlier")
+    waits_for_earlier = exists().where(
+        earlier.c.relocation_id == due.c.relocation_id,
+        func.lower(earlier.c.recipient) == func.lower(due.c.recipient),
+        earlier.c.id < due.c.id,
+        _is_in(earlier.c.state, OPEN),
+    )
+    is_due = [
+        _is_in(due.c.state, (NoticeState.QUEUED,)),
+        due.c.not_before <= now,
+        ~waits_for_earlier,
+    ]
+    if relocation_id is not None:
+        is_due.append(due.c.relocation_id == relocation_id)
+    first = select(due.c.id).where(*is_due).order_by(due.c.not_before, due.c.id).limit(1)
+    return first.with_for_update(skip_locked=True)
+
+
+def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
+    """See to the notices whose holder was silent for longer than its lease; returns how many.
+
+    What was claimed only goes out again; what was being handed over may have arrived.
+    """
+    expired = (
+        select(notices)
+        .where(_is_in(notices.c.state, LEASED), notices.c.lease_until <= now)
+        .with_for_update(skip_locked=True)
+    )
+    with engine.begin() as connection:
+        silent = [read_notice(row) for row in connection.execute(expired)]
+        for notice in silent:
+            outcome: Outcome = "unknown" if notice.state is NoticeState.SENDING else "retry"
+            changes = _after(notice, outcome, terms, now)
+            _record(connection, notice, changes, terms, now=now)
+    return len(silent)
+
+
+def mark_sending(
+    engine: Engine, notice: Notice, wire: bytes, *, lease_seconds: float, now: datetime
+) -> None:
+    """Record, just before the message is handed over, that these bytes may arrive from now on.
+
+    They are the message for ever: whoever sends it again sends them. Raises ClaimLostError: the
+    message must then not be sent.
+    """
+    statement = (
+        update(notices)
+        .where(_claim_of(notice, NoticeState.CLAIMED))
+        .values(
+            state=NoticeState.SENDING,
+            wire=func.coalesce(notices.c.wire, wire),
+            lease_until=now + timedelta(seconds=lease_seconds),
+        )
+    )
+    with engine.begin() as connection:
+        if connection.execute(statement).rowcount == 0:
+            raise _claim_lost(notice)
+
+
+def finish(
+    engine: Engine, notice: Notice, outcome: Outcome, reply: str, terms: Terms, *, now: datetime
+) -> NoticeState:
+    """Record what became of a claimed notice; returns its new state.
+
+    "retry" puts it back for later, until it is given up. "unknown" sends it once more, where the
+    terms say so. An operator is told of what is given up, in the same transaction. Raises
+    ClaimLostError where another process has claimed it since.
+    """
+    changes = _after(notice, outcome, terms, now)
+    # What has arrived is not sent again, even where its lease ran out meanwhile.
+    claim = (*OPEN, NoticeState.UNKNOWN) if outcome == "sent" else LEASED
+    with engine.begin() as connection:
+        if not _record(connection, notice, {"reply": reply, **changes}, terms, *claim, now=now):
+            raise _claim_lost(notice)
+    state: NoticeState = changes["state"]
+    return state
+
+
+def _after(notice: Notice, outcome: Outcome, terms: Terms, now: datetime) -> dict[str, Any]:
+    wait = RETRY_AFTER[min(notice.tries, len(RETRY_AFTER)) - 1]
+    jitter = random.uniform(1, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+    again = {"state": NoticeState.QUEUED, "not_before": now + wait * jitter}
+    match outcome:
+        case "sent":
+            return {"state": NoticeState.SENT, "sent_at": now}
+        case "failed":
+            return {"state": NoticeState.FAILED}
+        case "retry":
+            given_up = now - notice.created_at >= GIVE_UP_AFTER
+            return {"state": NoticeState.FAILED} if given_up else again
+        case "unknown":
+            resend = terms.resend_unknown and notice.ambiguous == 0
+            last = again if resend else {"state": NoticeState.UNKNOWN}
+            return {"ambiguous": notice.ambiguous + 1, **last}
+
+
+def _record(
+    connection: Connection,
+    notice: Notice,
+    changes: dict[str, Any],
+    terms: Terms,
+    *states: NoticeState,
+    now: datetime,
+) -> bool:
+    """Write the changes where the claim still holds; a notice that ends leaves no secret behind."""
+    state: NoticeState = changes["state"]
+    if state not in OPEN and notice.kind is NoticeKind.CLAIM:
+        changes = {**changes, "context": {}, "wire": None}
+    statement = (
+        update(notices)
+        .where(_claim_of(notice, *(states or LEASED)))
+        .values(claimed_by=None, lease_until=None, **changes)
+    )
+    if connection.execute(statement).rowcount == 0:
+        return False
+    lost = state in (NoticeState.FAILED, NoticeState.UNKNOWN)
+    if lost and notice.kind is not NoticeKind.OPERATOR:
+        draft = _undeliverable(notice, state, terms, now)
+        enqueue(
+            connection,
+            notice.relocation_id,
+            notice.round,
+            [draft],
+            sender_domain=terms.sender_domain,
+            now=now,
+        )
+    return True
+
+
+def _undeliverable(notice: Notice, state: NoticeState, terms: Terms, now: datetime) -> Draft:
+    """Return the one notice a round that tells the operator; the outbox lists the others."""
+    context = {
+        "matter": UNDELIVERABLE,
+        "notice_kind": notice.kind,
+        "notice_id": notice.id,
+        "state": state,
+        "happened_at": now.isoformat(timespec="seconds"),
+    }
+    return Draft(NoticeKind.OPERATOR, terms.operator_email, context, about=UNDELIVERABLE)
+
+
+def _is_in(
+    column: ColumnElement[NoticeState], states: tuple[NoticeState, ...]
+) -> ColumnElement[bool]:
+    """Compare with constants: a database uses a partial index for nothing else."""
+    return column.in_([literal(state, column.type, literal_execute=True) for state in states])
+
+
+def _claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
+    return and_(
+        notices.c.id == notice.id,
+        notices.c.tries == notice.tries,
+        notices.c.state.in_(states),
+    )
+
+
+def _claim_lost(notice: Notice) -> ClaimLostError:
+    return ClaimLostError(
+        "The notice is sent elsewhere.",
+        internal=f"claim {notice.tries} of notice {notice.id} is no longer valid",
+    )
