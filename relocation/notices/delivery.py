@@ -27,8 +27,8 @@ from relocation.notices.signing import SigningKey
 from relocation.notices.transport import Mailer, Outcome
 from relocation.notices.wire import mail_address, wire_bytes
 
-SPARE_SECONDS = 60.0
-"""How much longer than the mail server may take the lease of a notice is."""
+SPARE_SECONDS = 120.0
+"""How much longer than the mail server may take the lease of a notice is: it may wait its turn."""
 
 _REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
 """Kinds that go into the thread of the STARTED notice."""
@@ -88,6 +88,7 @@ def deliver_due(
         now=now(),
         relocation_id=relocation_id,
     ):
+        time.sleep(pace.wait(time.monotonic()))
         try:
             outcome = _attempt(post, notice, now)
             state = finish(
@@ -111,7 +112,6 @@ def deliver_due(
         if not outcome.connected and not served:
             break
         served = outcome.connected
-        time.sleep(pace.wait(time.monotonic()))
     return DeliveryReport(**counts)
 
 

@@ -2,8 +2,10 @@
 
 import datetime
 import ipaddress
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +168,15 @@ def test_the_password_is_never_shown(server_at: ServerAt) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate of 127.0.0.1, with its key, in one file."""
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    return _self_signed(tmp_path_factory.mktemp("tls") / "server.pem", address)
+
+
+def _self_signed(path: Path, holder: x509.GeneralName) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([holder])
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -181,7 +188,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .add_extension(names, critical=False)
         .sign(key, hashes.SHA256())
     )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -196,6 +202,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["ssl", "starttls"])
 def secured(request: pytest.FixtureRequest, peer: Any, certificate: Path) -> Iterator[Any]:
     """A peer that takes a login over TLS alone; yields (tls, port)."""
+    with _secured(peer, request.param, certificate) as port:
+        yield request.param, port
+
+
+@contextmanager
+def _secured(peer: Any, tls: str, certificate: Path) -> Iterator[int]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
 
@@ -205,14 +217,14 @@ def secured(request: pytest.FixtureRequest, peer: Any, certificate: Path) -> Ite
         return AuthResult(success=data.password == b"hunter2", handled=False)
 
     options: dict[str, Any] = {"authenticator": authenticate}
-    if request.param == "ssl":
+    if tls == "ssl":
         options |= {"ssl_context": context, "auth_require_tls": False}
     else:
         options |= {"tls_context": context, "require_starttls": True}
     port = free_port()
     controller = Controller(peer, hostname="127.0.0.1", port=port, **options)
     controller.start()
-    yield request.param, port
+    yield port
     controller.stop()
 
 
@@ -237,6 +249,47 @@ def test_an_unknown_certificate_is_refused_before_the_login(
     assert "CERTIFICATE_VERIFY_FAILED" in outcome.detail
     assert not peer.logins
     assert not peer.taken
+
+
+@pytest.mark.parametrize("tls", ["ssl", "starttls"])
+def test_a_trusted_certificate_of_another_name_is_refused_before_the_login(
+    tls: str, peer: Any, tmp_path: Path, server_at: ServerAt
+) -> None:
+    """Whoever holds any valid certificate could otherwise stand in for the mail server."""
+    other = _self_signed(tmp_path / "other.pem", x509.DNSName("mail.example.com"))
+    with _secured(peer, tls, other) as port:
+        server = server_at(port, tls=tls, user="u", password="hunter2", cafile=str(other))
+        with Mailer(server) as mailer:
+            outcome = mailer.send(ANN, WIRE)
+    assert (outcome.state, outcome.connected) == ("retry", False)
+    assert "IP address mismatch" in outcome.detail
+    assert not peer.logins
+    assert not peer.taken
+
+
+def test_nothing_is_ever_asked_on_the_terminal(
+    peer: Any, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library asks for a password, and for leave to store it, where it logs in by itself."""
+
+    def asked(*_: object) -> str:
+        raise AssertionError("somebody was asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    monkeypatch.setattr("getpass.getpass", asked)
+    assert mailer.send(ANN, WIRE).state == "sent"
+    assert not peer.logins
+
+
+def test_small_packets_are_not_held_back(mailer: Mailer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each message that fills more than a packet waits for an acknowledgement."""
+    made: list[socket.socket] = []
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket, "create_connection", lambda *args, **_: made.append(connect(*args)) or made[-1]
+    )
+    mailer.connect()
+    assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in made] == [1]
 
 
 def test_a_refused_login_is_worth_a_retry_and_shows_no_password(
