@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types acceptance lock clean help
+.PHONY: demo test lint format types acceptance lock bench mail-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -44,6 +44,16 @@ lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.
 		--no-annotate --no-header pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
+
+bench: $(READY) ## Measure the speed, and write it to docs/performance.md
+	@$(BIN)/python -m benchmarks
+
+mail-tools: ## Install what checks the mails: SpamAssassin and Chromium (Debian, as root), linters (npm)
+	@.ci/mail-tools
+
+screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone, in screenshots/
+	@mkdir -p screenshots
+	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q -n 0 tests/notices/quality/test_notices_in_a_browser.py
 
 clean: ## Remove what was set up (not .relocation/, which may hold your data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
