@@ -45,7 +45,7 @@ lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
-bench: $(READY) ## Measure the speed, and write it to docs/performance.md
+bench: $(READY) ## Measure the speed (minutes)
 	@$(BIN)/python -m benchmarks
 
 mail-tools: ## Install what checks the mails: SpamAssassin and Chromium (Debian, as root), linters (npm)

@@ -12,9 +12,12 @@ from relocation.process import worker_name
 from relocation.settings import Settings
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(cache_policy=NO_CACHE, persist_result=False, tags=["relocation-mail"])
 def deliver_notices(relocation_id: str | None = None) -> None:
-    """Build, commit and send each due notice; safe to run several times at once."""
+    """Build and send each due notice; safe to run several times at once.
+
+    A concurrency limit on its tag makes the limit of messages a minute one of all workers.
+    """
     settings = Settings()
     server = load_mail_server(settings)
     with server.mailer(settings.sender_email) as mailer:

@@ -79,7 +79,6 @@ def deliver_due(
     """
     counts: Counter[str] = Counter()
     pace = Pace(post.per_minute)
-    served = False
     release_expired(post.ledger, post.terms, now=now())
     while notice := claim_due(
         post.ledger,
@@ -107,11 +106,8 @@ def deliver_due(
             outcome.code,
         )
         if not outcome.connected:
-            _log.warning("The mail server ended it: %s", outcome.code or outcome.detail)
-        # A server may end a connection that has served; one that never did is asked no further.
-        if not outcome.connected and not served:
+            _log.warning("The mail server is not there: %s", outcome.code or outcome.detail)
             break
-        served = outcome.connected
     return DeliveryReport(**counts)
 
 

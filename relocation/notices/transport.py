@@ -18,11 +18,10 @@ from relocation.errors import ConfigurationError
 from relocation.text import one_line
 
 MAX_DETAIL = 300
-MESSAGES_PER_CONNECTION = 100
-EXCHANGES = 14
-"""Most times that one message waits for the server: greeting, TLS, login, envelope and data."""
+EXCHANGES = 16
+"""Most times that one message waits for the server: a lost connection, greeting, TLS, login"""
 IDLE_SECONDS = 30.0
-"""Servers end connections that are silent for long."""
+"""Some servers, and what is between, forget a silent connection without a word."""
 
 _CONCERNS_US = (421, 530, 535)
 """The server closes the service, wants a login, or refuses ours: no fault of the message."""
@@ -76,8 +75,9 @@ class Mailer:
 
     def __init__(self, server: MailServerSettings) -> None:
         self._server = server
+        self._tls: ssl.SSLContext | None = None
         self._connection: Any = None
-        self._sent = 0
+        self._served = False
         self._last_used = 0.0
 
     def __enter__(self) -> Self:
@@ -88,11 +88,11 @@ class Mailer:
 
     def connect(self) -> None:
         """Connect, secure and log in unless that is done; raises OSError or ConfigurationError."""
-        if self._connection is not None and self._is_worn():
+        if time.monotonic() - self._last_used > IDLE_SECONDS:
             self.close()
         if self._connection is None:
             self._connection = self._connected()
-            self._sent = 0
+            self._served = False
         self._last_used = time.monotonic()
 
     @property
@@ -115,10 +115,8 @@ class Mailer:
 
         `before_data` runs once the server took the recipient, before the message is handed over:
         from then on a lost connection means an unknown outcome. Where it raises, nothing is sent,
-        and the error goes to the caller. Raises ValueError for bytes that are not 7 bit with CRLF.
+        and the error goes to the caller. The bytes are those of `wire_bytes`: 7 bit, CRLF alone.
         """
-        if not wire.isascii() or b"\n" in wire.replace(b"\r\n", b""):
-            raise ValueError("a message must be ASCII with CRLF line ends")
         if not recipient.isascii() or any(char in " <>\r\n\0" for char in recipient):
             raise ValueError("a recipient must be a bare ASCII address")
         handed_over = False
@@ -128,15 +126,21 @@ class Mailer:
             before_data()
             handed_over = True
 
-        try:
-            self.connect()
-            return self._exchange(self._connection.smtp, recipient, wire, hand_over)
-        except OSError as err:  # every error of the SMTP client is one
-            self._drop()
-            return _broken(err, handed_over=handed_over)
-        except BaseException:
-            self._drop()
-            raise
+        while True:
+            served = False
+            try:
+                self.connect()
+                served = self._served
+                outcome = self._exchange(self._connection.smtp, recipient, wire, hand_over)
+            except OSError as err:  # every error of the SMTP client is one
+                self._drop()
+                outcome = _broken(err, handed_over=handed_over)
+            except BaseException:
+                self._drop()
+                raise
+            # Servers end a connection after some messages, or some silence: then a new one is made.
+            if outcome.connected or handed_over or not served:
+                return outcome
 
     def _exchange(
         self, smtp: Any, recipient: str, wire: bytes, hand_over: Callable[[], None]
@@ -155,7 +159,7 @@ class Mailer:
         except OSError as err:  # must not pass for an error of the connection
             raise RuntimeError("the notice could not be marked as being sent") from err
         code, text = _data(smtp, wire)
-        self._sent += 1
+        self._served = True
         if _accepted(code):
             return Outcome("sent", code, _words(text))
         if _refusal(code):
@@ -178,20 +182,21 @@ class Mailer:
 
     def _connected(self) -> Any:
         server = self._server
-        context = ssl.create_default_context()
-        if server.cafile:
-            context.load_verify_locations(server.cafile)
+        if self._tls is None and server.tls != "none":
+            self._tls = ssl.create_default_context()  # reads a few hundred certificates: once
+            if server.cafile:
+                self._tls.load_verify_locations(server.cafile)
         connection = yagmail.SMTP(
             user={server.sender: server.sender},
             host=server.host,
             port=server.port,
             smtp_ssl=server.tls == "ssl",
-            smtp_starttls={"context": context} if server.tls == "starttls" else False,
+            smtp_starttls={"context": self._tls} if server.tls == "starttls" else False,
             smtp_skip_login=True,  # yagmail would log in as the sender, and ask on the terminal
             soft_email_validation=False,
             timeout=server.timeout,
             # Without a context of ours, yagmail would accept any certificate.
-            **({"context": context} if server.tls == "ssl" else {}),
+            **({"context": self._tls} if server.tls == "ssl" else {}),
         )
         connection.set_logging(None)
         try:
@@ -205,10 +210,6 @@ class Mailer:
                 connection.smtp.close()
             raise
         return connection
-
-    def _is_worn(self) -> bool:
-        idle = time.monotonic() - self._last_used
-        return self._sent >= MESSAGES_PER_CONNECTION or idle > IDLE_SECONDS
 
     def _drop(self) -> None:
         """Close without a word: the server is gone, or in the middle of a message."""

