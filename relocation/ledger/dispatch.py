@@ -20,16 +20,16 @@ from sqlalchemy import (
 
 from relocation.errors import RelocationError
 from relocation.ledger.outbox import Notice, enqueue, read_notice
-from relocation.ledger.tables import LEASED, OPEN, NoticeState, notices
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.ledger.tables import LEASED, OPEN, NoticeState, notices, relocations
+from relocation.notices.kinds import NoticeKind
+from relocation.operator_notice import undeliverable_draft
 
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 """Waits before the second, third ... try; the last one repeats."""
 JITTER = 0.2
 """How far a wait may exceed its length, as a fraction of it."""
 GIVE_UP_AFTER = timedelta(hours=48)
-UNDELIVERABLE = "undeliverable"
-"""The matter of an OPERATOR notice that tells of a notice which did not arrive."""
+UNHEARD = "Whoever sent it went away before it could say how that ended."
 
 Outcome = Literal["sent", "retry", "failed", "unknown"]
 
@@ -192,30 +192,32 @@ def _record(
     )
     if connection.execute(statement).rowcount == 0:
         return False
-    lost = state in (NoticeState.FAILED, NoticeState.UNKNOWN)
-    if lost and notice.kind is not NoticeKind.OPERATOR:
-        draft = _undeliverable(notice, state, terms, now)
-        enqueue(
-            connection,
-            notice.relocation_id,
-            notice.round,
-            [draft],
-            sender_domain=terms.sender_domain,
-            now=now,
-        )
+    if state in (NoticeState.FAILED, NoticeState.UNKNOWN):
+        reply = changes.get("reply") or notice.reply or UNHEARD
+        _tell_operator(connection, notice, reply, terms, now)
     return True
 
 
-def _undeliverable(notice: Notice, state: NoticeState, terms: Terms, now: datetime) -> Draft:
-    """Return the one notice a round that tells the operator; the outbox lists the others."""
-    context = {
-        "matter": UNDELIVERABLE,
-        "notice_kind": notice.kind,
-        "notice_id": notice.id,
-        "state": state,
-        "happened_at": now.isoformat(timespec="seconds"),
-    }
-    return Draft(NoticeKind.OPERATOR, terms.operator_email, context, about=UNDELIVERABLE)
+def _tell_operator(
+    connection: Connection, notice: Notice, reply: str, terms: Terms, now: datetime
+) -> None:
+    """Queue the one notice a round that tells of such notices; the outbox lists all of them."""
+    of_it = select(relocations.c.organizations).where(relocations.c.id == notice.relocation_id)
+    draft = undeliverable_draft(
+        terms.operator_email,
+        connection.execute(of_it).scalar_one(),
+        kind=notice.kind,
+        recipient=notice.recipient,
+        reply=reply,
+    )
+    enqueue(
+        connection,
+        notice.relocation_id,
+        notice.round,
+        [draft] if draft else [],
+        sender_domain=terms.sender_domain,
+        now=now,
+    )
 
 
 def _is_in(

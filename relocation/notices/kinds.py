@@ -29,7 +29,8 @@ class Draft:
     context: dict[str, Any] = field(default_factory=dict)
     """Plain JSON data for the templates."""
     about: str = ""
-    """Tells notices of one kind to one address apart: the username of a claim."""
+    """Tells notices of one kind to one address apart: the username of a claim, an operator's
+    matter."""
 
     def key(self, relocation_id: str, round_: int) -> str:
         """Return what makes this notice unique (DESIGN 7)."""

@@ -66,10 +66,10 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
     },
     NoticeKind.OPERATOR: {
         "matter": "undeliverable",
-        "notice_kind": "CLAIM",
-        "notice_id": 7,
-        "state": "failed",
-        "happened_at": WHEN,
+        "organizations": ["acme", "globex"],
+        "kind": "CLAIM",
+        "recipient_hint": "j***@example.org",
+        "reply": "5.1.1 no such user",
     },
 }
 
