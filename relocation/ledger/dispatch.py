@@ -3,14 +3,16 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Select,
+    Executable,
     and_,
+    bindparam,
     exists,
     func,
     literal,
@@ -61,22 +63,19 @@ def claim_due(
     A recipient gets the notices of a relocation in their order: one waits until those before it
     were sent or given up.
     """
+    values = {
+        "at": now,
+        "owner": claimed_by,
+        "until": now + timedelta(seconds=lease_seconds),
+        "relocation": relocation_id,
+    }
     with engine.begin() as connection:
-        row = connection.execute(
-            update(notices)
-            .where(notices.c.id == _next_due(now, relocation_id).scalar_subquery())
-            .values(
-                state=NoticeState.CLAIMED,
-                claimed_by=claimed_by,
-                lease_until=now + timedelta(seconds=lease_seconds),
-                tries=notices.c.tries + 1,
-            )
-            .returning(notices)
-        ).one_or_none()
+        row = connection.execute(_claim(relocation_id is not None), values).one_or_none()
     return read_notice(row) if row else None
 
 
-def _next_due(now: datetime, relocation_id: str | None) -> Select[tuple[int]]:
+@cache  # to make it takes longer than to run it
+def _claim(of_one_relocation: bool) -> Executable:
     due, earlier = notices.alias("due"), notices.alias("earlier")
     waits_for_earlier = exists().where(
         earlier.c.relocation_id == due.c.relocation_id,
@@ -86,13 +85,23 @@ def _next_due(now: datetime, relocation_id: str | None) -> Select[tuple[int]]:
     )
     is_due = [
         _is_in(due.c.state, (NoticeState.QUEUED,)),
-        due.c.not_before <= now,
+        due.c.not_before <= bindparam("at"),
         ~waits_for_earlier,
     ]
-    if relocation_id is not None:
-        is_due.append(due.c.relocation_id == relocation_id)
+    if of_one_relocation:
+        is_due.append(due.c.relocation_id == bindparam("relocation"))
     first = select(due.c.id).where(*is_due).order_by(due.c.not_before, due.c.id).limit(1)
-    return first.with_for_update(skip_locked=True)
+    return (
+        update(notices)
+        .where(notices.c.id == first.with_for_update(skip_locked=True).scalar_subquery())
+        .values(
+            state=NoticeState.CLAIMED,
+            claimed_by=bindparam("owner"),
+            lease_until=bindparam("until"),
+            tries=notices.c.tries + 1,
+        )
+        .returning(notices)
+    )
 
 
 def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
