@@ -27,9 +27,9 @@ from sqlalchemy import Engine, create_engine, event, make_url
 
 from relocation.database import engine_options, prepare
 from relocation.ledger.dispatch import Terms
+from relocation.ledger.holds import open_relocation
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import enqueue
-from relocation.ledger.relocations import open_relocation
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.inlining import flatten, premailed

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
 
-from relocation.ledger.tables import NoticeState, insert_new, notices
+from relocation.ledger.inserting import insert_new
+from relocation.ledger.tables import NoticeState, notices
 from relocation.notices.kinds import Draft, NoticeKind
 
 

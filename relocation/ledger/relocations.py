@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Text, cast, or_, select
 
 from relocation.errors import PermanentError
-from relocation.ledger.tables import insert_if_new, relocations
+from relocation.ledger.inserting import insert_if_new
+from relocation.ledger.tables import relocations
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Step, Task
 

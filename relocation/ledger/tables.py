@@ -1,6 +1,6 @@
 """The tables of the ledger, for SQLite and PostgreSQL alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     DateTime,
     Dialect,
     Enum,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     TypeDecorator,
     true,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from relocation.errors import MAX_REASON
 from relocation.notices.kinds import NoticeKind
@@ -285,21 +283,3 @@ _open_notices("ix_notice_leased", [notices.c.lease_until], LEASED)
 def utc_now() -> datetime:
     """Return the time of this machine."""
     return datetime.now(UTC)
-
-
-def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows that none of the table's unique keys has already; returns how many.
-
-    Many rows go in one statement.
-    """
-    if not rows:
-        return 0
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).on_conflict_do_nothing().returning(*table.primary_key)
-    # The row count does not tell it on PostgreSQL, where the key comes from a sequence.
-    return len(connection.execute(statement, list(rows)).all())
-
-
-def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Insert a row unless one of the table's unique keys has it already; says whether it did."""
-    return insert_new(connection, table, [row]) == 1

@@ -21,8 +21,8 @@ from relocation.ledger.dispatch import (
     mark_sending,
     release_expired,
 )
-from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.holds import Hold, open_relocation
+from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.request import RelocationRequest

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from relocation.ledger.dispatch import Terms, claim_due, release_expired
+from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
-from relocation.ledger.relocations import open_relocation
 from relocation.ledger.tables import NoticeState
 from relocation.local import free_port
 from relocation.notices.building import Branding

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from relocation.ledger.dispatch import Terms, release_expired
+from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
-from relocation.ledger.relocations import open_relocation
 from relocation.ledger.tables import NoticeState, notices
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.request import RelocationRequest

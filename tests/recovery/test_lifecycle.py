@@ -16,9 +16,9 @@ from sqlalchemy import Engine, create_engine, event
 from relocation.database import engine_options, prepare
 from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
 from relocation.ledger.control import pause_here, schedule_cancel, schedule_pause
+from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending, release_expired
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew
 from relocation.ledger.migrate import migrate
-from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending, release_expired
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.ledger.relocations import Relocation, find_relocation, list_relocations
