@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,13 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.exceptions import Abort
 from prefect.tasks import Task as PrefectTask
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.blocks import load_ledger
 from relocation.errors import FencedOut, PermanentError
 from relocation.flow_runs import FlowRuns
 from relocation.ledger.control import pause_here
-from relocation.ledger.holds import Hold, hold_of, open_relocation
+from relocation.ledger.holds import Hold, hold_of, open_relocation, release
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.process import worker_name
@@ -94,6 +95,13 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         tell(hold.relocation_id)
         around.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
         raise Abort("The relocation is cancelled.") from cancel
+    except Exception:
+        raise  # the hook settles it, in this process and under this hold
+    except BaseException:
+        # The process is being ended. Whoever goes on, or cancels, need not wait for the lease.
+        with suppress(SQLAlchemyError):
+            release(ledger, hold)
+        raise
 
 
 def own_hold(relocation_id: str) -> Hold | None:
