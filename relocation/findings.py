@@ -19,6 +19,7 @@ class FindingKind(StrEnum):
     LOST_REFERENCE = "LostReference"
     NULLED_REFERENCE = "NulledReference"
     DUPLICATE = "Duplicate"
+    EXISTING_USER = "ExistingUser"
     RENAMED = "Renamed"
     RENEWED = "Renewed"
     # Of the destination's schema.

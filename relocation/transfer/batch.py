@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from relocation.catalogue import Scope
 from relocation.errors import PermanentError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.codec import decoder
@@ -25,6 +26,19 @@ class Draft:
     """Its fields, as an export writes them; references are the destination's already."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How an import treats what it brings and what is there."""
+
+    scope: Scope = Scope.ORGANIZATION
+    hide: bool = True
+    """Whether organizations stay unseen until they are revealed."""
+    merge_users: bool = False
+    """Whether a user who is there already, by the exact username, is used as he is (I-53)."""
+    overwrite_configs: bool = False
+    """Whether settings that are there already take the export's values (I-60)."""
+
+
 @dataclass
 class Batch:
     """The drafts of one chunk, and what is to be told of them."""
@@ -33,14 +47,18 @@ class Batch:
     table: ModelTable
     now: str
     """The moment of the import, as an export writes it."""
-    hide: bool
+    options: Options
     random: Random
+    merged_users: frozenset[int] = frozenset()
+    """The users of the destination that earlier chunks were merged into."""
     rows: list[Draft] = field(default_factory=list)
     skipped: int = 0
     dropped: int = 0
     merged: dict[int, int] = field(default_factory=dict)
     twins: dict[int, int] = field(default_factory=dict)
     """Records that become one with another record of this batch, by the export's primary keys."""
+    overwritten: list[tuple[Draft, int]] = field(default_factory=list)
+    """Drafts that replace the values of a row that is there, and its primary key."""
     slugs: dict[int, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -91,6 +109,21 @@ class Batch:
             if mark is not None:
                 seen.add(mark)
         self.rows = kept
+
+
+def storable(values: Iterable[Any]) -> set[str]:
+    """Return those of the values that are texts which a database can hold, and be asked for."""
+    return {value for value in values if _is_text(value)}
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def marks(

@@ -5,10 +5,10 @@ A chunk's record is written in the transaction of its rows, so that both are the
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
 
@@ -17,8 +17,8 @@ from relocation.errors import ConfigurationError, FencedOut
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.schema import FENCE, IMPORT_CHUNK
 
-GRANTED = "granted memberships"
-"""In place of a model's name: the memberships that made the owner one, for a roll back."""
+GRANTED: Final = "relocation.granted"
+"""Stands for a model where the chunk records the owners' memberships, which no export holds."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,15 @@ class Chunk:
     last_pk: int
     inserted: Mapping[int, int]
     merged: Mapping[int, int] = field(default_factory=dict)
+    overwritten: Mapping[int, int] = field(default_factory=dict)
     slugs: Mapping[int, str] = field(default_factory=dict)
     """The slugs of inserted organizations as the export has them, by the export's primary keys."""
     findings: tuple[Finding, ...] = ()
 
     @property
     def pks(self) -> dict[int, int]:
-        """Where the records are now, whether they were inserted or merged."""
-        return {**self.inserted, **self.merged}
+        """Where the records are now, whatever was done with them."""
+        return {**self.inserted, **self.merged, **self.overwritten}
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def write_chunk(
         for kind, pairs in (
             ("inserted", chunk.inserted),
             ("merged", chunk.merged),
+            ("overwritten", chunk.overwritten),
             ("slugs", chunk.slugs),
         )
     }
@@ -181,10 +183,27 @@ def write_chunk(
     )
 
 
+def written_chunks(engine: Engine, relocation_id: str) -> list[tuple[str, int]]:
+    """Return model and number of each chunk written so far."""
+    chunk = IMPORT_CHUNK.c
+    keys = select(chunk.model, chunk.chunk).where(chunk.relocation_id == relocation_id)
+    with engine.connect() as connection:
+        return [(model, number) for model, number in connection.execute(keys)]
+
+
 def delete_chunk(connection: Connection, relocation_id: str, model: str, number: int) -> None:
-    """Remove the record of a chunk; it belongs into the transaction that removes its rows."""
-    key = {"relocation_id": relocation_id, "model": model, "chunk": number}
-    connection.execute(delete(IMPORT_CHUNK).filter_by(**key))
+    """Forget a chunk, in the transaction that removes its rows."""
+    chunk = IMPORT_CHUNK.c
+    mine = (chunk.relocation_id == relocation_id, chunk.model == model, chunk.chunk == number)
+    connection.execute(delete(IMPORT_CHUNK).where(*mine))
+
+
+def record_granted(connection: Connection, relocation_id: str, pks: Collection[int]) -> None:
+    """Add memberships to those that were granted, so that a roll back finds them."""
+    before = read_chunk(connection, relocation_id, GRANTED, 0)
+    inserted = {**(before.inserted if before else {}), **{pk: pk for pk in pks}}
+    delete_chunk(connection, relocation_id, GRANTED, 0)
+    write_chunk(connection, relocation_id, GRANTED, 0, Chunk(Account(), 0, 0, inserted))
 
 
 def import_report(engine: Engine, relocation_id: str) -> ImportReport:

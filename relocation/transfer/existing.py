@@ -1,34 +1,20 @@
 """Put rows into a scratch database that stand for what the destination has already."""
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Column, Engine
+from sqlalchemy import Engine
 
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.transfer.codec import encoder
+from relocation.transfer.neutral import neutral_value
 from relocation.transfer.rows import insert_rows, slices
 from relocation.transfer.schema import ModelTable, requires_value
 from relocation.transfer.source import Source
 
 Loaded = Mapping[str, frozenset[int]]
 """Primary keys of the rows that a source brought, by model."""
-
-_PLACEHOLDERS: Final[Mapping[type, Any]] = {
-    str: "",
-    int: 0,
-    float: 0.0,
-    bool: False,
-    bytes: b"",
-    datetime: datetime(1970, 1, 1, tzinfo=UTC),
-    uuid.UUID: uuid.UUID(int=0),
-    dict: {},
-    list: [],
-}
-"""Values for columns that the catalogue does not know and the destination requires."""
 
 
 def load_existing(
@@ -78,7 +64,7 @@ def _rows(table: ModelTable, records: Iterator[Record]) -> Iterator[dict[str, An
         for field in table.fields
     }
     required = {
-        column.name: _placeholder(column)
+        column.name: neutral_value(column)
         for column in table.table.columns
         if requires_value(column) and not column.primary_key
     }
@@ -89,10 +75,3 @@ def _rows(table: ModelTable, records: Iterator[Record]) -> Iterator[dict[str, An
                 column, encode = encoders[field]
                 row[column] = encode(value)
         yield row
-
-
-def _placeholder(column: Column[Any]) -> Any:
-    value = _PLACEHOLDERS.get(column.type.python_type)
-    if isinstance(value, datetime) and not getattr(column.type, "timezone", False):
-        return value.replace(tzinfo=None)
-    return value

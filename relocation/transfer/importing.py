@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import listed
+from relocation.transfer.batch import Options
 from relocation.transfer.chunks import (
     Account,
     Chunk,
@@ -29,8 +29,6 @@ from relocation.transfer.writing import Writer
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
 
-_SCOPES: Final = (Scope.ORGANIZATION, Scope.USER)
-
 
 def import_records(
     engine: Engine,
@@ -40,27 +38,33 @@ def import_records(
     fence: int,
     scope: Scope = Scope.ORGANIZATION,
     hide: bool = True,
+    merge_users: bool = False,
+    overwrite_configs: bool = False,
     chunk_records: int = 2000,
     progress: Callable[[str, int], None] = lambda _model, _records: None,
 ) -> ImportReport:
-    """Import the records that `scope` admits, under the User or Organization rules.
+    """Import the records that `scope` admits, under its rules (spec 3.6).
+
+    `hide`, `merge_users` and `overwrite_configs` are those of `Options`. The scope Global is for an
+    empty destination alone, and empties none (I-17 is not followed: nothing here deletes what it
+    did not bring).
 
     Idempotent: chunks that were written before are left alone, so that an import that was killed
     goes on after its last one. `progress` is called with a model and the number of its records
     that were just done. Raises PermanentError where the destination cannot take the export or is
     not the one that was bound, FencedOut where another process has taken over.
     """
-    if scope not in _SCOPES:
-        raise ValueError(f"there are no import rules for the scope {scope}")
     check_bound(engine, relocation_id, fence)
     admitted = {model.name: model for model in load_catalogue().admitted(scope)}
     present = [admitted[name] for name in source.models() if name in admitted]
     tables = reflect(engine, present)
     _check(tables, present, source)
-    writer = Writer(tables, scope, hide)
+    writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs))
     kept = referenced_models()
     maps: dict[str, dict[int, int]] = {}
     sizes = recorded_sizes(engine, relocation_id)
+    if scope is Scope.GLOBAL and not sizes:
+        _check_empty(engine, tables)
     for model in source.models():
         records, number = source.records(model), 0
         # A chunk that was written keeps its size, even if the setting has changed meanwhile.
@@ -101,6 +105,21 @@ def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Sourc
             internal="; ".join(
                 f"{place}: {finding.reason}" for place, finding in zip(places, missing, strict=True)
             ),
+        )
+
+
+def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:
+    """Refuse a Global import into a destination that holds something already."""
+    with engine.connect() as connection:
+        filled = [
+            name
+            for name, table in tables.items()
+            if connection.execute(select(table.table.c.id).limit(1)).first()
+        ]
+    if filled:
+        raise PermanentError(
+            f"A Global import needs an empty destination, and this one has {listed(filled)}. Empty "
+            "it, or import in another scope."
         )
 
 

@@ -75,6 +75,7 @@ _CHANGED: Final = frozenset({FindingKind.RENAMED, FindingKind.RENEWED})
 _LEFT_OUT: Final = frozenset(
     {
         FindingKind.DUPLICATE,
+        FindingKind.EXISTING_USER,
         FindingKind.LOST_REFERENCE,
         FindingKind.NOT_REQUESTED,
         FindingKind.OUT_OF_SCOPE,

@@ -9,13 +9,10 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
-    DateTime,
     Engine,
     FromClause,
-    MetaData,
     Table,
     func,
-    inspect,
     select,
     update,
 )
@@ -24,19 +21,23 @@ from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import one_line
 from relocation.transfer.chunks import (
-    GRANTED,
-    Account,
-    Chunk,
     check_bound,
     fenced,
     inserted_pks,
     read_chunks,
-    write_chunk,
+    record_granted,
 )
 from relocation.transfer.codec import encoder, format_datetime
+from relocation.transfer.neutral import neutral_value
+from relocation.transfer.renewal import word
 from relocation.transfer.rows import allocate_pks, insert_rows, select_in
-from relocation.transfer.rules import ACTIVE, PENDING_APPROVAL, word
-from relocation.transfer.schema import LOST_PASSWORDS, ModelTable, reflect, requires_value
+from relocation.transfer.rules import ACTIVE, PENDING_APPROVAL
+from relocation.transfer.schema import (
+    ModelTable,
+    lost_passwords,
+    reflect,
+    requires_value,
+)
 
 _ORGANIZATION = "sentry.organization"
 _MEMBER = "sentry.organizationmember"
@@ -119,9 +120,7 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
             ],
         )
         if pks:
-            number = len(read_chunks(connection, relocation_id, GRANTED))
-            granted = Chunk(Account(), pks[0], pks[-1], {pk: pk for pk in pks})
-            write_chunk(connection, relocation_id, GRANTED, number, granted)
+            record_granted(connection, relocation_id, pks)
 
 
 def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> None:
@@ -181,8 +180,8 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
         organizations.table, members.column("organization") == organizations.table.c.id
     )
     memberships = select(person, organizations.column("name")).select_from(joined)
-    tokens = lost_passwords(engine)
     with fenced(engine, relocation_id, fence) as connection:
+        tokens = _lost_passwords(connection)
         inserted = list(inserted_pks(connection, relocation_id, _USER).values())
         moved = list(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
         names: dict[int, list[str]] = {}
@@ -199,14 +198,14 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
     return claims
 
 
-def lost_passwords(engine: Engine) -> Table:
-    """Return the table of the one-time tokens; raises ConfigurationError where it is missing."""
-    if not inspect(engine).has_table(LOST_PASSWORDS):
+def _lost_passwords(connection: Connection) -> Table:
+    tokens = lost_passwords(connection)
+    if tokens is None:
         raise ConfigurationError(
             "The destination has no table for lost passwords: its operator has to bring its schema "
             "up to date."
         )
-    return Table(LOST_PASSWORDS, MetaData(), autoload_with=engine, resolve_fks=False)
+    return tokens
 
 
 def _store(connection: Connection, tokens: Table, claims: list[Claim], now: datetime) -> None:
@@ -274,16 +273,11 @@ def _owner_row(members: ModelTable, owner: Person, organization: int) -> dict[st
         if field in members.fields
     }
     unknown = {
-        column.name: _neutral(column)
+        column.name: neutral_value(column)
         for column in members.table.columns
         if column.name not in row and not column.primary_key and requires_value(column)
     }
     return row | unknown
-
-
-def _neutral(column: Column[Any]) -> Any:
-    """Return the value that says nothing: a column we do not know must have one."""
-    return datetime.now(UTC) if isinstance(column.type, DateTime) else column.type.python_type()
 
 
 def _counts(

@@ -1,12 +1,28 @@
-"""Remove from a destination what a relocation inserted, and nothing else (B-7)."""
+"""Take an import back: remove what a relocation put into the destination, and nothing else (B-7).
 
-from collections.abc import Iterator, Mapping
+Chunk by chunk, last model first, each in a transaction with the removal of its record: a roll back
+that was killed goes on where it stopped, and an import that follows begins with what is gone.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, delete, inspect, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+)
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ConfigurationError, PermanentError
 from relocation.text import listed
 from relocation.transfer.chunks import (
     GRANTED,
@@ -14,105 +30,182 @@ from relocation.transfer.chunks import (
     delete_chunk,
     fenced,
     inserted_pks,
-    read_chunks,
+    read_chunk,
+    written_chunks,
 )
-from relocation.transfer.ownership import lost_passwords
+from relocation.transfer.referring import Referrer, referrers, referring_rows
 from relocation.transfer.rows import select_in, slices
-from relocation.transfer.schema import LOST_PASSWORDS, ModelTable, reflect
+from relocation.transfer.rules import PENDING_APPROVAL
+from relocation.transfer.schema import ModelTable, lost_passwords, reflect
 
-_USER = "sentry.user"
+_ORGANIZATION = "sentry.organization"
 _MEMBER = "sentry.organizationmember"
+_USER = "sentry.user"
+_EMAIL = "sentry.email"
+_ADDRESSES = (_USER, "sentry.useremail")
+
+Ours = Mapping[str, frozenset[int]]
+"""By model: the rows that this relocation put into the destination."""
 
 
 @dataclass(frozen=True)
-class RollBackReport:
-    """How many rows of each model were removed, in the order they went."""
+class RollbackReport:
+    """What one roll back did, by model; what an earlier one did, which was killed, is not in it."""
 
     removed: Mapping[str, int]
+    kept: Mapping[str, int]
+    """Address rows that other accounts use by now."""
 
 
-def roll_back(engine: Engine, relocation_id: str, fence: int) -> RollBackReport:
-    """Remove the rows this relocation inserted, with its claim tokens and its owner's memberships.
+def roll_back(
+    engine: Engine, relocation_id: str, fence: int, *, revealed: bool = False
+) -> RollbackReport:
+    """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
 
-    Chunk by chunk, children before parents, each with its record in one transaction: killed and
-    called again it goes on, and an import that follows begins anew. Rows it merged with stay.
-    Raises PermanentError, before anything is removed, where rows that others added since refer to
-    its own; FencedOut and ConfigurationError as `fenced` does.
+    What it merged with stays. Idempotent, and resumable after a kill at any statement. Before the
+    first removal it raises PermanentError where rows of others refer to what would go, or where
+    organizations have been revealed, unless `revealed` allows that. Raises what `fenced` does.
     """
     check_bound(engine, relocation_id, fence)
+    chunks = written_chunks(engine, relocation_id)
+    models = {_table_model(model) for model, _ in chunks} & load_catalogue().keys()
     tables = reflect(engine, load_catalogue().values())
     with engine.connect() as connection:
-        placed = _placed(connection, relocation_id, tables)
-        foreign = dict(_foreign_rows(connection, tables, placed))
-    if foreign:
-        named = listed([f"{count} of {model}" for model, count in foreign.items()])
-        raise PermanentError(
-            f"Rows that were added since hang on what was imported: {named}. Remove or move them, "
-            "then ask again."
-        )
-    removed: dict[str, int] = {}
-    _remove_tokens(engine, relocation_id, fence, sorted(placed.get(_USER, ())))
-    for model in reversed(list(load_catalogue())):
-        if model in tables:
-            count = _remove_model(engine, relocation_id, fence, tables[model])
-            if count:
-                removed[model] = count
-    return RollBackReport(removed)
-
-
-def _placed(
-    connection: Connection, relocation_id: str, tables: Mapping[str, ModelTable]
-) -> dict[str, set[int]]:
-    """Return where the relocation's own rows are, by model."""
-    placed = {
-        model: set(inserted_pks(connection, relocation_id, model).values()) for model in tables
-    }
-    granted = inserted_pks(connection, relocation_id, GRANTED).values()
-    placed.setdefault(_MEMBER, set()).update(granted)
-    return {model: pks for model, pks in placed.items() if pks}
-
-
-def _foreign_rows(
-    connection: Connection, tables: Mapping[str, ModelTable], placed: Mapping[str, set[int]]
-) -> Iterator[tuple[str, int]]:
-    """Count, by model, the rows that refer to the relocation's own and are not its own."""
-    for name, table in tables.items():
-        own, found = placed.get(name, set()), set[int]()
-        for field, key in table.model.foreign_keys.items():
-            if field not in table.fields or key.to not in placed:
+        ours = _ours(connection, relocation_id, {model for model, _ in chunks})
+        pointing = referrers(connection, tables, models)
+        _check_tables(tables, ours)
+        if not revealed:
+            _check_hidden(connection, tables, ours)
+        _check_referrers(connection, tables, pointing, ours)
+    removal = _Removal(tables, pointing, ours)
+    removed, kept = dict[str, int](), dict[str, int]()
+    for model, number in sorted(chunks, key=_last_first, reverse=True):
+        with fenced(engine, relocation_id, fence) as connection:
+            chunk = read_chunk(connection, relocation_id, model, number)
+            if chunk is None:
                 continue
-            rows = select(table.table.c.id)
-            targets = placed[key.to]
-            found |= {pk for (pk,) in select_in(connection, rows, table.column(field).in_, targets)}
-        if found - own:
-            yield name, len(found - own)
+            pks = frozenset(chunk.inserted.values())
+            gone = removal.remove(connection, _table_model(model), pks) if pks else 0
+            delete_chunk(connection, relocation_id, model, number)
+        if pks:
+            name = _table_model(model)
+            removed[name] = removed.get(name, 0) + gone
+            if name == _EMAIL and gone < len(pks):
+                kept[name] = kept.get(name, 0) + len(pks) - gone
+    return RollbackReport(removed, kept)
 
 
-def _remove_tokens(engine: Engine, relocation_id: str, fence: int, users: list[int]) -> None:
-    if not users or not inspect(engine).has_table(LOST_PASSWORDS):
+@dataclass(frozen=True)
+class _Removal:
+    tables: Mapping[str, ModelTable]
+    pointing: Mapping[str, list[Referrer]]
+    ours: Ours
+
+    def remove(self, connection: Connection, model: str, pks: frozenset[int]) -> int:
+        """Remove rows of one model, and return how many there were.
+
+        All rows of ours that refer to them are gone by now, so that any other is somebody else's.
+        """
+        table = self.tables[model].table
+        tokens = lost_passwords(connection) if model == _USER else None
+        removed = 0
+        for piece in slices(sorted(pks)):
+            referring = self.pointing.get(model, ())
+            if found := referring_rows(connection, table.c.id, piece, referring):
+                raise _refusal(found)
+            if tokens is not None:
+                connection.execute(delete(tokens).where(tokens.c.user_id.in_(piece)))
+            condition: ColumnElement[bool] = table.c.id.in_(piece)
+            if model == _EMAIL:
+                condition = and_(condition, not_(self._in_use()))
+            removed += connection.execute(delete(table).where(condition)).rowcount
+        return removed
+
+    def _in_use(self) -> ColumnElement[bool]:
+        """Tell of an address row whether an account has its address; ours are gone by now."""
+        address = func.lower(self.tables[_EMAIL].column("email"))
+        return or_(*(address.in_(query) for query in self._addresses()))
+
+    def _addresses(self) -> Iterator[Select[tuple[str]]]:
+        for name in _ADDRESSES:
+            if name in self.tables:
+                column = self.tables[name].column("email")
+                yield select(func.lower(column)).where(column.is_not(None))
+
+
+def _table_model(model: str) -> str:
+    """Return the model in whose table a chunk's rows are."""
+    return _MEMBER if model == GRANTED else model
+
+
+def _last_first(chunk: tuple[str, int]) -> tuple[int, int]:
+    """Sort memberships that were granted last, then by dependency; addresses come first of all.
+
+    Nothing refers to an address row, but accounts use it: it goes when they are gone.
+    """
+    model, number = chunk
+    catalogue = load_catalogue()
+    if model == GRANTED:
+        return len(catalogue), number
+    if model == _EMAIL or model not in catalogue:
+        return -1, number
+    return catalogue[model].position, number
+
+
+def _ours(connection: Connection, relocation_id: str, models: Collection[str]) -> Ours:
+    found: dict[str, frozenset[int]] = {}
+    for model in models:
+        pks = frozenset(inserted_pks(connection, relocation_id, model).values())
+        name = _table_model(model)
+        found[name] = found.get(name, frozenset()) | pks
+    return {model: pks for model, pks in found.items() if pks}
+
+
+def _check_tables(tables: Mapping[str, ModelTable], ours: Ours) -> None:
+    missing = sorted(ours.keys() - tables.keys())
+    if missing:
+        raise ConfigurationError(
+            f"The destination has no table any more for {listed(missing)}: its operator has to "
+            "bring its schema back."
+        )
+
+
+def _check_hidden(connection: Connection, tables: Mapping[str, ModelTable], ours: Ours) -> None:
+    if _ORGANIZATION not in ours:
         return
-    tokens = lost_passwords(engine)
-    for piece in slices(users):
-        with fenced(engine, relocation_id, fence) as connection:
-            connection.execute(delete(tokens).where(tokens.c.user_id.in_(piece)))
+    organizations = tables[_ORGANIZATION]
+    pk, slug = organizations.table.c.id, organizations.column("slug")
+    visible = select(slug).where(organizations.column("status") != PENDING_APPROVAL)
+    found = [name for (name,) in select_in(connection, visible, pk.in_, ours[_ORGANIZATION])]
+    if found:
+        raise PermanentError(
+            f"These organizations have been revealed: {listed(sorted(found), show=5)}. People may "
+            "work in them by now; an operator can have them removed all the same."
+        )
 
 
-def _remove_model(engine: Engine, relocation_id: str, fence: int, table: ModelTable) -> int:
-    """Remove the model's chunks, the last one first; return how many rows that were."""
-    name, removed = table.model.name, 0
-    records = [GRANTED, name] if name == _MEMBER else [name]
-    with engine.connect() as connection:
-        chunks = [
-            (record, number, chunk)
-            for record in records
-            for number, chunk in reversed(
-                list(enumerate(read_chunks(connection, relocation_id, record)))
-            )
-        ]
-    for record, number, chunk in chunks:
-        with fenced(engine, relocation_id, fence) as connection:
-            pk = table.table.c.id
-            for piece in slices(chunk.inserted.values()):
-                removed += connection.execute(delete(table.table).where(pk.in_(piece))).rowcount
-            delete_chunk(connection, relocation_id, record, number)
-    return removed
+def _check_referrers(
+    connection: Connection,
+    tables: Mapping[str, ModelTable],
+    pointing: Mapping[str, list[Referrer]],
+    ours: Ours,
+) -> None:
+    """Refuse where rows that are not ours refer to rows that are."""
+    others: list[tuple[str, int | None]] = []
+    for model, pks in ours.items():
+        pk, referring = tables[model].table.c.id, pointing[model]
+        for piece in slices(sorted(pks)):
+            found = referring_rows(connection, pk, piece, referring)
+            others += [row for row in found if row[1] not in ours.get(row[0], ())]
+    if others:
+        raise _refusal(others)
+
+
+def _refusal(others: Iterable[tuple[str, int | None]]) -> PermanentError:
+    counts = Counter(name for name, pk in others if pk is None)
+    counts.update(name for name, pk in set(others) if pk is not None)
+    rows = [f"{count} of {name}" for name, count in sorted(counts.items())]
+    return PermanentError(
+        "Records that this relocation did not bring refer to what would be removed: "
+        f"{listed(rows, show=5)}. Move or delete these first, then roll back again."
+    )

@@ -59,6 +59,16 @@ def allocate_pks(connection: Connection, table: Table, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
+def advance_sequence(connection: Connection, table: Table) -> None:
+    """Let new primary keys begin after those that are there (I-18)."""
+    if connection.dialect.name != "postgresql":
+        return
+    name = connection.dialect.identifier_preparer.format_table(table)
+    sequence = func.pg_get_serial_sequence(name, table.c.id.name)
+    last = select(func.max(table.c.id)).scalar_subquery()
+    connection.execute(select(func.setval(sequence, last)))
+
+
 def insert_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
     """Insert rows in bulk; columns that a row leaves out take the database's default."""
     shapes: dict[frozenset[str], list[dict[str, Any]]] = {}

@@ -5,35 +5,56 @@ encoded. Unique fields that name no reference are the rules' business: what is t
 another name (user, organization), is renewed (keys, tokens), or is merged (email).
 """
 
-import hashlib
 import re
-import string
-import uuid
-import zoneinfo
 from collections.abc import Callable, Mapping
-from functools import cache, partial
-from random import Random
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import select
 
 from relocation.catalogue import Model, Scope
 from relocation.findings import FindingKind
-from relocation.transfer.batch import Batch, unfit
-from relocation.transfer.codec import parse_stored_json
-from relocation.transfer.naming import NameRule, pick_names
-from relocation.transfer.rows import same_text, select_in
-from relocation.transfer.schema import UniqueSet
+from relocation.transfer.batch import Batch, storable
+from relocation.transfer.naming import NameRule
+from relocation.transfer.people_rules import (
+    check_addresses,
+    check_time_zones,
+    distrust_addresses,
+    free_names,
+    leave_merged_users_alone,
+    merge_addresses,
+    merge_users,
+    name_users,
+    take_over_users,
+)
+from relocation.transfer.renewal import (
+    hex_word,
+    prolong_tokens,
+    refresh,
+    renew,
+    token,
+    token_hash,
+    uuid4,
+)
+from relocation.transfer.rows import select_in
+from relocation.transfer.schema import UniqueSet, unique_sets
 
 Rule = Callable[[Batch], None]
-Make = Callable[[Random], str]
 
 ACTIVE: Final = 0
 PENDING_APPROVAL: Final = 3
 """Status of an organization that nobody sees until it is revealed (I-62)."""
 
-_MAX_USERNAME: Final = 128
-_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True)
+KEEP_PKS: Final = frozenset({"sentry.project"})
+"""Models whose records keep their primary keys in a Global import, as DSNs name them (I-70)."""
+
+_CONFIGS: Final = (
+    "sentry.option",
+    "sentry.controloption",
+    "sentry.relay",
+    "sentry.relayusage",
+    "sentry.userrole",
+)
 _RESERVED_SLUGS: Final = """
 404 500 about account accept admin api auth avatar blog contact debug docs extensions features help
 integrations jobs join legal login logout manage new oauth onboarding organizations out plugins
@@ -41,7 +62,6 @@ pricing privacy projects register remote security settings share signup static s
 terms welcome
 """
 _SLUGS = NameRule(30, frozenset(_RESERVED_SLUGS.split()))
-_WORD_LETTERS: Final = string.ascii_letters + string.digits
 
 
 def row_scope(model: Model, fields: Mapping[str, Any]) -> Scope:
@@ -56,42 +76,51 @@ def row_scope(model: Model, fields: Mapping[str, Any]) -> Scope:
     return Scope.ORGANIZATION if Scope.ORGANIZATION in model.scopes else min(model.scopes)
 
 
-def word(random: Random, length: int) -> str:
-    """Return a random word of letters and digits."""
-    return "".join(random.choices(_WORD_LETTERS, k=length))
+def _keep_configs(batch: Batch) -> None:
+    """Use the settings that are there (I-60), with the export's values if that was asked for.
+
+    Of two records in one chunk that collide with each other the first stays.
+    """
+    for unique in unique_sets(batch.table.model):
+        known = set(batch.table.fields).issuperset(unique.fields)
+        if known and batch.table.model.foreign_keys.keys().isdisjoint(unique.fields):
+            _keep_by(batch, unique.fields)
 
 
-def _take_over_users(batch: Batch) -> None:
-    """Strip privileges and passwords (I-50, I-51); every user has to claim the account anew."""
+def _keep_by(batch: Batch, names: tuple[str, ...]) -> None:
+    columns = [batch.table.column(name) for name in names]
+    wanted = storable(draft.values.get(names[0]) for draft in batch.rows)
+    query = select(batch.table.table.c.id, *columns)
+    present: dict[tuple[str, ...], int] = {
+        tuple(map(str, key)): pk
+        for pk, *key in select_in(batch.connection, query, columns[0].in_, wanted)
+    }
+    kept, first = [], set[tuple[str, ...]]()
     for draft in batch.rows:
-        username = draft.values.get("username")
-        if isinstance(username, str) and len(username) > _MAX_USERNAME:
-            message = f"has {len(username)} characters; at most {_MAX_USERNAME} are allowed"
-            raise unfit(batch.table.model.name, draft.pk, "username", message)
-        for field in ("is_staff", "is_superuser", "is_managed", "is_password_expired"):
-            batch.put(draft, field, value=False)
-        batch.put(draft, "is_unclaimed", value=True)
-        # No hash begins with "!": nobody can log in with it, and no key derivation is spent on it.
-        batch.put(draft, "password", "!" + word(batch.random, 40))
-        batch.put(draft, "last_password_change", batch.now)
-
-
-def _name_users(batch: Batch) -> None:
-    names = _free_names(batch, "username", _USERNAMES, lambda name: name)
-    for draft, name in zip(batch.rows, names, strict=True):
-        draft.values["username"] = name
+        key = tuple(str(draft.values.get(name)) for name in names)
+        if key in first:
+            reason = f"An earlier record has the same {', '.join(names)}, which must be unique."
+            batch.skip(draft.pk, FindingKind.DUPLICATE, reason)
+        elif key not in present:
+            kept.append(draft)
+        elif batch.options.overwrite_configs:
+            batch.overwritten.append((draft, present[key]))
+        else:
+            batch.merged[draft.pk] = present[key]
+        first.add(key)
+    batch.rows = kept
 
 
 def _name_organizations(batch: Batch) -> None:
     """Give each organization a valid, free slug, and report those that had to change (I-62)."""
-    names = _free_names(batch, "slug", _SLUGS, partial(_valid_slug, batch))
+    names = free_names(batch, "slug", _SLUGS, partial(_valid_slug, batch))
     for draft, name in zip(batch.rows, names, strict=True):
         old = draft.values["slug"]
         batch.slugs[draft.pk] = old
         if name != old:
             batch.tell(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")
         draft.values["slug"] = name
-        draft.values["status"] = PENDING_APPROVAL if batch.hide else ACTIVE
+        draft.values["status"] = PENDING_APPROVAL if batch.options.hide else ACTIVE
 
 
 def _valid_slug(batch: Batch, slug: str) -> str:
@@ -99,124 +128,37 @@ def _valid_slug(batch: Batch, slug: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", slug.lower().replace("_", "-")).strip("-")[:limit]
 
 
-def _free_names(batch: Batch, field: str, rule: NameRule, base: Callable[[str], str]) -> list[str]:
-    for draft in batch.rows:
-        if not isinstance(draft.values.get(field), str):
-            raise unfit(batch.table.model.name, draft.pk, field, "is not text")
-    return pick_names(
-        [base(draft.values[field]) for draft in batch.rows],
-        rule,
-        partial(batch.taken, field, among=same_text),
-        random=batch.random,
-    )
-
-
-def _merge_addresses(batch: Batch) -> None:
-    """Use the address rows that are there, and leave them as they are (I-56, W-17)."""
-    column, pk = batch.table.column("email"), batch.table.table.c.id
-    wanted = {str(draft.values.get("email")) for draft in batch.rows}
-    query = select(pk, column).order_by(pk.desc())
-    found = select_in(batch.connection, query, same_text(column), wanted)
-    present = {address.lower(): key for key, address in found}
-    kept, first = [], dict[str, int]()
-    for draft in batch.rows:
-        address = str(draft.values.get("email")).lower()
-        if address in present:
-            batch.merged[draft.pk] = present[address]
-        elif address in first:
-            batch.twins[draft.pk] = first[address]
-        else:
-            first[address] = draft.pk
-            kept.append(draft)
-    batch.rows = kept
-
-
-def _distrust_addresses(batch: Batch) -> None:
-    """Make every address of a user unverified, with a new hash (I-58)."""
-    for draft in batch.rows:
-        batch.put(draft, "is_verified", value=False)
-        batch.put(draft, "validation_hash", word(batch.random, 32))
-        batch.put(draft, "date_hash_added", batch.now)
-
-
-def _check_time_zones(batch: Batch) -> None:
-    """Refuse a time zone that does not exist (I-59b, A-30)."""
-    for draft in batch.rows:
-        if draft.values.get("key") != "timezone":
-            continue
-        value = draft.values.get("value")
-        zone = parse_stored_json(value) if isinstance(value, str) else value
-        known = zone is None or (isinstance(zone, str) and zone in _time_zones())
-        if not known and _time_zones():
-            raise unfit(batch.table.model.name, draft.pk, "value", "is not a known time zone")
-
-
-@cache
-def _time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
-
-
-def _refresh(field: str, make: Make, batch: Batch) -> None:
-    """Give every record a value of its own, whatever the export has."""
-    for draft in batch.rows:
-        batch.put(draft, field, make(batch.random))
-
-
-def _renew(field: str, make: Make | None, batch: Batch, *, clear: str | None = None) -> None:
-    """Replace values that are in use, by `make` or else by null; the record always arrives.
-
-    `clear` names a field that told a part of the replaced value, and becomes null with it.
-    """
-    if field not in batch.table.fields:
-        return
-    needed = make is not None and not batch.table.column(field).nullable
-    given = {draft.values[field] for draft in batch.rows if draft.values.get(field) is not None}
-    in_use = set(batch.taken(field, given))
-    for draft in batch.rows:
-        value = draft.values.get(field)
-        if value is None and not needed:
-            continue
-        if value is not None and value not in in_use:
-            in_use.add(value)
-            continue
-        draft.values[field] = make(batch.random) if make else None
-        if clear is not None:
-            batch.put(draft, clear, value=None)
-        why = "was in use" if value is not None else "was missing"
-        what = "a new one was made" if make else "it is empty now"
-        batch.tell(FindingKind.RENEWED, draft.pk, f"It {why}; {what}.", field)
-
-
-def _hex(random: Random) -> str:
-    return f"{random.getrandbits(128):032x}"
-
-
-def _uuid(random: Random) -> str:
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
-
-
-def _token_hash(random: Random) -> str:
-    """Return the hash of a token that nobody knows: the owner makes a new one (I-66)."""
-    return hashlib.sha256(word(random, 64).encode()).hexdigest()
-
-
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "sentry.organization": (_name_organizations,),
-    "sentry.user": (_take_over_users, _name_users),
-    "sentry.email": (_merge_addresses,),
-    "sentry.useremail": (_distrust_addresses,),
-    "sentry.useroption": (_check_time_zones,),
-    "sentry.organizationmember": (partial(_renew, "token", None),),
+    "sentry.user": (merge_users, take_over_users, name_users),
+    "sentry.email": (merge_addresses,),
+    "sentry.useremail": (leave_merged_users_alone, distrust_addresses),
+    "sentry.useroption": (leave_merged_users_alone, check_time_zones),
+    "sentry.userpermission": (leave_merged_users_alone,),
+    # Not named by I-57, but as little as a permission may it come by a namesake's file.
+    "sentry.userroleuser": (leave_merged_users_alone,),
+    "sentry.userip": (leave_merged_users_alone, check_addresses),
+    **dict.fromkeys(_CONFIGS, (_keep_configs,)),
+    "sentry.apitoken": (
+        partial(renew, "token", token),
+        partial(renew, "refresh_token", token),
+        prolong_tokens,
+        partial(renew, "hashed_token", token_hash),
+        partial(renew, "hashed_refresh_token", token_hash),
+    ),
+    "sentry.organizationmember": (partial(renew, "token", None),),
     "sentry.orgauthtoken": (
-        partial(_renew, "token_hashed", _token_hash, clear="token_last_characters"),
+        partial(renew, "token_hashed", token_hash, clear="token_last_characters"),
     ),
     "sentry.projectkey": (
-        partial(_renew, "public_key", _hex),
-        partial(_renew, "secret_key", _hex),
+        partial(renew, "public_key", hex_word),
+        partial(renew, "secret_key", hex_word),
     ),
-    "sentry.monitor": (partial(_refresh, "guid", _uuid),),
+    "sentry.monitor": (partial(refresh, "guid", uuid4),),
+    "sentry.incident": (partial(refresh, "detection_uuid", uuid4),),
+    "sentry.incidentactivity": (partial(refresh, "notification_uuid", uuid4),),
     "sentry.querysubscription": (
-        partial(_refresh, "subscription_id", lambda random: f"0/{_hex(random)}"),
+        partial(refresh, "subscription_id", lambda random: f"0/{hex_word(random)}"),
     ),
 }
 """Each model's rules, in the order they are applied."""

@@ -1,6 +1,6 @@
 """Read an export once: normalise it, choose what is wanted, and refuse what cannot be moved."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.findings import Finding, FindingKind
 from relocation.text import listed, one_line
+from relocation.transfer.left_out import LeftOut
 from relocation.transfer.normalised import NormalisedWriter
 from relocation.transfer.selection import Organization, Selected, Selection
 
@@ -88,13 +89,14 @@ def scan_export(
     try:
         intake = _Intake(writer)
         intake.take(records)
-        selected = _choose(intake.selection, wanted)
+        selected = _choose(intake, wanted)
         report = intake.report(selected)
         check_limits(report, max_organizations=max_organizations, max_users=max_users)
+        facts = report.as_json() | {"left_out": intake.left_out.as_json()}
     except PermanentError:
         writer.discard()
         raise
-    writer.close(selected.flags, intake.selection.natural_keys(), **report.as_json())
+    writer.close(selected.flags, intake.selection.natural_keys(), **facts)
     return report
 
 
@@ -105,7 +107,7 @@ class _Intake:
         self.selection = Selection()
         self._writer = writer
         self._read: Counter[str] = Counter()
-        self._skipped: defaultdict[str, Counter[FindingKind]] = defaultdict(Counter)
+        self.left_out = LeftOut()
         self._stripped: Counter[tuple[str, str]] = Counter()
         self._first_repeated: dict[str, int] = {}
         self._fields = {
@@ -120,7 +122,7 @@ class _Intake:
         for record in records:
             known = admitted.get(record.model)
             if known is None:
-                self._skip_model(record.model)
+                self._skip_model(record.model, record.pk)
                 continue
             read[record.model] += 1
             kept = record if known.issuperset(record.fields) else self._strip(record, known)
@@ -130,7 +132,7 @@ class _Intake:
                 if add(kept):
                     write(kept)
                 else:
-                    self._skipped[record.model][FindingKind.REPEATED_RECORD] += 1
+                    self.left_out.add(record.model, FindingKind.REPEATED_RECORD, record.pk)
                     self._first_repeated.setdefault(record.model, record.pk)
             except (orjson.JSONEncodeError, OverflowError) as err:
                 raise PermanentError(
@@ -141,9 +143,6 @@ class _Intake:
 
     def report(self, selected: Selected) -> ScanReport:
         """Return the account of all records taken in."""
-        for model, counts in selected.skipped.items():
-            if counts:
-                self._skipped[model].update(counts)
         return ScanReport(
             organizations=selected.organizations,
             usernames=selected.usernames,
@@ -151,11 +150,11 @@ class _Intake:
             selected={
                 model: count for model, flags in selected.flags.items() if (count := sum(flags))
             },
-            skipped={model: dict(counts) for model, counts in self._skipped.items()},
+            skipped=self.left_out.counts(),
             findings=(*self._model_findings(), *self._field_findings()),
         )
 
-    def _skip_model(self, model: str) -> None:
+    def _skip_model(self, model: str, pk: int) -> None:
         if model in load_catalogue():
             kind = FindingKind.OUT_OF_SCOPE
         elif model in _REMOVED_MODELS:
@@ -163,17 +162,17 @@ class _Intake:
         else:
             kind = FindingKind.UNKNOWN_MODEL
             model = one_line(model, limit=100)
-            if model not in self._skipped and len(self._skipped) >= _MOST_UNKNOWN:
+            if model not in self._read and len(self._read) >= _MOST_UNKNOWN:
                 model = _REST
         self._read[model] += 1
-        self._skipped[model][kind] += 1
+        self.left_out.add(model, kind, pk)
 
     def _is_global(self, record: Record) -> bool:
         """Leave out a row of a two-scope model that is not in Organization scope (S-4)."""
         fields = _GLOBAL_WHEN_SET[record.model]
         if all(record.fields.get(field) is None for field in fields):
             return False
-        self._skipped[record.model][FindingKind.OUT_OF_SCOPE] += 1
+        self.left_out.add(record.model, FindingKind.OUT_OF_SCOPE, record.pk)
         self.selection.exclude(record.model, record.pk)
         return True
 
@@ -199,9 +198,9 @@ class _Intake:
                 f"{_records(counts[kind])} left out: {cause}.",
                 pk=self._first_repeated.get(model),
             )
-            for model, counts in sorted(self._skipped.items())
+            for model, counts in sorted(self.left_out.counts().items())
             for kind, cause in causes.items()
-            if counts[kind]
+            if kind in counts
         ]
 
     def _field_findings(self) -> list[Finding]:
@@ -230,11 +229,12 @@ def check_limits(report: ScanReport, *, max_organizations: int, max_users: int) 
         )
 
 
-def _choose(selection: Selection, wanted: Sequence[str] | None) -> Selected:
+def _choose(intake: _Intake, wanted: Sequence[str] | None) -> Selected:
     """Select, or refuse in the order of 6.4.3; the form of the slugs was checked with the request.
 
     Slugs match exactly.
     """
+    selection = intake.selection
     if not selection.has_users:
         raise PermanentError(
             "The export holds no users, and a relocation needs at least one; "
@@ -243,7 +243,7 @@ def _choose(selection: Selection, wanted: Sequence[str] | None) -> Selected:
     if wanted is None:
         if not selection.slugs:
             raise PermanentError("The export holds no organizations; there is nothing to move.")
-        return selection.choose(selection.slugs)
+        return selection.choose(selection.slugs, intake.left_out)
     missing = sorted(set(wanted) - selection.slugs)
     if missing:
         held = listed(sorted(selection.slugs), show=5) or "none"
@@ -252,7 +252,7 @@ def _choose(selection: Selection, wanted: Sequence[str] | None) -> Selected:
             "Check their slugs, or export them too.",
             internal=f"the organizations it holds: {held}",  # other people's: not for the mail
         )
-    return selection.choose(set(wanted))
+    return selection.choose(set(wanted), intake.left_out)
 
 
 def _records(count: int) -> str:

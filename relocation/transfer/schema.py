@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     DateTime,
     Double,
     Engine,
@@ -150,6 +151,13 @@ def embedded_tables() -> MetaData:
         Column("date_added", DateTime(timezone=True), nullable=False),
     )
     return metadata
+
+
+def lost_passwords(connection: Connection) -> Table | None:
+    """Return the destination's table of lost-password records, if it has one."""
+    if not inspect(connection).has_table(LOST_PASSWORDS):
+        return None
+    return Table(LOST_PASSWORDS, MetaData(), autoload_with=connection, resolve_fks=False)
 
 
 def _define(model: Model, metadata: MetaData) -> None:

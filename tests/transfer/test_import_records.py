@@ -1,6 +1,5 @@
 """The import as a whole: what arrives, what is accounted for, and what a second start does."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
@@ -272,30 +271,6 @@ class Killed(BaseException):
     """The process dies here."""
 
 
-@dataclasses.dataclass
-class Fate:
-    statement: str = ""
-    killed: bool = False
-
-
-@contextlib.contextmanager
-def dying_at(engine: Engine, statement: int) -> Iterator[Fate]:
-    """Kill the process before its nth statement that has to do with an import's rows."""
-    fate, left = Fate(), count(1)
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def step(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
-        ours = sql.startswith(("INSERT", "UPDATE", "SELECT")) and "sqlite_master" not in sql
-        if ours and not fate.killed and next(left) == statement:
-            fate.statement, fate.killed = sql, True
-            raise Killed
-
-    try:
-        yield fate
-    finally:
-        event.remove(engine, "before_cursor_execute", step)
-
-
 def picture(engine: Engine) -> dict[str, list[Any]]:
     """Return everything an import leaves, save what is random or the time."""
     queries = {
@@ -310,30 +285,6 @@ def picture(engine: Engine) -> dict[str, list[Any]]:
     }
     with engine.connect() as connection:
         return {name: list(connection.execute(text(sql))) for name, sql in queries.items()}
-
-
-def test_killed_at_any_statement_and_begun_again_it_ends_as_if_undisturbed(
-    make_destination: Callable[[], Engine],
-) -> None:
-    """I-11, W-14, W-22: as if never disturbed, for each statement of the import."""
-    email = Record("sentry.email", 3, {"email": "ann@example.org"})
-    source = source_of(
-        organization(5, "acme"), email, *(team(pk, 5, f"t{pk % 2}") for pk in (1, 2, 3))
-    )
-    undisturbed = make_destination()
-    expected = run(undisturbed, source, chunk_records=2)
-    whole = picture(undisturbed)
-    kills = 0
-    while True:
-        engine = make_destination()
-        with contextlib.suppress(Killed), dying_at(engine, statement=kills + 1) as fate:
-            run(engine, source, chunk_records=2)
-        if not fate.killed:
-            break
-        kills += 1
-        assert run(engine, source, chunk_records=2) == expected, fate.statement
-        assert picture(engine) == whole, fate.statement
-    assert kills > 20
 
 
 def test_an_answer_to_a_commit_that_is_lost_writes_nothing_twice(

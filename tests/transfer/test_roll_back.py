@@ -1,47 +1,55 @@
-"""What a relocation inserted is removed again, exactly."""
+"""An import is taken back: what it brought goes, and nothing else does (B-7)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, inspect, text
 
-from relocation.catalogue import load_catalogue
-from relocation.errors import FencedOut, PermanentError
+from relocation.archive.record import Record
+from relocation.catalogue import Scope, load_catalogue
+from relocation.errors import ConfigurationError, FencedOut, PermanentError
 from relocation.example import example_export
-from relocation.transfer.chunks import IMPORT_CHUNK
-from relocation.transfer.importing import bind, import_records
+from relocation.transfer.importing import bind, import_records, import_report
 from relocation.transfer.ownership import grant_ownership, issue_claims, reveal_organizations
 from relocation.transfer.rollback import roll_back
-from relocation.transfer.schema import ModelTable
 from relocation.transfer.source import RecordList
 
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-Content = dict[str, list[Any]]
+Add = Callable[..., int]
+Rows = Callable[[str], list[dict[str, Any]]]
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ADMITTED = {model.name for model in load_catalogue().admitted(Scope.ORGANIZATION)}
+EXAMPLE = RecordList(
+    [
+        record
+        for record in example_export(organizations=1, members=3, projects=2)
+        if record.model in ADMITTED
+    ],
+    load_catalogue(),
+)
+OURS = {"relocation_fence", "relocation_import_chunk"}
 
 
-def content(engine: Engine, tables: dict[str, ModelTable]) -> Content:
+def relocate(engine: Engine, relocation_id: str = "one") -> None:
+    bind(engine, relocation_id, 1)
+    import_records(engine, EXAMPLE, relocation_id=relocation_id, fence=1, chunk_records=7)
+
+
+def dump(engine: Engine) -> dict[str, list[Any]]:
+    """Return every row of the destination, save of our own tables."""
     with engine.connect() as connection:
-        found = {
-            name: list(connection.execute(select(table.table).order_by(table.table.c.id)))
-            for name, table in tables.items()
+        names = set(inspect(connection).get_table_names()) - OURS
+        return {
+            name: connection.execute(text(f"SELECT * FROM {name} ORDER BY id")).all()
+            for name in sorted(names)
         }
-        found["chunks"] = list(connection.execute(select(IMPORT_CHUNK)))
-    return found
-
-
-def relocate(engine: Engine, relocation_id: str = "one", fence: int = 1) -> None:
-    source = RecordList(example_export(organizations=2), load_catalogue())
-    bind(engine, relocation_id, fence)
-    import_records(engine, source, relocation_id=relocation_id, fence=fence, chunk_records=20)
 
 
 @pytest.fixture
-def owner(add: Callable[..., int]) -> str:
-    add(
+def owner(add: Add) -> int:
+    return add(
         "sentry.user",
         username="olga",
         email="olga@example.org",
@@ -52,106 +60,160 @@ def owner(add: Callable[..., int]) -> str:
         is_unclaimed=False,
         date_joined=NOW,
     )
-    return "olga"
 
 
-def test_a_roll_back_leaves_what_was_there_before(
-    destination: Engine, tables: dict[str, ModelTable], owner: str
+def test_all_that_a_relocation_brought_goes_and_all_else_stays(
+    destination: Engine, owner: int
 ) -> None:
-    """B-7: memberships and claim tokens of the hand-over go as well."""
-    before = content(destination, tables)
+    """With memberships that were granted, claims, and another relocation of the same people."""
+    relocate(destination, "other")
+    before = dump(destination)
     relocate(destination)
-    grant_ownership(destination, "one", 1, owner)
-    reveal_organizations(destination, "one", 1)
+    grant_ownership(destination, "one", 1, "olga")
     assert issue_claims(destination, "one", 1, NOW)
+    imported = import_report(destination, "one")
     report = roll_back(destination, "one", 1)
-    assert report.removed["sentry.organization"] == 2
-    assert report.removed["sentry.user"] > 0
-    assert content(destination, tables) == before
+    assert dump(destination) == before
+    assert import_report(destination, "one").accounts == {}
+    members = "sentry.organizationmember"
+    assert report.removed.pop(members) == imported.inserted(members) + 1
+    assert report.removed == {
+        model: account.inserted
+        for model, account in imported.accounts.items()
+        if account.inserted and model != members
+    }
+    assert report.kept == {}
 
 
-def test_another_relocation_s_rows_stay(destination: Engine, tables: dict[str, ModelTable]) -> None:
-    relocate(destination, "one")
-    before = content(destination, tables)
-    relocate(destination, "two")
-    roll_back(destination, "two", 1)
-    assert content(destination, tables) == before
+def test_a_second_roll_back_finds_nothing_to_do(destination: Engine) -> None:
+    relocate(destination)
+    roll_back(destination, "one", 1)
+    before = dump(destination)
+    assert roll_back(destination, "one", 1).removed == {}
+    assert dump(destination) == before
 
 
+def test_an_import_after_a_roll_back_begins_afresh(destination: Engine) -> None:
+    relocate(destination)
+    first = import_report(destination, "one")
+    roll_back(destination, "one", 1)
+    relocate(destination)
+    assert import_report(destination, "one") == first
+
+
+def test_addresses_that_others_use_by_now_stay(destination: Engine, rows: Rows) -> None:
+    """I-56: a later relocation merged its addresses into the rows of this one."""
+    relocate(destination)
+    relocate(destination, "later")
+    addresses = rows("sentry.email")
+    later = import_report(destination, "later").accounts["sentry.email"]
+    assert (later.inserted, later.merged) == (0, len(addresses))
+    report = roll_back(destination, "one", 1)
+    assert rows("sentry.email") == addresses
+    assert report.kept == {"sentry.email": len(addresses)}
+
+
+@pytest.mark.parametrize(
+    ("model", "reference", "values"),
+    [
+        # A constraint stands behind this reference.
+        ("sentry.team", "organization", {"name": "T", "slug": "late"}),
+        # None stands behind this one (S-5).
+        ("sentry.repository", "organization_id", {"name": "code"}),
+    ],
+)
 def test_what_a_person_added_since_is_named_and_nothing_is_removed(
-    destination: Engine, tables: dict[str, ModelTable], add: Callable[..., int]
+    destination: Engine, add: Add, model: str, reference: str, values: dict[str, Any]
 ) -> None:
     relocate(destination)
-    (organization, *_) = content(destination, tables)["sentry.organization"]
-    add(
-        "sentry.team",
-        organization=organization.id,
-        slug="added-since",
-        name="Added since",
-        status=0,
-        date_added=NOW,
-    )
-    before = content(destination, tables)
-    with pytest.raises(PermanentError, match=r"1 of sentry\.team"):
+    with destination.connect() as connection:
+        organization = connection.execute(text("SELECT id FROM sentry_organization")).scalar()
+    add(model, **values, **{reference: organization})
+    before = dump(destination)
+    with pytest.raises(PermanentError, match=f"1 of {model}"):
         roll_back(destination, "one", 1)
-    assert content(destination, tables) == before
+    assert dump(destination) == before
+    assert import_report(destination, "one").accounts
 
 
-def test_a_roll_back_needs_the_newest_fence(
-    destination: Engine, tables: dict[str, ModelTable]
+def test_rows_of_tables_outside_the_catalogue_count_too(destination: Engine, rows: Rows) -> None:
+    """A destination holds events and groups that no export knows; some would go by cascade."""
+    relocate(destination)
+    project = rows("sentry.project")[0]["id"]
+    with destination.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TABLE sentry_groupedmessage (id INTEGER PRIMARY KEY, owning BIGINT"
+                " REFERENCES sentry_project (id) ON DELETE CASCADE)"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO sentry_groupedmessage VALUES (1, :project)"), {"project": project}
+        )
+    before = dump(destination)
+    with pytest.raises(PermanentError, match="1 of sentry_groupedmessage"):
+        roll_back(destination, "one", 1)
+    assert dump(destination) == before
+
+
+def test_revealed_organizations_go_only_when_that_is_said(destination: Engine, owner: int) -> None:
+    before = dump(destination)
+    relocate(destination)
+    grant_ownership(destination, "one", 1, "olga")
+    reveal_organizations(destination, "one", 1)
+    revealed = dump(destination)
+    with pytest.raises(PermanentError, match="have been revealed: acme"):
+        roll_back(destination, "one", 1)
+    assert dump(destination) == revealed
+    roll_back(destination, "one", 1, revealed=True)
+    assert dump(destination) == before
+
+
+def test_rows_that_a_person_removed_already_are_no_hindrance(
+    destination: Engine, rows: Rows
 ) -> None:
+    relocate(destination)
+    keys = rows("sentry.projectkey")
+    with destination.begin() as connection:
+        connection.execute(
+            text("DELETE FROM sentry_projectkey WHERE id = :id"), {"id": keys[0]["id"]}
+        )
+    assert roll_back(destination, "one", 1).removed["sentry.projectkey"] == len(keys) - 1
+
+
+def test_an_older_process_rolls_nothing_back(destination: Engine) -> None:
     relocate(destination)
     bind(destination, "one", 2)
-    before = content(destination, tables)
+    before = dump(destination)
     with pytest.raises(FencedOut):
         roll_back(destination, "one", 1)
-    assert content(destination, tables) == before
+    assert dump(destination) == before
 
 
-def test_rolling_back_twice_is_rolling_back_once(
-    destination: Engine, tables: dict[str, ModelTable]
-) -> None:
-    before = content(destination, tables)
-    relocate(destination)
-    roll_back(destination, "one", 1)
+def test_a_destination_that_was_never_bound_is_not_taken_for_the_one(destination: Engine) -> None:
+    with pytest.raises(ConfigurationError, match="not the one this relocation began with"):
+        roll_back(destination, "one", 1)
+
+
+def test_a_relocation_that_imported_nothing_has_nothing_to_roll_back(destination: Engine) -> None:
+    bind(destination, "one", 1)
     assert roll_back(destination, "one", 1).removed == {}
-    assert content(destination, tables) == before
 
 
-def test_an_import_after_a_roll_back_begins_anew(destination: Engine) -> None:
-    relocate(destination)
-    roll_back(destination, "one", 1)
-    relocate(destination, fence=2)
-    with destination.connect() as connection:
-        organizations = load_catalogue()["sentry.organization"].table
-        found = connection.exec_driver_sql(f"SELECT count(*) FROM {organizations}").scalar_one()
-    assert found == 2
-
-
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(at=st.integers(1, 200))
-def test_a_roll_back_that_was_cut_goes_on(
-    make_destination: Callable[[], Engine], tables: dict[str, ModelTable], at: int
+def test_users_of_one_import_are_named_where_another_needs_them(
+    destination: Engine, add: Add, rows: Rows
 ) -> None:
-    engine = make_destination()
-    before = content(engine, tables)
-    relocate(engine)
-    left = at
+    relocate(destination)
+    user = rows("sentry.user")[0]["id"]
+    there = add("sentry.organization", name="Theirs", slug="theirs", status=0)
+    add("sentry.organizationmember", organization=there, user_id=user, role="member", flags=0)
+    with pytest.raises(PermanentError, match=r"1 of sentry\.organizationmember"):
+        roll_back(destination, "one", 1)
 
-    def cut(*_: object) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise ConnectionError("killed")
 
-    event.listen(engine, "before_cursor_execute", cut)
-    try:
-        roll_back(engine, "one", 1)
-    except ConnectionError:
-        pass
-    finally:
-        event.remove(engine, "before_cursor_execute", cut)
-    roll_back(engine, "one", 1)
-    assert content(engine, tables) == before
+def test_records_of_models_that_nobody_knows_are_forgotten(destination: Engine) -> None:
+    bind(destination, "one", 1)
+    odd = RecordList([Record("no.such", 1, {})], ["no.such"])
+    import_records(destination, odd, relocation_id="one", fence=1)
+    roll_back(destination, "one", 1)
+    assert import_report(destination, "one").accounts == {}

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import FindingKind
+from relocation.transfer.left_out import LeftOut
 from relocation.transfer.selection import Selection
 
 
@@ -33,7 +34,7 @@ def selected(records, *slugs):
     for item in records:
         if selection.add(item):
             pks.setdefault(item.model, []).append(item.pk)
-    flags = selection.choose(slugs).flags
+    flags = selection.choose(slugs, LeftOut()).flags
     return {
         model.removeprefix("sentry."): {
             pk for pk, flag in zip(pks[model], flags[model], strict=True) if flag
@@ -71,7 +72,7 @@ def test_what_was_selected_is_named():
     selection = Selection()
     for item in TWO_ORGANIZATIONS:
         selection.add(item)
-    result = selection.choose({"acme", "other"})
+    result = selection.choose({"acme", "other"}, LeftOut())
     assert [found.slug for found in result.organizations] == ["acme", "other"]
     assert [(found.pk, found.name) for found in result.organizations] == [(1, "Acme"), (2, "Other")]
     assert result.usernames == ("olivia", "oscar")
@@ -237,10 +238,12 @@ def test_what_hangs_on_an_excluded_record_is_out_of_scope():
     selection.add(record("notificationactionproject", 52, action=42, project=31))
     selection.add(record("notificationaction", 42, organization=1))
     selection.exclude("sentry.notificationaction", 41)
-    result = selection.choose({"acme"})
+    left_out = LeftOut()
+    result = selection.choose({"acme"}, left_out)
     assert result.flags["sentry.notificationactionproject"] == bytes([0, 1])
-    assert result.skipped["sentry.notificationactionproject"] == {FindingKind.OUT_OF_SCOPE: 1}
-    assert result.skipped["sentry.project"] == {FindingKind.NOT_REQUESTED: 1}
+    told = left_out.as_json()
+    assert told["sentry.notificationactionproject"] == {FindingKind.OUT_OF_SCOPE: "51"}
+    assert list(told["sentry.project"]) == [FindingKind.NOT_REQUESTED]
 
 
 def test_a_second_record_with_the_same_pk_is_refused():
