@@ -20,7 +20,8 @@ from relocation.errors import RelocationError
 from relocation.flow_runs import RELOCATE
 from relocation.ledger.migrate import is_current
 from relocation.settings import Settings
-from relocation.transfer.schema import blocks, check_schema, reflect
+from relocation.transfer.schema import reflect
+from relocation.transfer.skew import blocks, check_schema
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class FindingKind(StrEnum):
     MISSING_TABLE = "MissingTable"
     MISSING_COLUMN = "MissingColumn"
     REQUIRED_COLUMN = "RequiredColumn"
+    NARROW_COLUMN = "NarrowColumn"
+    COMPUTED_COLUMN = "ComputedColumn"
     # Of comparison (section 5).
     UNEQUAL_COUNTS = "UnequalCounts"
     UNORDERED_INPUT = "UnorderedInput"

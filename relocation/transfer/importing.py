@@ -1,6 +1,7 @@
 """Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 
 from sqlalchemy import Engine, select
@@ -23,7 +24,8 @@ from relocation.transfer.chunks import (
 )
 from relocation.transfer.references import referenced_models
 from relocation.transfer.rules import WRITTEN
-from relocation.transfer.schema import ModelTable, blocks, check_schema, reflect
+from relocation.transfer.schema import ModelTable, reflect
+from relocation.transfer.skew import blocks, check_schema, check_values
 from relocation.transfer.source import Source
 from relocation.transfer.writing import Writer
 
@@ -64,7 +66,7 @@ def import_records(
     maps: dict[str, dict[int, int]] = {}
     sizes = recorded_sizes(engine, relocation_id)
     if scope is Scope.GLOBAL and not sizes:
-        _check_empty(engine, tables)
+        _check_empty(engine, reflect(engine, admitted.values()))
     for model in source.models():
         records, number = source.records(model), 0
         # A chunk that was written keeps its size, even if the setting has changed meanwhile.
@@ -85,7 +87,7 @@ def import_records(
 
 
 def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Source) -> None:
-    """Refuse a destination that cannot take the records.
+    """Refuse a destination that cannot take the records; the error tells of every place.
 
     An export writes every field of a model in every record, so that the first one tells them all.
     """
@@ -96,7 +98,11 @@ def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Sourc
         }
         for model in present
     }
-    missing = [finding for finding in check_schema(tables, used) if blocks(finding)]
+    findings = check_schema(tables, used)
+    for model in present:
+        if model.name in tables:
+            findings += check_values(tables[model.name], partial(source.records, model.name))
+    missing = [finding for finding in findings if blocks(finding)]
     if missing:
         places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
         raise ConfigurationError(

@@ -72,6 +72,7 @@ _FOLLOWS: Final = {("sentry.orgauthtoken", "token_last_characters"): "token_hash
 """Fields that change with another one, of which alone the import tells (I-66)."""
 
 _CHANGED: Final = frozenset({FindingKind.RENAMED, FindingKind.RENEWED})
+_UNWRITTEN: Final = frozenset({FindingKind.MISSING_COLUMN, FindingKind.COMPUTED_COLUMN})
 _LEFT_OUT: Final = frozenset(
     {
         FindingKind.DUPLICATE,
@@ -109,7 +110,7 @@ class Intended:
                 self._changed.add((finding.model, finding.field, finding.pk))
             elif finding.kind is FindingKind.NULLED_REFERENCE:
                 self._nulled.add((finding.model, finding.field, finding.pk))
-            elif finding.kind is FindingKind.MISSING_COLUMN:
+            elif finding.kind in _UNWRITTEN:
                 self._no_column.add((finding.model, finding.field))
 
     def absence(self, model: str, pk: int) -> bool:

@@ -37,6 +37,9 @@ from relocation.findings import Finding, FindingKind
 LOST_PASSWORDS: Final = "sentry_lostpasswordhash"
 """Where the destination keeps the one-time tokens that let a person set a password (R-22)."""
 
+_MISSING: Final = "The destination has no column for this field."
+_COMPUTED: Final = "The destination computes this column by itself."
+
 _UNCHECKED_KINDS = frozenset({"HybridCloudForeignKey", "ImplicitForeignKey"})
 """Reference kinds that no database constraint stands behind (S-5)."""
 
@@ -114,7 +117,7 @@ class ModelTable:
     model: Model
     table: Table
     fields: tuple[str, ...]
-    """The catalogue's fields that have a column here."""
+    """The catalogue's fields that have a column here, and one that can be written."""
 
     def column(self, field: str) -> Column[Any]:
         """Return the column of a field; raises ConfigurationError where the table has none."""
@@ -171,7 +174,7 @@ def _define(model: Model, metadata: MetaData) -> None:
             Column(
                 columns[field.name],
                 _type(field),
-                nullable=not _is_mandatory(model, field.name),
+                nullable=not is_mandatory(model, field.name),
                 index=field.name in model.foreign_keys,
             )
             for field in model.fields.values()
@@ -203,7 +206,8 @@ def _equals(column: Column[Any], value: Any) -> ColumnElement[bool]:
     return column.is_(None) if value is None else column == value
 
 
-def _is_mandatory(model: Model, field: str) -> bool:
+def is_mandatory(model: Model, field: str) -> bool:
+    """Tell whether no record of a model can be without this field."""
     key = model.foreign_keys.get(field)
     return model.fields[field].required or (key is not None and not key.nullable)
 
@@ -236,50 +240,23 @@ def reflect(
         for column in table.columns:
             if isinstance(column.type, JSON):
                 column.type.none_as_null = True  # else None would be written as JSON's null
-        fields = tuple(field for field, name in model.columns.items() if name in table.c)
+        fields = tuple(
+            field
+            for field, name in model.columns.items()
+            if name in table.c and table.c[name].computed is None
+        )
         found[model.name] = ModelTable(model, table, fields)
     return found
 
 
-def check_schema(
-    tables: Mapping[str, ModelTable], fields_used: Mapping[str, set[str]]
-) -> list[Finding]:
-    """Report what keeps a database from taking the fields of each model as they are."""
-    findings = []
-    for model, used in fields_used.items():
-        if model not in tables:
-            reason = "The destination has no table for this model."
-            findings.append(Finding(FindingKind.MISSING_TABLE, model, reason))
-        else:
-            findings += missing_columns(tables[model], used)
-            findings += _required_columns(tables[model], used)
-    return findings
-
-
 def missing_columns(table: ModelTable, used: Iterable[str]) -> list[Finding]:
-    """Report the fields in use that have no column, and whose values are therefore lost."""
+    """Report the fields in use that cannot be written, and whose values are therefore lost."""
+    columns = table.model.columns
     return [
-        Finding(
-            FindingKind.MISSING_COLUMN,
-            table.model.name,
-            "The destination has no column for this field.",
-            field=field,
-        )
+        Finding(FindingKind.COMPUTED_COLUMN, table.model.name, _COMPUTED, field=field)
+        if columns[field] in table.table.c
+        else Finding(FindingKind.MISSING_COLUMN, table.model.name, _MISSING, field=field)
         for field in sorted(set(used) & table.model.fields.keys() - set(table.fields))
-    ]
-
-
-def _required_columns(table: ModelTable, used: set[str]) -> list[Finding]:
-    filled = {table.model.columns[field] for field in used if field in table.fields}
-    return [
-        Finding(
-            FindingKind.REQUIRED_COLUMN,
-            table.model.name,
-            "The destination requires a value in this column, and the export has none.",
-            field=column.name,
-        )
-        for column in table.table.columns
-        if column.name not in filled and not column.primary_key and requires_value(column)
     ]
 
 
@@ -287,13 +264,3 @@ def requires_value(column: Column[Any]) -> bool:
     """Tell whether a row cannot be inserted without giving this column a value."""
     given = column.server_default is not None or column.identity or column.computed
     return not column.nullable and not given
-
-
-def blocks(finding: Finding) -> bool:
-    """Tell whether a finding of `check_schema` makes an import impossible.
-
-    A column that is missing for an optional field loses that field alone.
-    """
-    if finding.kind is not FindingKind.MISSING_COLUMN or finding.field is None:
-        return True
-    return _is_mandatory(load_catalogue()[finding.model], finding.field)

@@ -6,8 +6,9 @@ not even by a table that the scratch lacks.
 """
 
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from relocation.errors import ConfigurationError
 from relocation.transfer.schema import LOST_PASSWORDS, create_own_tables
 
 _OWNER_ONLY = 0o600
+_PREFIX = "relocation_scratch_"
+_OURS = re.compile(rf"{_PREFIX}[0-9a-f]{{32}}")
 _SIDE_FILES = ("", "-journal", "-wal", "-shm")
 
 _STATEMENTS = """
@@ -84,6 +87,26 @@ def drop_scratch(destination: Engine, relocation_id: str, folder: Path) -> None:
                 "The destination is a kind of database that relocations do not support.",
                 internal=f"use SQLite or PostgreSQL, not {dialect}",
             )
+
+
+def remove_abandoned_scratch(destination: Engine, folder: Path, keep: Collection[str]) -> list[str]:
+    """Remove the scratch databases that killed trials left, save those of the relocations to keep.
+
+    Returns the names of what was removed. `keep` has the ids of the relocations that are under way.
+    """
+    kept = {_schema(relocation_id) for relocation_id in keep}
+    removed = sorted(_left_over(destination, folder) - kept)
+    for name in removed:
+        drop_scratch(destination, name.removeprefix(_PREFIX), folder)
+    return removed
+
+
+def _left_over(destination: Engine, folder: Path) -> set[str]:
+    if destination.dialect.name == "sqlite":
+        names = {path.name.partition(".")[0] for path in folder.glob(f"{_PREFIX}*")}
+    else:
+        names = set(inspect(destination).get_schema_names())
+    return {name for name in names if _OURS.fullmatch(name)}
 
 
 def _file(relocation_id: str, folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Real destinations: a SQLite file or a PostgreSQL database, with the whole embedded schema."""
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.pool import NullPool
 
+from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.database import engine_options, prepare
@@ -37,6 +39,7 @@ def _open(url: URL | str) -> Engine:
         @event.listens_for(engine, "connect")
         def trust_the_disk(connection: Any, _record: Any) -> None:
             connection.execute("PRAGMA synchronous = OFF")  # no test takes the power away
+            connection.execute("PRAGMA journal_mode = MEMORY")
 
     return engine
 
@@ -223,6 +226,41 @@ def _dying_at(engine: Engine, number: int) -> Iterator[Fate]:
 def dying_at() -> Callable[[Engine, int], AbstractContextManager[Fate]]:
     """Kills the process before its nth statement or commit, save those that read the schema."""
     return _dying_at
+
+
+class DictStorage:
+    """A storage whose objects a test can look at."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def open(self, key: str) -> io.BytesIO:
+        if key not in self.objects:
+            raise FileNotFoundError(key)
+        return io.BytesIO(self.objects[key])
+
+    def write(self, key: str, data: bytes) -> None:
+        self.objects[key] = data
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+
+@pytest.fixture(scope="session")
+def make_storage() -> Callable[[], DictStorage]:
+    return DictStorage
+
+
+@pytest.fixture
+def storage() -> DictStorage:
+    return DictStorage()
+
+
+@pytest.fixture(scope="session")
+def keys() -> tuple[str, str]:
+    """A private key and its public half, as PEM."""
+    private = create_private_key(2048)
+    return private, public_key_of(private)
 
 
 @pytest.fixture(scope="session")

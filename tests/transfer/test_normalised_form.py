@@ -1,7 +1,5 @@
 """The working form: what is written comes back, and nothing else does."""
 
-import io
-
 import orjson
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -19,24 +17,6 @@ from relocation.transfer.normalised import (
 )
 
 PREFIX = "runs/1/normalised"
-
-
-class DictStorage:
-    """A storage whose objects a test can look at."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open(self, key):
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return io.BytesIO(self.objects[key])
-
-    def write(self, key, data):
-        self.objects[key] = data
-
-    def delete(self, key):
-        self.objects.pop(key, None)
 
 
 def private_pem(key):
@@ -64,11 +44,6 @@ def projects(count, start=1):
         Record("sentry.project", pk, {"name": f"project {pk}", "organization": 1})
         for pk in range(start, start + count)
     ]
-
-
-@pytest.fixture
-def storage():
-    return DictStorage()
 
 
 def parts_of(storage):
@@ -106,8 +81,8 @@ def test_an_empty_form_exists(storage):
 
 @settings(max_examples=15, deadline=None)
 @given(flags=st.lists(st.booleans(), max_size=40), part_records=st.integers(1, 9))
-def test_exactly_the_selected_records_are_streamed(flags, part_records):
-    storage = DictStorage()
+def test_exactly_the_selected_records_are_streamed(make_storage, flags, part_records):
+    storage = make_storage()
     records = projects(len(flags))
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=part_records)
     for record in records:
@@ -298,13 +273,13 @@ def test_deleting_removes_parts_that_the_manifest_does_not_name(storage):
     assert storage.objects == {}
 
 
-def test_deleting_goes_on_where_a_killed_deletion_stopped(storage):
+def test_deleting_goes_on_where_a_killed_deletion_stopped(make_storage, storage):
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
         writer.add(record)
     writer.close()
 
-    class Dying(DictStorage):
+    class Dying(make_storage):
         def delete(self, key):
             if key.endswith("1.part"):
                 raise OSError

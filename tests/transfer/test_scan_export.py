@@ -1,6 +1,5 @@
 """The scan of an export: what it keeps, what it reports, and what it refuses."""
 
-import io
 from collections import Counter
 
 import pytest
@@ -25,29 +24,6 @@ PUBLIC = (
 PRIVATE = KEY.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 ).decode()
-
-
-class DictStorage:
-    """A storage whose objects a test can look at."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open(self, key):
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return io.BytesIO(self.objects[key])
-
-    def write(self, key, data):
-        self.objects[key] = data
-
-    def delete(self, key):
-        self.objects.pop(key, None)
-
-
-@pytest.fixture
-def storage():
-    return DictStorage()
 
 
 def record(model, pk, **fields):
@@ -124,15 +100,15 @@ def test_the_report_names_organizations_and_users(storage):
 def test_a_later_process_reads_the_report_in_the_facts_of_the_form(storage):
     report = scan([*EXPORT, record("unknown", 1)], storage)
     facts = open_normalised(storage, PREFIX, PRIVATE).facts
-    assert facts == report.as_json()
+    assert facts.items() >= report.as_json().items()
     assert facts["organizations"] == [{"pk": 1, "slug": "acme", "name": "Acme"}]
     assert facts["skipped"]["sentry.unknown"] == {"UnknownModel": 1}
     assert [finding["kind"] for finding in facts["findings"]] == ["UnknownModel"]
 
 
-def test_groups_may_come_in_any_order_and_in_several_runs(storage):
+def test_groups_may_come_in_any_order_and_in_several_runs(make_storage):
     """T-12, W-20, A-47."""
-    straight, other = DictStorage(), DictStorage()
+    straight, other = make_storage(), make_storage()
     first = scan(EXPORT, straight)
     second = scan([*EXPORT[1::2], *EXPORT[::-2]], other)
     assert kept(straight) == kept(other)
@@ -387,9 +363,9 @@ ANYTHING = st.builds(
 
 @settings(max_examples=15, deadline=None)
 @given(extra=st.lists(ANYTHING, max_size=30))
-def test_every_record_is_accounted_for(extra):
+def test_every_record_is_accounted_for(make_storage, extra):
     """B-4."""
-    storage = DictStorage()
+    storage = make_storage()
     report = scan([*EXPORT, *extra], storage)
     assert report.read == Counter(item.model for item in [*EXPORT, *extra])
     for model, count in report.read.items():

@@ -11,13 +11,12 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.findings import FindingKind
 from relocation.transfer.schema import (
-    blocks,
-    check_schema,
     create_embedded,
     create_own_tables,
     embedded_tables,
     reflect,
 )
+from relocation.transfer.skew import blocks, check_schema
 
 CATALOGUE = load_catalogue()
 
