@@ -30,8 +30,9 @@ def prepare(engine: Engine) -> Engine:
     """Give an engine the project's transaction behaviour; idempotent, returns the same engine.
 
     On SQLite: wait for locks, check foreign keys, and begin each transaction as a writer, since a
-    reader cannot be made a writer while another one writes. On PostgreSQL: bound what a statement,
-    a lock and an idle transaction may take, since a task's time limit cannot reach into a driver.
+    reader cannot be made a writer while another one writes; with the execution option `reads` it
+    stays a reader, and lets others write. On PostgreSQL: bound what a statement, a lock and an idle
+    transaction may take, since a task's time limit cannot reach into a driver.
     """
     if engine.dialect.name == "postgresql" and not event.contains(engine, "connect", _limit):
         event.listen(engine, "connect", _limit)
@@ -55,4 +56,5 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_as_writer(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import ConfigurationError, FencedOut
+from relocation.errors import ConfigurationError, FencedOut, TransientError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.schema import FENCE, IMPORT_CHUNK
 
@@ -95,16 +96,32 @@ def fenced(engine: Engine, relocation_id: str, fence: int) -> Iterator[Connectio
     """Open a transaction that no process with an older fence can come before or between.
 
     Raises FencedOut where a newer fence was seen, ConfigurationError where this relocation was
-    never bound to this destination.
+    never bound to this destination, TransientError where a constraint refuses what was written.
     """
-    with engine.begin() as connection:
-        known = inspect(connection).has_table(FENCE.name)
-        if not known or not _raise_fence(connection, relocation_id, fence):
-            raise ConfigurationError(
-                "The destination is not the one this relocation began with: its operator has to "
-                "bring that one back."
-            )
-        yield connection
+    try:
+        with engine.begin() as connection:
+            known = inspect(connection).has_table(FENCE.name)
+            if not known or not _raise_fence(connection, relocation_id, fence):
+                raise ConfigurationError(
+                    "The destination is not the one this relocation began with: its operator has "
+                    "to bring that one back."
+                )
+            yield connection
+    except (IntegrityError, DataError) as err:
+        # The driver's own text may hold the row, and with it addresses and secrets.
+        raise TransientError(
+            "The destination refused some records, and nothing of them was written.",
+            internal=_refused_by(err),
+        ) from None
+
+
+def _refused_by(err: DBAPIError) -> str:
+    """Say what refused a row, without the row."""
+    told = getattr(err.orig, "diag", None)
+    if told is None:  # SQLite names the columns alone
+        return str(err.orig)
+    place = ".".join(name for name in (told.table_name, told.column_name) if name)
+    return f"{type(err.orig).__name__}: {told.constraint_name or place or told.sqlstate}"
 
 
 def check_bound(engine: Engine, relocation_id: str, fence: int) -> None:

@@ -59,15 +59,14 @@ def export_records(
     organizations: Collection[str] | None = None,
     usernames: Collection[str] | None = None,
     privileged_only: bool = False,
-    schema: str | None = None,
 ) -> Iterator[Record]:
     """Stream what a run under `scope` takes out, by model in dependency order and by primary key.
 
     No filter is everything, an empty filter nothing (I-42). `organizations` are slugs, and select
     their members as users (E-2); `privileged_only` selects the accounts of E-6. The records are
-    those of one moment; SQLite takes no writer before the iterator is exhausted or closed.
+    those of one moment; on SQLite no writer can commit before the iterator is exhausted or closed.
     """
-    tables = reflect(engine, load_catalogue().admitted(scope), schema=schema)
+    tables = reflect(engine, load_catalogue().admitted(scope))
     selection = _Selection(tables, limited=scope is not Scope.GLOBAL)
     selection.filter(organizations, usernames, privileged_only=privileged_only)
     with _snapshot(engine) as connection:
@@ -80,6 +79,7 @@ def export_records(
 def _snapshot(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    engine = engine.execution_options(reads=True)
     with engine.connect() as connection:
         yield connection
 
@@ -115,6 +115,8 @@ class _Selection:
         self._limited = limited
         self._filters: dict[str, list[ColumnElement[bool]]] = {}
         self._chosen: dict[str, CTE] = {}
+        self._tenants = False
+        """Whether some organizations are chosen, and not all."""
 
     def filter(
         self,
@@ -124,6 +126,7 @@ class _Selection:
         privileged_only: bool,
     ) -> None:
         """Choose organizations and users; what belongs to them follows by reference."""
+        self._tenants = organizations is not None
         if organizations is not None:
             slug = self._tables[_ORGANIZATION].column("slug")
             self._filters[_ORGANIZATION] = [slug.in_(organizations)]
@@ -183,6 +186,9 @@ class _Selection:
         if key.field not in table.fields:
             return and_(True) if key.nullable else false()
         column = table.column(key.field)
+        if self._tenants and key.to == _ORGANIZATION and Scope.USER not in table.model.scopes:
+            # A row of no organization may be anybody's.
+            return column.in_(select(self._rows(key.to)))
         exported = column.in_(select(self._rows(key.to))) if key.to in self._tables else false()
         return or_(column.is_(None), exported) if key.nullable else exported
 

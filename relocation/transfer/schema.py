@@ -218,22 +218,19 @@ def _type(field: Field) -> TypeEngine[Any]:
     return _TYPES[field.type]
 
 
-def reflect(
-    engine: Engine, models: Iterable[Model], *, schema: str | None = None
-) -> dict[str, ModelTable]:
+def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
     """Read the tables of the models as the database has them; models without a table are left out.
 
     Each table's `info["dialect"]` names the dialect, on which the range of an integer depends.
     """
     wanted = list(models)
-    present = set(inspect(engine).get_table_names(schema=schema))
-    metadata = MetaData(schema=schema)
+    present = set(inspect(engine).get_table_names())
+    metadata = MetaData()
     names = [model.table for model in wanted if model.table in present]
-    metadata.reflect(engine, schema=schema, only=names, resolve_fks=False)
-    prefix = f"{schema}." if schema else ""
+    metadata.reflect(engine, only=names, resolve_fks=False)
     found = {}
     for model in wanted:
-        table = metadata.tables.get(prefix + model.table)
+        table = metadata.tables.get(model.table)
         if table is None:
             continue
         table.info["dialect"] = engine.dialect.name

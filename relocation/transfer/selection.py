@@ -152,6 +152,9 @@ class Selection:
         neighbours: defaultdict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         reached: list[tuple[str, int]] = []
         for table in self._tree:
+            # A record that could name its organization and does not may be anybody's: it comes when
+            # something selected refers to it, not by what it refers to and others share.
+            shares = _ORGANIZATION not in table.targets.values()
             for column, target in self._links(table):
                 if State.UNDECIDED not in target.state:
                     continue
@@ -163,7 +166,8 @@ class Selection:
                         reached.append((target.name, found))
                     elif table.state[row] == State.UNDECIDED:
                         neighbours[table.name, row].append((target.name, found))
-                        neighbours[target.name, found].append((table.name, row))
+                        if shares:
+                            neighbours[target.name, found].append((table.name, row))
         while reached:
             name, row = reached.pop()
             state = self._tables[name].state

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
-from relocation.transfer.chunks import Account, ImportReport, bind, read_chunks
+from relocation.transfer.chunks import ImportReport, bind, read_chunks
 from relocation.transfer.comparing import compare, compare_unchanged
 from relocation.transfer.existing import Loaded, load_existing
 from relocation.transfer.exporting import LiveSource
@@ -34,11 +34,6 @@ class TrialReport:
     findings: tuple[Finding, ...]
     imported: ImportReport
     """What the import itself told; these are no differences."""
-
-    @property
-    def accounts(self) -> Mapping[str, Account]:
-        """What became of the records, by model."""
-        return self.imported.accounts
 
 
 def try_import(

@@ -249,3 +249,18 @@ def test_a_live_source_can_be_read_again(engine: Engine) -> None:
     first = [list(source.records(model)) for model in source.models()]
     assert first == [list(source.records(model)) for model in source.models()]
     assert sum(map(len, first)) == len(RECORDS)
+
+
+def test_a_rule_of_no_organization_is_taken_along_by_none(destination: Engine) -> None:
+    """It may be another tenant's, though it shares a query with a rule that is taken."""
+    theirs = {"snuba_query": 1, "name": "whose?", "status": 0, "threshold_period": 1}
+    brought = [
+        *RECORDS,
+        Record("sentry.alertrule", 1, {**theirs, "organization": None}),
+        Record("sentry.savedsearch", 1, {"name": "whose?", "query": "q", "is_global": False}),
+    ]
+    put(destination, brought)
+    found = exported(destination, Scope.ORGANIZATION, organizations=["acme"])
+    assert "alertrule" not in found
+    assert "savedsearch" not in found
+    assert exported(destination, Scope.ORGANIZATION)["alertrule"] == [1]

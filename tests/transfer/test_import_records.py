@@ -1,6 +1,7 @@
 """The import as a whole: what arrives, what is accounted for, and what a second start does."""
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
-from relocation.errors import ConfigurationError, FencedOut, PermanentError
+from relocation.database import prepare
+from relocation.errors import ConfigurationError, FencedOut, PermanentError, TransientError
 from relocation.findings import FindingKind
 from relocation.transfer.importing import (
     Account,
@@ -120,11 +122,6 @@ def test_only_users_come_in_the_user_scope(
     assert (len(rows("sentry.user")), len(rows("sentry.useremail"))) == (2, 2)
     assert rows("sentry.organization") == []
     assert report.accounts["sentry.organization"] == Account(read=1, skipped=1)
-
-
-def test_scopes_without_rules_are_a_mistake_of_the_caller(destination: Engine) -> None:
-    with pytest.raises(ValueError, match="Global"):
-        run(destination, SMALL, scope=Scope.GLOBAL)
 
 
 def test_references_point_at_the_rows_of_this_import(destination: Engine, rows: Rows) -> None:
@@ -454,3 +451,41 @@ def test_the_report_is_plain_data(destination: Engine) -> None:
     report = run(destination, SMALL).as_json()
     assert report["accounts"]["sentry.organization"]["inserted"] == 1
     assert {"kind", "model", "reason", "field", "pk"} == set(report["findings"][0])
+
+
+def test_what_a_constraint_refuses_is_told_without_the_row(destination: Engine, rows: Rows) -> None:
+    """A-63, W-24: the driver shows the values, which may be addresses."""
+    with destination.begin() as connection:
+        connection.execute(text("CREATE UNIQUE INDEX one_name ON auth_user (name)"))
+    people = [
+        Record("sentry.user", pk, {**SMALL_USER, "username": f"u{pk}", "name": "ann@private.org"})
+        for pk in (1, 2)
+    ]
+    with pytest.raises(TransientError, match="refused some records") as refused:
+        run(destination, source_of(*people))
+    assert "name" in refused.value.internal
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "private" not in shown
+    assert rows("sentry.user") == []
+
+
+SMALL_USER = {"email": "ann@example.org", "is_active": True, "date_joined": DATE}
+
+
+def test_readers_see_no_half_import_and_do_not_wait_for_one(destination: Engine) -> None:
+    """A-40: what is committed before the end is hidden, and what is not is not there."""
+    reader = prepare(create_engine(destination.url)).execution_options(reads=True)
+    seen: list[Any] = []
+
+    @event.listens_for(destination, "before_cursor_execute")
+    def look(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if sql.startswith("INSERT INTO relocation_import_chunk"):  # the rows are written by now
+            with reader.connect() as other:
+                query = text("SELECT slug, status FROM sentry_organization")
+                seen.append([tuple(row) for row in other.execute(query)])
+
+    run(destination, SMALL)
+    reader.dispose()
+    assert seen[0] == []
+    assert len(seen) == 6
+    assert set(map(tuple, seen[1:])) == {(("acme", 3),)}

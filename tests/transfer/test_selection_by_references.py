@@ -246,6 +246,19 @@ def test_what_hangs_on_an_excluded_record_is_out_of_scope():
     assert list(told["sentry.project"]) == [FindingKind.NOT_REQUESTED]
 
 
+def test_a_rule_of_no_organization_does_not_come_by_a_query_that_it_shares():
+    """It may be another tenant's; it comes when a project that is wanted has it."""
+    found = chosen(
+        record("snubaquery", 71),
+        record("alertrule", 81, organization=1, snuba_query=71),
+        record("alertrule", 82, organization=None, snuba_query=71),
+        record("alertrule", 83, organization=None, snuba_query=71),
+        record("alertruleprojects", 91, alert_rule=83, project=31),
+    )
+    assert found["snubaquery"] == {71}
+    assert found["alertrule"] == {81, 83}
+
+
 def test_a_second_record_with_the_same_pk_is_refused():
     selection = Selection()
     assert selection.add(record("project", 1, organization=1))

@@ -18,7 +18,7 @@ from relocation.transfer.existing import load_existing
 from relocation.transfer.exporting import export_records
 from relocation.transfer.importing import bind, import_records
 from relocation.transfer.schema import reflect
-from relocation.transfer.scratch import drop_scratch, scratch
+from relocation.transfer.scratch import drop_scratch, remove_abandoned_scratch, scratch
 from relocation.transfer.source import RecordList
 from relocation.transfer.trial import TrialReport, try_import
 
@@ -87,7 +87,7 @@ def test_clean_data_gives_no_findings(trial: Try, destination: Engine) -> None:
     done: dict[str, int] = {}
     report = trial(progress=lambda model, count: done.update({model: done.get(model, 0) + count}))
     assert report.findings == ()
-    assert sum(account.read for account in report.accounts.values()) == len(EXAMPLE)
+    assert sum(account.read for account in report.imported.accounts.values()) == len(EXAMPLE)
     assert sum(done.values()) == len(EXAMPLE)
     assert report.imported.inserted("sentry.projectkey") >= 1
     assert dump(destination) == before
@@ -108,8 +108,8 @@ def test_an_import_that_collides_everywhere_gives_no_findings(
     assert len(list(baseline.records("sentry.user"))) == 1
     report = trial(baseline=baseline, colliding=colliding)
     assert report.findings == ()
-    assert report.accounts["sentry.user"].inserted == len(names)
-    assert report.accounts["sentry.email"].merged > 0
+    assert report.imported.accounts["sentry.user"].inserted == len(names)
+    assert report.imported.accounts["sentry.email"].merged > 0
 
 
 @sqlite_only  # on PostgreSQL triggers stay out of the scratch: they could write elsewhere
@@ -229,3 +229,29 @@ def test_required_columns_outside_the_catalogue_do_not_keep_existing_rows_out(
     record = Record("sentry.option", 3, {"key": "k", "value": 1})
     put(engine, [record])
     assert list(export_records(engine, scope=Scope.CONFIG)) == [record]
+
+
+def test_what_killed_trials_left_is_swept_and_what_goes_on_is_kept(
+    destination: Engine, tmp_path: Path
+) -> None:
+    """B-8"""
+    dead = str(uuid.uuid4())
+    with scratch(destination, ID, tmp_path) as going_on:
+        abandoned = scratch(destination, dead, tmp_path)
+        abandoned.__enter__().engine.dispose()  # and its process dies here
+        removed = remove_abandoned_scratch(destination, tmp_path, keep={ID})
+        assert removed == [f"relocation_scratch_{uuid.UUID(dead).hex}"]
+        with going_on.engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM auth_user")).scalar() == 0
+        assert remove_abandoned_scratch(destination, tmp_path, keep={ID}) == []
+        assert not list(tmp_path.glob(f"*{uuid.UUID(dead).hex}*"))
+
+
+def test_sweeping_leaves_what_is_not_ours_alone(destination: Engine, tmp_path: Path) -> None:
+    other = tmp_path / "relocation_scratch_notes.sqlite"
+    other.write_text("somebody's")
+    if destination.dialect.name == "postgresql":
+        with destination.begin() as connection:
+            connection.exec_driver_sql("CREATE SCHEMA relocation_scratches")
+    assert remove_abandoned_scratch(destination, tmp_path, keep=()) == []
+    assert other.exists()
