@@ -94,13 +94,10 @@ def _stream(connection: Connection, table: ModelTable, query: Select[Any]) -> It
     decoders = [
         (field, decoder(table.model.fields[field], table.column(field))) for field in table.fields
     ]
-    rows = connection.execute(query.execution_options(yield_per=_ROWS))
-    for pk, *values in rows:
-        yield Record(
-            name,
-            pk,
-            {field: decode(value) for (field, decode), value in zip(decoders, values, strict=True)},
-        )
+    with connection.execute(query.execution_options(yield_per=_ROWS)) as rows:
+        for pk, *values in rows:
+            pairs = zip(decoders, values, strict=True)
+            yield Record(name, pk, {field: decode(value) for (field, decode), value in pairs})
 
 
 class _Selection:
