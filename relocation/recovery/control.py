@@ -101,7 +101,7 @@ def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport
     if hold is None:
         raise PermanentError("This relocation is being worked on.")
     try:
-        return undo_import(around, hold)
+        return undo_import(around, hold, revealed=True)
     finally:
         release(around.ledger, hold)
 

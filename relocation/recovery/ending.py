@@ -74,11 +74,12 @@ def end(
     )
 
 
-def undo_import(around: Surroundings, hold: Hold) -> RollBackReport:
+def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> RollBackReport:
     """Remove what a relocation imported, under a hold; idempotent, and goes on where it stopped.
 
     A later rerun imports anew. Raises FencedOut, and PermanentError where rows that others added
-    since then hang on what was imported.
+    since then hang on what was imported, or where organizations are revealed and `revealed` does
+    not allow for that.
     """
     forget_import(around.ledger, hold)
     settings = around.settings
@@ -89,7 +90,7 @@ def undo_import(around: Surroundings, hold: Hold) -> RollBackReport:
         lease_seconds=settings.lease_seconds,
         lost=lambda: None,  # the destination's own fence refuses the next transaction
     ):
-        return roll_back(around.destination(), hold.relocation_id, hold.fence)
+        return roll_back(around.destination(), hold.relocation_id, hold.fence, revealed=revealed)
 
 
 def _may_have_imported(ledger: Engine, relocation: Relocation) -> bool:

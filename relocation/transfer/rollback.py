@@ -49,7 +49,7 @@ Ours = Mapping[str, frozenset[int]]
 
 
 @dataclass(frozen=True)
-class RollbackReport:
+class RollBackReport:
     """What one roll back did, by model; what an earlier one did, which was killed, is not in it."""
 
     removed: Mapping[str, int]
@@ -59,7 +59,7 @@ class RollbackReport:
 
 def roll_back(
     engine: Engine, relocation_id: str, fence: int, *, revealed: bool = False
-) -> RollbackReport:
+) -> RollBackReport:
     """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
 
     What it merged with stays. Idempotent, and resumable after a kill at any statement. Before the
@@ -92,7 +92,7 @@ def roll_back(
             removed[name] = removed.get(name, 0) + gone
             if name == _EMAIL and gone < len(pks):
                 kept[name] = kept.get(name, 0) + len(pks) - gone
-    return RollbackReport(removed, kept)
+    return RollBackReport(removed, kept)
 
 
 @dataclass(frozen=True)
