@@ -164,7 +164,7 @@ def test_people_without_an_address_arrive(relocate: Relocate, rows: Rows) -> Non
 def test_dates_may_have_any_precision(
     relocate: Relocate, rows: Rows, written: str, microsecond: int
 ) -> None:
-    """A-75"""
+    """Spec 1.3: what is below a millisecond arrives too."""
     relocate(*FILE, record("team", 1, organization=1, slug="t", name="T", date_added=written))
     found = rows("sentry.team")[0]["date_added"]
     assert (found.hour, found.second, found.microsecond) == (22, 28, microsecond)
@@ -191,7 +191,7 @@ PLACES = [
 def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
     relocate: Relocate, place: tuple[int, str], junk: Any
 ) -> None:
-    """A-63, A-64, W-25: and no reason shows the value."""
+    """A-64, W-25: and no reason shows the value."""
     records = list(example_export(organizations=1, members=2, projects=1))
     number, field = place
     spoilt = records[number]

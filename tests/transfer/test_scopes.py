@@ -345,7 +345,7 @@ def test_only_what_is_taken_of_a_token_is_new(take: Take, rows: Rows) -> None:
 def test_what_is_exported_imported_and_exported_again_is_the_same(
     make_destination: Callable[[], Engine], scope: Scope
 ) -> None:
-    """A-1, A-2"""
+    """A-1"""
     first, second = make_destination(), make_destination()
     example = list(example_export(organizations=1, members=3, projects=1))
     known = [one for one in [*example, *CONFIG] if one.model in load_catalogue()]
