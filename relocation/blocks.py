@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, make_url
 
 from relocation.archive.storage import Storage
 from relocation.database import engine_options, prepare
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import ConfigurationError, RequestError
 from relocation.notices.signing import SigningKey
 from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.settings import Settings
@@ -82,7 +82,7 @@ class BlockStorage:
         self._block: Any = block
 
     def open(self, key: str) -> BinaryIO:
-        """Open for reading; raises FileNotFoundError, and PermanentError outside the storage."""
+        """Open for reading; raises FileNotFoundError, and RequestError outside the storage."""
         if isinstance(self._block, LocalFileSystem):
             return self._local(key).open("rb")
         if isinstance(self._block, RemoteFileSystem):
@@ -122,7 +122,7 @@ class BlockStorage:
         base = Path(self._block.basepath or ".").expanduser().resolve()
         path = (base / key).resolve()
         if base not in path.parents:
-            raise PermanentError("The archive must lie inside the relocation storage.")
+            raise RequestError("The archive must lie inside the relocation storage.")
         return path
 
     def _remote(self, key: str) -> str:

@@ -2,25 +2,32 @@
 
 Every error carries a `reason`: one sentence that the owner of an organization may read. What only
 an operator should see (addresses, SQL, tracebacks) goes into `internal` or the cause.
+
+The classes are the catalogue of reasons: each says what the owner can do about its fault, or that
+it is ours to mend. A reason is raised as one of them and never as a bare PermanentError: the test
+of the catalogue finds every place that raises one, and holds it to that.
 """
 
+from collections.abc import Sequence
+
+from relocation.findings import Finding
 from relocation.text import one_line
 
 MAX_REASON = 500
 """Most characters of a reason: a longer one must not keep a failure from being stored (W-4)."""
 
 NOTHING_TO_DO = (
-    "You need not do anything: our operators can go on from where it stopped. "
-    "A mail will tell you how it ended."
+    "You need not do anything: our operators can go on from where it stopped, and a mail will tell "
+    "you how it ended. If none has come within two days, write to support."
 )
-CORRECT_AND_ASK_AGAIN = "Correct this, then ask for the relocation again."
 
 
 class RelocationError(Exception):
     """Say why a relocation could not go on; the `reason` is bounded and never empty (B-1)."""
 
     next_step = NOTHING_TO_DO
-    """What the owner can do, as a FAILED notice says it."""
+    """What the owner can do, as a FAILED notice says it; `NOTHING_TO_DO` where an operator has to
+    mend what failed, and can go on."""
 
     def __init__(self, reason: str, *, internal: str = "") -> None:
         self.reason = one_line(reason, limit=MAX_REASON)
@@ -31,7 +38,7 @@ class RelocationError(Exception):
 
 
 class TransientError(RelocationError):
-    """Another try may succeed."""
+    """A fault on our side; another try may succeed."""
 
 
 class MissingArchiveError(TransientError):
@@ -40,30 +47,134 @@ class MissingArchiveError(TransientError):
     next_step = "Upload the archive again, then ask for the relocation again."
 
 
+class MissingWorkError(TransientError):
+    """A working file of the relocation is not in the storage, or not yet."""
+
+    next_step = "Ask for a new relocation of the same archive."
+
+
 class PermanentError(RelocationError):
     """No further try can succeed: the relocation fails at once with this reason."""
 
-    next_step = CORRECT_AND_ASK_AGAIN
+
+class RequestError(PermanentError):
+    """What was asked for cannot be done, whatever the archive holds."""
+
+    next_step = "Correct the request, then ask for the relocation again."
+
+
+class PersonError(PermanentError):
+    """Owner or creator are not users of the destination to whom something can be handed over."""
+
+    next_step = (
+        "Make sure that the owner has an active account with a working mail address, then ask for "
+        "the relocation again with that account's username."
+    )
+
+
+class OwnerBusyError(PermanentError):
+    """The owner has another relocation under way (B-9)."""
+
+    next_step = "Wait for the mail that tells how the other relocation ended, then ask again."
+
+
+class EndedError(PermanentError):
+    """The relocation has ended for good and cannot go on."""
+
+    next_step = "If you still want to move, ask for a new relocation."
+
+
+class EncryptionError(PermanentError):
+    """The export is not encrypted to the key of this service."""
+
+    next_step = (
+        "Export again, encrypt with the public key of this service, and ask for the relocation of "
+        "the new archive. Support can give you the public key."
+    )
+
+
+class ArchiveError(PermanentError):
+    """The archive as a file is not what an export makes."""
+
+    next_step = (
+        "Make the archive again with the export command, upload it unchanged, then ask for the "
+        "relocation of the new archive."
+    )
+
+
+class ExportError(PermanentError):
+    """What the export holds cannot be moved."""
+
+    next_step = (
+        "Correct this where the export was made and export again, then ask for the relocation of "
+        "the new archive."
+    )
+
+
+class MissingOrganizationError(PermanentError):
+    """The export lacks organizations that were asked for."""
+
+    next_step = (
+        "Correct the slugs, or add the missing organizations to the export; then ask for the "
+        "relocation again."
+    )
+
+
+class LimitError(PermanentError):
+    """More was asked for than one relocation may move."""
+
+    next_step = (
+        "Move fewer organizations at a time: ask for several relocations, one after the other. If "
+        "a single organization is too large, write to support."
+    )
+
+
+class DailyLimitError(PermanentError):
+    """As many relocations as a day allows were begun."""
+
+    next_step = "Ask for the relocation again tomorrow."
+
+
+class StoppedError(PermanentError):
+    """An operator gave the run an end by hand."""
+
+    next_step = "If you do not know why it was stopped, write to support."
 
 
 class DifferencesError(PermanentError):
-    """The trial import did not give what the export holds."""
+    """The trial import did not give what the export holds; `findings` say where."""
 
     next_step = (
         "Write to support and quote the relocation's id: a person has to look at the export."
     )
 
+    def __init__(
+        self, reason: str, *, findings: Sequence[Finding] = (), internal: str = ""
+    ) -> None:
+        super().__init__(reason, internal=internal)
+        self.findings = tuple(findings)
+
+
+class StaleWorkError(PermanentError):
+    """What this relocation has prepared can no longer be used."""
+
+    next_step = "Ask for a new relocation of the same archive."
+
 
 class TriesUsedUpError(PermanentError):
     """Earlier processes used up the tries of this round."""
-
-    next_step = NOTHING_TO_DO
 
 
 class ConfigurationError(PermanentError):
     """Something an operator must set up is missing or wrong; `internal` says what and how."""
 
-    next_step = NOTHING_TO_DO
+
+class CommandError(PermanentError):
+    """What an operator asked for cannot be done; it ends no relocation, so no notice tells it."""
+
+
+class UnknownRelocationError(CommandError):
+    """The ledger has no relocation of this id."""
 
 
 class FencedOut(RelocationError):  # noqa: N818 - it tells of a successor, not of a fault

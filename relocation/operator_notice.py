@@ -4,18 +4,36 @@ Each matter is told once a round, however often it is found.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from relocation.errors import MAX_REASON
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.steps import Status, Step
 from relocation.text import one_line
 
 
 class Matter(StrEnum):
     """What an operator is asked to see to, as the templates name it."""
 
+    STUCK = "stuck"
     UNDELIVERABLE = "undeliverable"
+    UNSETTLED = "unsettled"
+
+
+def stuck_draft(
+    operator: str, organizations: Sequence[str], *, status: Status, step: Step, since: datetime
+) -> Draft:
+    """Return the notice of a relocation that has been silent beyond its bound."""
+    return _draft(
+        operator,
+        Matter.STUCK,
+        organizations,
+        status=status.value,
+        step=step.name,
+        since=since.isoformat(timespec="seconds"),
+    )
 
 
 def undeliverable_draft(
@@ -34,10 +52,18 @@ def undeliverable_draft(
         Matter.UNDELIVERABLE,
         organizations,
         about=f"{Matter.UNDELIVERABLE}:{kind}",
-        kind=kind.value,
+        undelivered=kind.value,
         recipient_hint=masked,
         reply=one_line(reply.replace(recipient, masked), limit=MAX_REASON),
     )
+
+
+def unsettled_draft(operator: str, organizations: Sequence[str], *, why: str) -> Draft:
+    """Return the notice of a relocation whose end could not be recorded at first.
+
+    `why` is for operators, and bounded here.
+    """
+    return _draft(operator, Matter.UNSETTLED, organizations, why=one_line(why, limit=MAX_REASON))
 
 
 def _draft(

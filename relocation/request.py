@@ -4,7 +4,7 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relocation.errors import PermanentError
+from relocation.errors import ArchiveError, LimitError, RequestError
 from relocation.settings import Settings
 from relocation.text import listed, one_line
 
@@ -47,29 +47,29 @@ class RelocationRequest(BaseModel):
 def check_request(request: RelocationRequest, settings: Settings) -> None:
     """Refuse a request that cannot be carried out, whatever the archive holds.
 
-    Raises PermanentError with the reason. The export itself is checked by the scan.
+    Raises RequestError or LimitError with the reason. The export itself is checked by the scan.
     """
     key = request.archive
     if not key or len(key) > _MAX_KEY or key.startswith("/") or "\\" in key or "\0" in key:
-        raise PermanentError("The archive must be named by its key in the relocation storage.")
+        raise RequestError("The archive must be named by its key in the relocation storage.")
     if any(part in {"", ".", ".."} for part in key.split("/")) or "://" in key:
-        raise PermanentError("The archive must lie inside the relocation storage.")
+        raise RequestError("The archive must lie inside the relocation storage.")
     check_slugs(request.organizations, settings)
 
 
 def check_slugs(slugs: list[str], settings: Settings) -> None:
     """Refuse an empty, overlong or badly formed list of organization slugs (6.4.3, A-108)."""
     if not slugs:
-        raise PermanentError("Name at least one organization to move, by its slug.")
+        raise RequestError("Name at least one organization to move, by its slug.")
     bad = [slug for slug in slugs if len(slug) > _MAX_SLUG or not _SLUG.fullmatch(slug)]
     if bad:
         shown = listed([f'"{one_line(slug, limit=60)}"' for slug in bad], show=3)
-        raise PermanentError(
+        raise RequestError(
             f"Not a valid organization slug: {shown}. "
             "A slug has letters, digits, hyphens and underscores."
         )
     if len(set(slugs)) > settings.max_organizations:
-        raise PermanentError(
+        raise LimitError(
             f"{len(set(slugs))} organizations were asked for; "
             f"one relocation moves at most {settings.max_organizations}."
         )
@@ -78,9 +78,8 @@ def check_slugs(slugs: list[str], settings: Settings) -> None:
 def check_size(size: int, settings: Settings) -> None:
     """Refuse an archive that is empty or too large, by its number of bytes."""
     if size == 0:
-        raise PermanentError("The archive is empty. Export the organizations again.")
+        raise ArchiveError("The archive is an empty file.")
     if size > settings.max_archive_bytes:
-        raise PermanentError(
-            f"The archive has {size} bytes; at most {settings.max_archive_bytes} are taken. "
-            "Export fewer organizations at a time."
+        raise LimitError(
+            f"The archive has {size} bytes; at most {settings.max_archive_bytes} are taken."
         )

@@ -7,14 +7,13 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO, RelocationError
+from relocation.errors import NOTHING_TO_DO, DifferencesError, RelocationError
+from relocation.failure_notice import Destination, cancelled_drafts, failure_drafts
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import done_result, last_try, was_tried
-from relocation.notices.kinds import Draft, NoticeKind
-from relocation.people import addressees
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Status, Task
@@ -85,28 +84,28 @@ def _settlement(
     settings: Settings,
     rolled_back: bool,
 ) -> Settlement:
-    asked = relocation.request if relocation else tolerant_request(run.request)
+    about = relocation or tolerant_request(run.request)
     reason, advice = _why(ledger, run, relocation, settings)
-    kind = NoticeKind.CANCELLED if run.cancelled else NoticeKind.FAILED
-    context: dict[str, Any] = {
-        "organizations": asked.organizations,
-        "destination_state": _destination_state(ledger, relocation, rolled_back),
-        "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if kind is NoticeKind.FAILED:
-        context |= {
-            "reason": reason,
-            "next_step": advice,
-            "round": relocation.round if relocation else 1,
-        }
-    operator = settings.operator_email
-    recipients = addressees(relocation, otherwise=operator) if relocation else [operator]
+    destination = _destination(ledger, relocation, rolled_back)
+    operator, now = settings.operator_email, datetime.now(UTC)
+    if run.cancelled:
+        drafts = cancelled_drafts(about, destination=destination, operator=operator, now=now)
+    else:
+        drafts = failure_drafts(
+            about,
+            reason=reason,
+            advice=advice,
+            findings=run.error.findings if isinstance(run.error, DifferencesError) else (),
+            destination=destination,
+            operator=operator,
+            now=now,
+        )
     return Settlement(
         status=Status.CANCELLED if run.cancelled else Status.FAILURE,
         reason=reason,
         failed_task=relocation.task if relocation else None,
         internal_error=_internal(ledger, run, relocation),
-        drafts=[Draft(kind, recipient, context) for recipient in recipients],
+        drafts=drafts,
     )
 
 
@@ -143,10 +142,12 @@ def _internal(ledger: Engine, run: DeadRun, relocation: Relocation | None) -> st
     return "\n\n".join(text for text in told if text)
 
 
-def _destination_state(ledger: Engine, relocation: Relocation | None, rolled_back: bool) -> str:
-    if relocation is None or rolled_back:
-        return "unchanged"
-    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
-        return "visible"
+def _destination(ledger: Engine, relocation: Relocation | None, rolled_back: bool) -> Destination:
+    if relocation is None:
+        return Destination.UNCHANGED
     begun = was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)
-    return "hidden" if begun else "unchanged"
+    if rolled_back:
+        return Destination.REMOVED if begun else Destination.UNCHANGED
+    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
+        return Destination.VISIBLE
+    return Destination.HIDDEN if begun else Destination.UNCHANGED

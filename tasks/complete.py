@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from relocation.ledger.tries import done_result
 from relocation.steps import Task
 from relocation.success import claim_drafts, success_drafts
 from relocation.transfer.importing import import_report
@@ -20,10 +21,19 @@ def complete(work: Work) -> Done:
     moved = moved_organizations(work.destination, relocation_id)
     claims = issue_claims(work.destination, relocation_id, work.hold.fence, now)
     report = import_report(work.destination, relocation_id)
+    scanned = done_result(work.ledger, relocation_id, Task.SCAN_EXPORT) or {}
     return Done(
         {"organizations": [organization.slug for organization in moved], "claims": len(claims)},
         [
-            *success_drafts(work.relocation, moved, report, len(claims), now),
+            *success_drafts(
+                work.relocation,
+                moved,
+                report,
+                claims,
+                scanned=scanned,
+                operator=work.settings.operator_email,
+                now=now,
+            ),
             *claim_drafts(work.relocation, claims, work.settings, now),
         ],
     )

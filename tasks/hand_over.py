@@ -1,6 +1,6 @@
 """POSTPROCESSING and NOTIFYING: the organizations get their owner and become visible."""
 
-from relocation.errors import PermanentError
+from relocation.errors import PersonError
 from relocation.ledger.tries import done_result
 from relocation.steps import Task
 from relocation.transfer.ownership import find_user
@@ -18,7 +18,7 @@ def grant_ownership(work: Work) -> Done:
     received = done_result(work.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
     owner = find_user(work.destination, work.relocation.owner)
     if owner is None or owner.id != received.get("owner_id"):
-        raise PermanentError("The owner named in the request is no longer a user here.")
+        raise PersonError("The owner named in the request is no longer a user here.")
     grant(work.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
     return Done()
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.blocks import load_ledger
-from relocation.errors import FencedOut, PermanentError
+from relocation.errors import FencedOut, PermanentError, StoppedError
 from relocation.flow_runs import FlowRuns
 from relocation.ledger.control import pause_here
 from relocation.ledger.holds import Hold, hold_of, open_relocation, release
@@ -166,7 +166,7 @@ def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None
     if state in {RunState.SCHEDULED, RunState.PENDING} or relocation.fence != hold.fence:
         raise LeftToOthers
     if state in {RunState.FAILED, RunState.CRASHED, RunState.COMPLETED}:
-        raise PermanentError(STOPPED, internal=f"the run's state was set to {state} during {task}")
+        raise StoppedError(STOPPED, internal=f"the run's state was set to {state} during {task}")
     if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
         raise CancelledHere
     if state is RunState.PAUSED:

@@ -12,7 +12,7 @@ from prefect.logging.loggers import flow_run_logger
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from relocation.errors import PermanentError
+from relocation.errors import RequestError
 from relocation.flow_runs import to_run
 from relocation.recovery.ending import Surroundings
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
@@ -97,7 +97,7 @@ def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> 
 def _error(state: "State[Any]") -> BaseException | None:
     error = state.result(raise_on_failure=False) if state.data is not None else None
     if isinstance(error, _UNREADABLE):
-        return PermanentError(
+        return RequestError(
             "The request is not valid: archive and owner must be texts, organizations a list of "
             "slugs.",
             internal=str(error),

@@ -1,6 +1,6 @@
 """IMPORTING: the organizations arrive, hidden."""
 
-from relocation.errors import PermanentError
+from relocation.errors import ExportError
 from relocation.steps import Task
 from relocation.transfer.importing import import_records
 from relocation.transfer.normalised import open_normalised
@@ -25,5 +25,5 @@ def import_organizations(work: Work) -> Done:
     show_accounts(relocation_id, report.accounts)
     show_findings(relocation_id, report.findings)
     if not report.inserted("sentry.organization"):
-        raise PermanentError("No organization of the export could be imported.")
+        raise ExportError("No organization of the export could be imported.")
     return Done(report.as_json())

@@ -1,7 +1,8 @@
 """UPLOADING: the request can be carried out, and the archive is there."""
 
-from relocation.errors import MissingArchiveError, PermanentError
+from relocation.errors import MissingArchiveError, PersonError
 from relocation.ledger.admission import admit, record_people
+from relocation.people import check_addresses
 from relocation.request import RelocationRequest, check_request, check_size
 from relocation.steps import Task
 from relocation.text import one_line
@@ -24,22 +25,25 @@ def receive_archive(work: Work) -> Done:
         owner.email if owner else None,
         creator.email if creator else None,
     )
-    _must_exist("owner", request.owner, owner)
-    _must_exist("creator", request.creator or request.owner, creator)
+    people = {
+        "owner": _existing("owner", request.owner, owner),
+        "creator": _existing("creator", request.creator or request.owner, creator),
+    }
+    check_addresses((role, one.username, one.email) for role, one in people.items())
     check_request(request, work.settings)
     size = _size(work, request)
     sizes, limit = work.settings.daily_limits.of(size)
     admit(work.ledger, work.hold, size, sizes=sizes, limit=limit)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
-    return Done({"bytes": size, "owner_id": owner.id if owner else None})
+    return Done({"bytes": size, "owner_id": people["owner"].id})
 
 
-def _must_exist(role: str, username: str, person: Person | None) -> None:
+def _existing(role: str, username: str, person: Person | None) -> Person:
     if person is None:
-        raise PermanentError(
-            f'The {role} "{one_line(username, limit=60)}" is no active user of the destination. '
-            "Name an existing username."
+        raise PersonError(
+            f'The {role} "{one_line(username, limit=60)}" is no active user of the destination.'
         )
+    return person
 
 
 def _size(work: Work, request: RelocationRequest) -> int:

@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.reading import read_records
-from relocation.ledger.relocations import Relocation
-from relocation.notices.kinds import Draft, NoticeKind
-from relocation.people import addressees
 from relocation.steps import Task
+from relocation.success import started_drafts
 from relocation.transfer.scan import scan_export as scan
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import export_prefix
@@ -35,17 +33,5 @@ def scan_export(work: Work) -> Done:
         sum(report.read.values()),
         sum(report.selected.values()),
     )
-    return Done(report.as_json(), [_started(relocation, to) for to in addressees(relocation)])
-
-
-def _started(relocation: Relocation, recipient: str) -> Draft:
-    return Draft(
-        NoticeKind.STARTED,
-        recipient,
-        {
-            "organizations": list(relocation.organizations),
-            "owner": relocation.owner,
-            "creator": relocation.creator or relocation.owner,
-            "happened_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
+    started = started_drafts(relocation, settings.operator_email, datetime.now(UTC))
+    return Done(report.as_json(), started)

@@ -31,7 +31,8 @@ def try_import(work: Work) -> Done:
         show_findings(relocation_id, report.findings)
         raise DifferencesError(
             f"The trial import found {len(report.findings)} difference(s) between the export and "
-            "what would arrive. Nothing was imported.",
+            "what would arrive.",
+            findings=report.findings,
             internal="; ".join(str(finding.as_json()) for finding in report.findings[:20]),
         )
     return Done({"findings": 0})

@@ -13,7 +13,7 @@ from relocation.archive.keys import (
     public_pem_of,
 )
 from relocation.archive.tarball import DATA_KEY, PUBLIC_KEY, TOKEN, read_members, write_members
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import ArchiveError, ConfigurationError, EncryptionError
 
 _OAEP = padding.OAEP(
     mgf=padding.MGF1(algorithm=hashes.SHA256()), algorithm=hashes.SHA256(), label=None
@@ -57,35 +57,27 @@ def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> Bi
     head = stream.read(_HEAD)
     stream.seek(start)
     if not head:
-        raise PermanentError("The archive is an empty file; upload it again.")
+        raise ArchiveError("The archive is an empty file.")
     if head.lstrip().startswith(b"["):
         if not accept_plain:
-            raise PermanentError(
-                "The archive is an export without encryption; "
-                "encrypt it with the public key of this service."
-            )
+            raise EncryptionError("The archive is an export without encryption.")
         return stream
     members = read_members(stream)
     data_key = _unseal_key(members[DATA_KEY], members[PUBLIC_KEY], private_key)
     try:
         return io.BytesIO(data_key.decrypt(members.pop(TOKEN)))
     except InvalidToken as err:
-        raise PermanentError(
-            "The export in the archive was damaged or changed after its encryption; "
-            "make the archive again."
+        raise ArchiveError(
+            "The export in the archive was damaged or changed after its encryption."
         ) from err
 
 
 def _unseal_key(sealed: bytes, public_pem: bytes, private_key: rsa.RSAPrivateKey) -> Fernet:
     if public_pem != public_pem_of(private_key.public_key()):  # T-6: byte for byte, before RSA work
-        raise PermanentError(
-            "The archive was encrypted with another key; "
-            "encrypt the export with the public key of this service."
+        raise EncryptionError(
+            "The archive was encrypted with another key than the public key of this service."
         )
     try:
         return Fernet(private_key.decrypt(sealed, _OAEP))
     except ValueError as err:
-        raise PermanentError(
-            "The data key in the archive cannot be decrypted; "
-            "encrypt the export again with the public key of this service."
-        ) from err
+        raise EncryptionError("The data key in the archive cannot be decrypted.") from err

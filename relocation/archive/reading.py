@@ -17,7 +17,7 @@ from relocation.archive.watch import (
     TooDeepError,
     TooLargeError,
 )
-from relocation.errors import PermanentError
+from relocation.errors import ExportError
 from relocation.text import one_line
 
 MAX_PK = 2**63 - 1
@@ -43,23 +43,23 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
             model = record.model
             yield record
     except NotAListError:
-        raise PermanentError(
-            "The export is not a JSON list of records; upload what the export command wrote."
+        raise ExportError(
+            "The export is not a JSON list of records, as the export command writes one."
         ) from None
     except TooDeepError:
-        raise PermanentError(
+        raise ExportError(
             f"The export nests values more than {MAX_DEPTH} deep, in or after its "
             f"element {ordinal + 1}."
         ) from None
     except TooLargeError:
-        raise PermanentError(
+        raise ExportError(
             f"Element {ordinal + 1} of the export is larger than {MAX_ELEMENT_BYTES >> 20} MiB."
         ) from None
     except UnicodeDecodeError as err:
-        raise PermanentError(_not_unicode(ordinal + 1)) from err
+        raise ExportError(_not_unicode(ordinal + 1)) from err
     except JSONError as err:
         # The parser quotes the export, which holds personal data: its error must not be chained.
-        raise PermanentError(_parse_reason(str(err), ordinal)) from None
+        raise ExportError(_parse_reason(str(err), ordinal)) from None
 
 
 def _record(element: Any, ordinal: int, *, known: str) -> Record:
@@ -67,18 +67,18 @@ def _record(element: Any, ordinal: int, *, known: str) -> Record:
     try:
         model, pk, fields = element["model"], element["pk"], element["fields"]
     except (TypeError, KeyError):
-        raise PermanentError(_shape_reason(element, ordinal)) from None
+        raise ExportError(_shape_reason(element, ordinal)) from None
     if (model != known or not known) and not (type(model) is str and _MODEL.fullmatch(model)):
-        raise PermanentError(
+        raise ExportError(
             f'Element {ordinal} of the export has a "model" that is not the name of a model.'
         )
     if type(pk) is not int or not 1 <= pk <= MAX_PK:
-        raise PermanentError(
+        raise ExportError(
             f'Element {ordinal} of the export ({model}) has a "pk" that is not '
             f"a whole number from 1 to {MAX_PK}."
         )
     if type(fields) is not dict:
-        raise PermanentError(
+        raise ExportError(
             f'Element {ordinal} of the export ({model}) has "fields" that are not an object.'
         )
     return Record(model, pk, fields)
@@ -99,7 +99,7 @@ def _check_text(element: dict[str, Any], ordinal: int, model: str) -> None:
     fields = element["fields"]
     bad = next((name for name in fields if _holds_nul({name: fields[name]})), None)
     where = f' in its field "{one_line(bad, limit=60)}"' if bad else ""
-    raise PermanentError(
+    raise ExportError(
         f"Element {ordinal} of the export ({model}) holds a character{where} that cannot be "
         "stored: a NUL, or half of a surrogate pair."
     )

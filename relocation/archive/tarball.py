@@ -5,7 +5,7 @@ import tarfile
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from relocation.errors import PermanentError
+from relocation.errors import ArchiveError
 from relocation.text import listed, one_line
 
 TOKEN = "export.json"  # noqa: S105 - the name of a member
@@ -40,9 +40,7 @@ def read_members(stream: BinaryIO) -> dict[str, bytes]:
     try:
         tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - closed below
     except _BROKEN as err:
-        raise PermanentError(
-            "The archive is not a tar file; upload the uncompressed tar that the export made."
-        ) from err
+        raise ArchiveError("The archive is not a tar file, or is a compressed one.") from err
     with tar:
         while (member := _next_member(tar)) is not None:
             if member.isdir():
@@ -52,7 +50,7 @@ def read_members(stream: BinaryIO) -> dict[str, bytes]:
             contents[member.name] = _read(tar, member)
     missing = [name for name in MEMBERS if name not in contents]
     if missing:
-        raise PermanentError(
+        raise ArchiveError(
             f"The archive lacks {listed(missing)}; it must hold {listed(list(MEMBERS))}."
         )
     return contents
@@ -62,31 +60,31 @@ def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return tar.next()
     except _BROKEN as err:
-        raise PermanentError(_DAMAGED) from err
+        raise ArchiveError(_DAMAGED) from err
 
 
 def _check(member: tarfile.TarInfo, *, seen: dict[str, bytes]) -> None:
     _check_name(member.name)
     shown = one_line(member.name, limit=60)
     if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
-        raise PermanentError(
+        raise ArchiveError(
             f'The archive holds "{shown}" as a link or special file; only plain files may be in it.'
         )
     if member.name not in MEMBERS:
-        raise PermanentError(
+        raise ArchiveError(
             f'The archive holds a file "{shown}" that does not belong there; '
             f"it must hold {listed(list(MEMBERS))} alone."
         )
     if member.name in seen:
-        raise PermanentError(f'The archive holds "{shown}" more than once.')
+        raise ArchiveError(f'The archive holds "{shown}" more than once.')
     if member.name != TOKEN and member.size > MAX_KEY_BYTES:
-        raise PermanentError(f'"{shown}" in the archive is far too large for a key.')
+        raise ArchiveError(f'"{shown}" in the archive is far too large for a key.')
 
 
 def _check_name(name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise PermanentError(
+        raise ArchiveError(
             f'The archive holds "{one_line(name, limit=60)}", a path that leads out of it.'
         )
 
@@ -96,7 +94,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         content = tar.extractfile(member)
         data = content.read() if content is not None else b""
     except _BROKEN as err:
-        raise PermanentError(_DAMAGED) from err
+        raise ArchiveError(_DAMAGED) from err
     if len(data) != member.size:
-        raise PermanentError(_DAMAGED)
+        raise ArchiveError(_DAMAGED)
     return data

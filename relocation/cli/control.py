@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
-from relocation.errors import PermanentError
+from relocation.errors import CommandError
 from relocation.steps import Status, Step
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
         around = _around()
         ended = get_relocation(around.ledger, relocation_id)
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
-            raise PermanentError(f"This relocation cannot be retried: it is {ended.status}.")
+            raise CommandError(f"This relocation cannot be retried: it is {ended.status}.")
         load_storage(around.settings).open(ended.archive).close()
         new = submit(ended.request)
     _say(as_json, f"Relocation {new} was submitted.", id=new, retries=relocation_id)
@@ -132,7 +132,7 @@ def _step(name: str | None) -> Step | None:
         return None
     if name.upper() not in Step.__members__:
         names = ", ".join(step.name for step in Step)
-        raise PermanentError(f'There is no step "{name}"; the steps are {names}.')
+        raise CommandError(f'There is no step "{name}"; the steps are {names}.')
     return Step[name.upper()]
 
 

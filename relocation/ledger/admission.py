@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, func, select, text
 
-from relocation.errors import PermanentError
+from relocation.errors import DailyLimitError
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.tables import relocations, utc_now
 
@@ -53,8 +53,7 @@ def admit(
             # Two that count at the same moment must not both find the last place.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         if limit is not None and connection.execute(admitted).scalar_one() >= limit:
-            raise PermanentError(
-                "As many relocations of this size as a day allows were begun in the last 24 hours. "
-                "Ask again tomorrow."
+            raise DailyLimitError(
+                "As many relocations of this size as a day allows were begun in the last 24 hours."
             )
         write_held(connection, hold, now, archive_bytes=archive_bytes)

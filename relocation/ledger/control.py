@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, or_, update
 
-from relocation.errors import PermanentError
+from relocation.errors import CommandError
 from relocation.ledger.holds import Hold, fenced_out, is_free
 from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.ledger.story import remember
@@ -200,7 +200,7 @@ def reschedule_pause(
     """
     relocation = get_relocation(engine, relocation_id)
     if relocation.status is not Status.PAUSED and relocation.pause_before_step is None:
-        raise PermanentError("This relocation is not paused, and no pause is scheduled for it.")
+        raise CommandError("This relocation is not paused, and no pause is scheduled for it.")
     step = _later_step(relocation, until, "pause") if until else None
     what = Happening.PAUSE_SCHEDULED if step else Happening.SCHEDULE_CLEARED
     detail = f"before {step.name}" if step else ""
@@ -210,12 +210,12 @@ def reschedule_pause(
 
 def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
     if relocation.status not in ACTIVE:
-        raise PermanentError(
+        raise CommandError(
             f"This relocation has ended ({relocation.status}); it cannot {what} any more."
         )
     later = [one for one in _SCHEDULABLE if one > relocation.step]
     if not later:
-        raise PermanentError(
+        raise CommandError(
             f"This relocation is in {relocation.step.name}: there is no later step before which "
             f"it could {what}."
         )
@@ -223,7 +223,7 @@ def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
         return later[0]
     if step not in later:
         names = ", ".join(one.name for one in later)
-        raise PermanentError(
+        raise CommandError(
             f"This relocation is in {relocation.step.name}: it can {what} before {names}."
         )
     return step
@@ -249,7 +249,7 @@ def _change(
     with engine.begin() as connection:
         changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
         if not changed:
-            raise PermanentError("This relocation has moved on meanwhile: look again, then ask.")
+            raise CommandError("This relocation has moved on meanwhile: look again, then ask.")
         remember(connection, relocation.id, relocation.round, what, at=now, detail=detail)
 
 

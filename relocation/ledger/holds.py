@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from relocation.errors import FencedOut, PermanentError
+from relocation.errors import EndedError, FencedOut, OwnerBusyError
 from relocation.ledger.relocations import Relocation, insert_relocation, to_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import Happening, relocations, utc_now
@@ -54,7 +54,7 @@ def open_relocation(
         wanted = select(relocations).where(relocations.c.id == relocation_id)
         row = connection.execute(wanted.with_for_update()).one()
         if row.status in _ENDED:
-            raise PermanentError(_ENDED[row.status])
+            raise EndedError(_ENDED[row.status])
         changes: dict[str, Any] = {
             "lease_until": now + timedelta(seconds=lease_seconds),
             "held_since": now,
@@ -67,10 +67,7 @@ def open_relocation(
             remember(connection, relocation_id, opened.round, what, at=now, detail=worker)
     if opened is None:
         named = f" ({other})" if other else ""  # it may have ended a moment ago
-        raise PermanentError(
-            f"Another relocation for the same owner{named} is not finished yet. "
-            "Wait until it has ended, then ask again."
-        )
+        raise OwnerBusyError(f"Another relocation for the same owner{named} is not finished yet.")
     return to_relocation(opened)
 
 

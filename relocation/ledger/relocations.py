@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Text, cast, or_, select
 
-from relocation.errors import PermanentError
+from relocation.errors import UnknownRelocationError
 from relocation.ledger.inserting import insert_if_new
 from relocation.ledger.tables import relocations
 from relocation.request import RelocationRequest
@@ -110,9 +110,9 @@ def get_relocation(engine: Engine, relocation_id: str) -> Relocation:
     return relocation
 
 
-def unknown_relocation(relocation_id: str) -> PermanentError:
+def unknown_relocation(relocation_id: str) -> UnknownRelocationError:
     """Return the error for an id that the ledger does not have."""
-    return PermanentError(
+    return UnknownRelocationError(
         "There is no such relocation. Check its id.",
         internal=f"no relocation {relocation_id!r} in the ledger",
     )

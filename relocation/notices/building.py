@@ -69,16 +69,19 @@ def build_notice(
     """Build a notice to one recipient; the same facts give the same bytes (A-140, A-144, A-146).
 
     `date` is aware, `context` holds the `relocation_id` beside the facts of its kind, `in_reply_to`
-    is the Message-ID of the STARTED notice. Raises NoticeError.
+    is the Message-ID of the STARTED notice: the subject then begins with "Re: " (A-143). Raises
+    NoticeError.
     """
     try:
         values = {
+            "stands_in_for": [],
             **_safe(context, recipient),
+            "kind": kind.value,
             "recipient": _safe(recipient, recipient),
             "branding": branding,
         }
         message = _addressed(recipient, message_id, date, branding, in_reply_to)
-        return _filled(message, render(templates[kind], values), message_id)
+        return _filled(message, render(templates[kind], values), message_id, in_reply_to)
     except Exception as err:  # operators' templates may raise anything
         raise NoticeError(
             "The notice could not be built.", internal=f"{kind}: {type(err).__name__}: {err}"
@@ -108,8 +111,10 @@ def _addressed(
     return message
 
 
-def _filled(message: EmailMessage, rendered: Rendered, message_id: str) -> EmailMessage:
-    message["Subject"] = rendered.subject
+def _filled(
+    message: EmailMessage, rendered: Rendered, message_id: str, in_reply_to: str | None
+) -> EmailMessage:
+    message["Subject"] = f"Re: {rendered.subject}" if in_reply_to else rendered.subject
     message.set_content(rendered.text, cte="quoted-printable")
     message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     # "=_" cannot occur in quoted-printable text, and a boundary by chance would change the bytes.

@@ -4,8 +4,9 @@ Every value is untrusted unless it says otherwise: HTML is escaped, and what loo
 broken so that no mail client makes it one (M-11).
 """
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -27,11 +28,13 @@ from relocation.text import listed, one_line
 MAX_SUBJECT = 150
 MAX_PREHEADER = 140
 MAX_NAME = 60
+MAX_SENTENCE = 200
 
 _BUILT_IN = Path(__file__).parents[2] / "templates"
 _LINK_LIKE = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61@])(?=[^\W\d_])|(:)(?=//)")
 _WORD_JOINER = "\u2060"
 _BLANK_LINES = re.compile(r"\n{3,}")
+_log = logging.getLogger(__name__)
 
 
 class Trusted(str):
@@ -49,7 +52,38 @@ class NoticeTemplate:
     html: Template
 
 
-Templates = Mapping[NoticeKind, NoticeTemplate]
+class Templates(Mapping[NoticeKind, NoticeTemplate]):
+    """The templates by kind, each loaded and inlined when it is first asked for.
+
+    One that is broken keeps no other from being used: asking for it raises ConfigurationError,
+    which names it. Only the OPERATOR notice, which has to tell of that, is then the built-in one.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder is not None and not folder.is_dir():
+            raise _unusable(folder, "it is no folder")
+        self._folder = folder
+        self._loaded: dict[NoticeKind, NoticeTemplate] = {}
+
+    def __getitem__(self, kind: NoticeKind) -> NoticeTemplate:
+        if kind not in self._loaded:
+            self._loaded[kind] = self._load(kind)
+        return self._loaded[kind]
+
+    def __iter__(self) -> Iterator[NoticeKind]:
+        return iter(NoticeKind)
+
+    def __len__(self) -> int:
+        return len(NoticeKind)
+
+    def _load(self, kind: NoticeKind) -> NoticeTemplate:
+        try:
+            return _load(kind, self._folder)
+        except ConfigurationError as err:
+            if kind is not NoticeKind.OPERATOR or self._folder is None:
+                raise
+            _log.warning("The built-in OPERATOR templates are used: %s", err.internal)
+            return _load(kind, None)
 
 
 @dataclass(frozen=True)
@@ -63,13 +97,11 @@ class Rendered:
 
 @cache
 def load_templates(folder: Path | None = None) -> Templates:
-    """Load and inline every kind's templates, once a process; `folder` replaces built-in files.
+    """Return the templates, the same ones throughout a process; `folder` replaces built-in files.
 
-    Raises ConfigurationError that names the template which cannot be used.
+    Raises ConfigurationError where there is no such folder.
     """
-    if folder is not None and not folder.is_dir():
-        raise _unusable(folder, "it is no folder")
-    return {kind: _load(kind, folder) for kind in NoticeKind}
+    return Templates(folder)
 
 
 def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
@@ -97,10 +129,12 @@ def _load(kind: NoticeKind, folder: Path | None) -> NoticeTemplate:
         source = flatten(_read("layout.html", folder), _read(f"{name}/body.html", folder))
         return NoticeTemplate(
             subject=text.from_string(_read(f"{name}/subject.txt", folder)),
-            text=text.from_string(_read(f"{name}/body.txt", folder)),
+            text=text.from_string(
+                flatten(_read("layout.txt", folder), _read(f"{name}/body.txt", folder))
+            ),
             html=html.from_string(inline_css(source, _read("notice.css", folder))),
         )
-    except (TemplateSyntaxError, TemplateInliningError) as err:
+    except (TemplateSyntaxError, TemplateInliningError, UnicodeDecodeError) as err:
         raise _unusable(folder or _BUILT_IN, f"{name}: {err}") from err
 
 
@@ -123,6 +157,8 @@ def _with_filters(environment: Environment) -> Environment:
         "short": partial(one_line, limit=MAX_NAME),
         "moment": _moment,
         "counted": _counted,
+        "capitalized": _capitalized,
+        "cut": partial(one_line, limit=MAX_SENTENCE),
     }
     return environment
 
@@ -146,6 +182,11 @@ def _moment(stamp: str) -> str:
         return day
     utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+
+
+def _capitalized(words: str) -> str:
+    """Return words with a capital first letter, the others as they are: "API keys"."""
+    return words[:1].upper() + words[1:]
 
 
 def _counted(number: int, singular: str, plural: str = "") -> str:

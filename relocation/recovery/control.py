@@ -1,6 +1,6 @@
 """What an operator asks of a relocation: cancel, go on, roll back (spec 6.7)."""
 
-from relocation.errors import PermanentError
+from relocation.errors import CommandError
 from relocation.ledger.control import schedule_cancel
 from relocation.ledger.holds import release, take_hold
 from relocation.ledger.relocations import Relocation, find_relocation, get_relocation
@@ -37,16 +37,16 @@ def abort(around: Surroundings, relocation_id: str) -> bool:
     run = _run(around, relocation_id)
     if relocation is not None:
         if relocation.status not in ACTIVE:
-            raise PermanentError(f"This relocation has ended: {relocation.status}.")
+            raise CommandError(f"This relocation has ended: {relocation.status}.")
         if done_result(around.ledger, relocation_id, Task.REVEAL_ORGANIZATIONS) is not None:
-            raise PermanentError(
+            raise CommandError(
                 "The organizations are visible already: the relocation can no longer be cancelled."
             )
         if _is_held(around, relocation):
             around.runs.conclude(relocation_id, RunState.CANCELLING, BY_HAND)
             return False
     elif run.state not in {RunState.SCHEDULED, RunState.PENDING}:
-        raise PermanentError("This run has not begun a relocation. Look at it in the Prefect UI.")
+        raise CommandError("This run has not begun a relocation. Look at it in the Prefect UI.")
     around.runs.conclude(relocation_id, RunState.CANCELLED, BY_HAND)
     return reconcile(around, relocation_id, _run(around, relocation_id)) is Outcome.SETTLED
 
@@ -62,18 +62,18 @@ def recover(around: Surroundings, relocation_id: str) -> None:
             pass
         case Status.INTERRUPTED:
             if _is_held(around, relocation):
-                raise PermanentError("This relocation is being worked on.")
+                raise CommandError("This relocation is being worked on.")
         case Status.PAUSED:
-            raise PermanentError("This relocation is paused: unpause it instead.")
+            raise CommandError("This relocation is paused: unpause it instead.")
         case Status.IN_PROGRESS:
-            raise PermanentError("This relocation is being worked on.")
+            raise CommandError("This relocation is being worked on.")
         case Status.SUCCESS | Status.CANCELLED:
-            raise PermanentError(
+            raise CommandError(
                 f"This relocation has ended for good: {relocation.status}. Submit a new one."
             )
     run = _run(around, relocation_id)
     if not run.deployed:
-        raise PermanentError(
+        raise CommandError(
             "This relocation was not run through its deployment. Go on with: "
             f"prefect flow-run retry {relocation_id} --entrypoint flows.relocate.relocate"
         )
@@ -88,7 +88,7 @@ def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport
     """
     relocation = get_relocation(around.ledger, relocation_id)
     if relocation.status is not Status.FAILURE:
-        raise PermanentError(
+        raise CommandError(
             f"Only what has failed can be rolled back; this relocation is {relocation.status}."
         )
     hold = take_hold(
@@ -99,7 +99,7 @@ def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport
         now=around.clock(),
     )
     if hold is None:
-        raise PermanentError("This relocation is being worked on.")
+        raise CommandError("This relocation is being worked on.")
     try:
         return undo_import(around, hold, revealed=True)
     finally:
@@ -109,7 +109,7 @@ def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport
 def _run(around: Surroundings, relocation_id: str) -> Run:
     run = around.runs.read([relocation_id]).get(relocation_id)
     if run is None:
-        raise PermanentError("The Prefect server has no such flow run. Check the id.")
+        raise CommandError("The Prefect server has no such flow run. Check the id.")
     return run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from relocation.catalogue import Scope
-from relocation.errors import PermanentError
+from relocation.errors import ExportError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.codec import decoder
 from relocation.transfer.rows import select_in
@@ -154,12 +154,9 @@ def _mark(values: Mapping[str, Any], unique: UniqueSet) -> bytes | None:
     return None if None in key else blake2b(repr(key).encode(), digest_size=16).digest()
 
 
-def unfit(model: str, pk: int, field: str, message: str) -> PermanentError:
+def unfit(model: str, pk: int, field: str, message: str) -> ExportError:
     """Return the error that a record holds what its column cannot take, without the value."""
-    return PermanentError(
-        f"{model} {pk} cannot be imported: its {field} {message}. Correct it where the export was "
-        "made, and export again."
-    )
+    return ExportError(f"{model} {pk} cannot be imported: its {field} {message}.")
 
 
 def checkable(table: ModelTable, uniques: Iterable[UniqueSet]) -> list[UniqueSet]:

@@ -7,7 +7,7 @@ from itertools import islice
 from sqlalchemy import Engine, select
 
 from relocation.catalogue import Model, Scope, load_catalogue
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import CommandError, ConfigurationError, StaleWorkError
 from relocation.text import listed
 from relocation.transfer.batch import Options
 from relocation.transfer.chunks import (
@@ -123,7 +123,7 @@ def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:
             if connection.execute(select(table.table.c.id).limit(1)).first()
         ]
     if filled:
-        raise PermanentError(
+        raise CommandError(
             f"A Global import needs an empty destination, and this one has {listed(filled)}. Empty "
             "it, or import in another scope."
         )
@@ -132,7 +132,4 @@ def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:
 def _compare(chunk: Chunk, model: str, read: int, first_pk: int, last_pk: int) -> None:
     """Refuse to go on with other records than the import began with."""
     if (chunk.account.read, chunk.first_pk, chunk.last_pk) != (read, first_pk, last_pk):
-        raise PermanentError(
-            f"The records of {model} are not the ones this import began with. Start a new "
-            "relocation of the archive."
-        )
+        raise StaleWorkError(f"The records of {model} are not the ones this import began with.")

@@ -16,7 +16,7 @@ import orjson
 from relocation.archive.record import Record
 from relocation.archive.storage import Storage
 from relocation.catalogue import load_catalogue
-from relocation.errors import TransientError
+from relocation.errors import MissingWorkError
 from relocation.transfer.key_table import USER, natural_key
 from relocation.transfer.sealing import Cipher, damaged, new_data_key, unwrap, wrap
 
@@ -233,9 +233,8 @@ def _read(storage: Storage, key: str) -> bytes:
         with storage.open(key) as stream:
             return stream.read()
     except FileNotFoundError as err:
-        raise TransientError(
-            "A working file of this relocation is missing; ask for a new relocation of the same "
-            "archive.",
+        raise MissingWorkError(
+            "A working file of this relocation is missing.",
             internal=f"{key} is not in the storage",
         ) from err
 

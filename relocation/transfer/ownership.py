@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import ConfigurationError, PersonError
 from relocation.text import one_line
 from relocation.transfer.chunks import (
     check_bound,
@@ -99,9 +99,9 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
     with fenced(engine, relocation_id, fence) as connection:
         owner = _find(connection, users, owner_username)
         if owner is None:
-            raise PermanentError(
+            raise PersonError(
                 f'The owner "{one_line(owner_username, limit=60)}" is no active user of the '
-                "destination. Activate the account, then run the relocation again."
+                "destination."
             )
         moved = set(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
         joined = select(members.table.c.id, parent).where(user == owner.id)

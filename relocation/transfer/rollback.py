@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import CommandError, ConfigurationError
 from relocation.text import listed
 from relocation.transfer.chunks import (
     GRANTED,
@@ -178,7 +178,7 @@ def _check_hidden(connection: Connection, tables: Mapping[str, ModelTable], ours
     visible = select(slug).where(organizations.column("status") != PENDING_APPROVAL)
     found = [name for (name,) in select_in(connection, visible, pk.in_, ours[_ORGANIZATION])]
     if found:
-        raise PermanentError(
+        raise CommandError(
             f"These organizations have been revealed: {listed(sorted(found), show=5)}. People may "
             "work in them by now; an operator can have them removed all the same."
         )
@@ -201,11 +201,11 @@ def _check_referrers(
         raise _refusal(others)
 
 
-def _refusal(others: Iterable[tuple[str, int | None]]) -> PermanentError:
+def _refusal(others: Iterable[tuple[str, int | None]]) -> CommandError:
     counts = Counter(name for name, pk in others if pk is None)
     counts.update(name for name, pk in set(others) if pk is not None)
     rows = [f"{count} of {name}" for name, count in sorted(counts.items())]
-    return PermanentError(
+    return CommandError(
         "Records that this relocation did not bring refer to what would be removed: "
         f"{listed(rows, show=5)}. Move or delete these first, then roll back again."
     )

@@ -10,7 +10,7 @@ import orjson
 from relocation.archive.record import Record
 from relocation.archive.storage import Storage
 from relocation.catalogue import Scope, load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError
 from relocation.findings import Finding, FindingKind
 from relocation.text import listed, one_line
 from relocation.transfer.left_out import LeftOut
@@ -135,9 +135,8 @@ class _Intake:
                     self.left_out.add(record.model, FindingKind.REPEATED_RECORD, record.pk)
                     self._first_repeated.setdefault(record.model, record.pk)
             except (orjson.JSONEncodeError, OverflowError) as err:
-                raise PermanentError(
-                    f"The export's {record.model} {record.pk} holds a value that cannot be "
-                    "stored; correct it, or export the data again.",
+                raise ExportError(
+                    f"The export's {record.model} {record.pk} holds a value that cannot be stored.",
                     internal=str(err),
                 ) from err
 
@@ -218,14 +217,14 @@ def check_limits(report: ScanReport, *, max_organizations: int, max_users: int) 
     """Refuse more than one relocation moves; raises PermanentError with the number (6.4.3)."""
     organizations, users = len(report.organizations), report.selected.get("sentry.user", 0)
     if organizations > max_organizations:
-        raise PermanentError(
+        raise LimitError(
             f"{organizations} organizations were asked for; "
             f"one relocation moves at most {max_organizations}."
         )
     if users > max_users:
-        raise PermanentError(
+        raise LimitError(
             f"The organizations have {users} members together; one relocation moves at most "
-            f"{max_users}. Move fewer organizations at a time."
+            f"{max_users}."
         )
 
 
@@ -236,20 +235,19 @@ def _choose(intake: _Intake, wanted: Sequence[str] | None) -> Selected:
     """
     selection = intake.selection
     if not selection.has_users:
-        raise PermanentError(
+        raise ExportError(
             "The export holds no users, and a relocation needs at least one; "
             "export the organizations together with their members."
         )
     if wanted is None:
         if not selection.slugs:
-            raise PermanentError("The export holds no organizations; there is nothing to move.")
+            raise ExportError("The export holds no organizations; there is nothing to move.")
         return selection.choose(selection.slugs, intake.left_out)
     missing = sorted(set(wanted) - selection.slugs)
     if missing:
         held = listed(sorted(selection.slugs), show=5) or "none"
-        raise PermanentError(
-            f"These organizations are not in the export: {listed(missing, show=5)}. "
-            "Check their slugs, or export them too.",
+        raise MissingOrganizationError(
+            f"These organizations are not in the export: {listed(missing, show=5)}.",
             internal=f"the organizations it holds: {held}",  # other people's: not for the mail
         )
     return selection.choose(set(wanted), intake.left_out)

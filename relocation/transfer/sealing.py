@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from relocation.archive.keys import load_private_key, load_public_key
-from relocation.errors import ConfigurationError, PermanentError
+from relocation.errors import ConfigurationError, StaleWorkError
 
 _NONCE = 12
 _OAEP = OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None)
@@ -57,10 +57,9 @@ def unwrap(wrapped: bytes, private_pem: str) -> bytes:
         ) from err
 
 
-def damaged(key: str) -> PermanentError:
+def damaged(key: str) -> StaleWorkError:
     """Return the error for a working file that is not what was written."""
-    return PermanentError(
-        "A working file of this relocation is damaged; ask for a new relocation of the same "
-        "archive.",
+    return StaleWorkError(
+        "A working file of this relocation is damaged.",
         internal=f"{key} is not what was written",
     )

@@ -255,7 +255,7 @@ def test_a_plain_export_is_taken_where_that_is_allowed(private_pem: str) -> None
 
 
 def test_a_plain_export_is_refused_where_it_is_not_allowed(private_pem: str) -> None:
-    assert "encrypt it" in refusal(b" [1]", private_pem)
+    assert "without encryption" in refusal(b" [1]", private_pem)
 
 
 def test_a_key_too_small_for_the_data_key_is_a_configuration_error() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from relocation.errors import FencedOut, PermanentError
+from relocation.errors import FencedOut, OwnerBusyError, PermanentError
 from relocation.ledger.admission import record_people
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import (
@@ -112,7 +112,7 @@ def test_an_owner_with_an_active_relocation_gets_no_second_one(
     """B-9; the refusal can be settled, and so told, like any other failure (B-1)."""
     with pytest.raises(PermanentError, match=r"owner \(r-1\) is not finished") as refusal:
         open_relocation(ledger, "r-2", ask(slug="other"))
-    assert "ask again" in refusal.value.reason
+    assert "ask again" in refusal.value.next_step
     refused = get_relocation(ledger, "r-2")
     assert (refused.status, refused.round, refused.settled_round) == (Status.FAILURE, 1, 0)
     assert get_relocation(ledger, "r-1").fence == hold.fence
@@ -172,7 +172,7 @@ def test_of_many_requests_at_once_for_one_owner_one_is_active(ledger: Engine, as
     ids = [f"r-{n}" for n in range(6)]
     opened, errors = _race([lambda id_=id_: open_relocation(ledger, id_, ask()) for id_ in ids])
     assert len(opened) == 1
-    assert [type(error) for error in errors] == [PermanentError] * 5
+    assert [type(error) for error in errors] == [OwnerBusyError] * 5
     assert all(opened[0].id in str(error) for error in errors)
     assert [one.id for one in list_relocations(ledger, status=Status.IN_PROGRESS)] == [opened[0].id]
 

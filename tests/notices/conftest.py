@@ -39,17 +39,21 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "reason": "The export has no organization acme: check the slug.",
         "destination_state": "unchanged",
         "next_step": "Correct this, then ask for the relocation again.",
+        "ours": False,
+        "findings": [],
+        "more_findings": 0,
         "happened_at": WHEN,
         "round": 1,
     },
     NoticeKind.SUCCEEDED: {
         "organizations": [
-            {"name": "Acme", "slug": "acme", "old_slug": "acme"},
-            {"name": "Globex", "slug": "globex-x7", "old_slug": "globex"},
+            {"name": "Acme", "slug": "acme", "old_slug": "acme", "renamed": ""},
+            {"name": "Globex", "slug": "globex-x7", "old_slug": "globex", "renamed": "taken"},
         ],
         "counts": {"members": 1204, "projects": 1, "keys": 31},
-        "not_moved": [{"model": "sentry.repository", "count": 3}],
+        "not_moved": [{"what": "source code repositories", "count": 3}],
         "claims": 12,
+        "claims_without_address": 0,
         "happened_at": WHEN,
     },
     NoticeKind.CANCELLED: {
@@ -65,11 +69,11 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "valid_until": "2026-03-26T14:05:00+00:00",
     },
     NoticeKind.OPERATOR: {
-        "matter": "undeliverable",
+        "matter": "stuck",
         "organizations": ["acme", "globex"],
-        "kind": "CLAIM",
-        "recipient_hint": "j***@example.org",
-        "reply": "5.1.1 no such user",
+        "status": "IN_PROGRESS",
+        "step": "IMPORTING",
+        "since": WHEN,
     },
 }
 

@@ -23,7 +23,7 @@ from relocation.notices.rendering import Templates, Trusted, load_templates
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LAYOUT = f"<html><head><title>t</title></head><body>{CONTENT}</body></html>"
 
-ORGANIZATION = {"name": "A < B & C", "slug": "a", "old_slug": "b"}
+ORGANIZATION = {"name": "A < B & C", "slug": "a", "old_slug": "b", "renamed": "taken"}
 CASES: list[tuple[NoticeKind, dict[str, Any]]] = [
     (NoticeKind.STARTED, {}),
     (NoticeKind.STARTED, {"creator": "olivia"}),
@@ -37,7 +37,7 @@ CASES: list[tuple[NoticeKind, dict[str, Any]]] = [
             NoticeKind.SUCCEEDED,
             {
                 "organizations": [ORGANIZATION] * n,
-                "not_moved": [{"model": "m", "count": n}] * n,
+                "not_moved": [{"what": "m", "count": n}] * n,
                 "claims": n,
             },
         )
@@ -65,6 +65,7 @@ def test_inlining_before_rendering_equals_inlining_after_it(
     facts: dict[NoticeKind, dict[str, Any]],
 ) -> None:
     values = {**facts[kind], "relocation_id": "r-1", "branding": branding, **changes}
+    values |= {"kind": kind, "stands_in_for": []}
     values |= {"subject": "S & T", "preheader": "<p>"}
     source = flatten(
         (TEMPLATES / "layout.html").read_text(),
@@ -165,10 +166,30 @@ def test_a_broken_template_is_named_when_it_is_loaded(
 ) -> None:
     (tmp_path / "claim").mkdir()
     (tmp_path / name).write_text(source)
+    own = load_templates(tmp_path)
     with pytest.raises(ConfigurationError) as caught:
-        load_templates(tmp_path)
+        own[NoticeKind.CLAIM]
     assert str(tmp_path) in caught.value.internal
     assert str(tmp_path) not in caught.value.reason
+
+
+def test_a_broken_template_keeps_no_other_kind_from_being_told(tmp_path: Path) -> None:
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed" / "body.html").write_text("<!--{% if x %}-->")
+    own = load_templates(tmp_path)
+    assert own[NoticeKind.STARTED]
+    with pytest.raises(ConfigurationError):
+        own[NoticeKind.FAILED]
+
+
+def test_a_broken_operator_template_is_replaced_by_the_built_in_one(
+    tmp_path: Path, templates: Templates, facts: dict[NoticeKind, dict[str, Any]]
+) -> None:
+    """It is the notice that has to tell of a broken template."""
+    (tmp_path / "operator").mkdir()
+    (tmp_path / "operator" / "subject.txt").write_text("{% if %}")
+    own, kind = load_templates(tmp_path), NoticeKind.OPERATOR
+    assert own[kind].subject.render(facts[kind]) == templates[kind].subject.render(facts[kind])
 
 
 def test_a_templates_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

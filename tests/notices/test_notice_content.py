@@ -37,7 +37,7 @@ def _both(message: EmailMessage, text_of: Part, html_of: Part) -> list[str]:
     return [plain, _visible(html_of(message))]
 
 
-@pytest.mark.parametrize("kind", NoticeKind)
+@pytest.mark.parametrize("kind", [kind for kind in NoticeKind if kind is not NoticeKind.OPERATOR])
 def test_every_notice_names_the_product_the_support_and_the_relocation(
     kind: NoticeKind, build: Build, text_of: Part, html_of: Part
 ) -> None:
@@ -130,7 +130,7 @@ def test_succeeded_says_slugs_counts_losses_and_what_to_do_about_dsns(
             assert needed in words
         assert re.search(r'renamed: ["“] ?globex ?["”] was taken', words)
         assert words.count("renamed") == 1
-        assert re.search(r"sentry\.repository:? 3 records", words)
+        assert re.search(r"Source code repositories:? 3 records", words)
 
 
 def test_succeeded_is_silent_about_losses_and_claims_where_there_are_none(
@@ -167,8 +167,10 @@ EVIL_FACTS: list[tuple[NoticeKind, dict[str, Any]]] = [
     (
         NoticeKind.SUCCEEDED,
         {
-            "organizations": [{"name": EVIL, "slug": EVIL, "old_slug": "<b>"}],
-            "not_moved": [{"model": EVIL, "count": 1}],
+            "organizations": [
+                {"name": EVIL, "slug": EVIL, "old_slug": "<b>" + EVIL, "renamed": "taken"}
+            ],
+            "not_moved": [{"what": EVIL, "count": 1}],
         },
     ),
     (NoticeKind.CLAIM, {"organizations": [EVIL], "owner": EVIL, "username": EVIL}),
@@ -216,7 +218,10 @@ def test_five_hundred_organizations_with_long_names_stay_below_100_kb(
     name = "ö" * 300
     organizations: list[Any] = [f"{name}{n}" for n in range(500)]
     if kind is NoticeKind.SUCCEEDED:
-        organizations = [{"name": one, "slug": one, "old_slug": name} for one in organizations]
+        organizations = [
+            {"name": one, "slug": one, "old_slug": name, "renamed": "taken"}
+            for one in organizations
+        ]
     message = build(kind, organizations=organizations)
     assert len(wire_bytes(message)) < 100_000
     assert len(str(message["Subject"])) <= 160
