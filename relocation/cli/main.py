@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import archives, control, keys, relocations, service
+from relocation.cli import archives, control, keys, notices, relocations, service
 
 app = typer.Typer(
     name="relocation",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.command()(archives.scan)
 app.command()(archives.compare)
+app.add_typer(notices.app, name="notices")
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)

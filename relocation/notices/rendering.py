@@ -6,7 +6,8 @@ broken so that no mail client makes it one (M-11).
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -23,12 +24,13 @@ from relocation.notices.inlining import (
     inline_css,
 )
 from relocation.notices.kinds import NoticeKind
-from relocation.text import listed, one_line
+from relocation.text import one_line
 
 MAX_SUBJECT = 150
 MAX_PREHEADER = 140
 MAX_NAME = 60
 MAX_SENTENCE = 200
+MAX_LISTED = 10
 
 _BUILT_IN = Path(__file__).parents[2] / "templates"
 _LINK_LIKE = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61@])(?=[^\W\d_])|(:)(?=//)")
@@ -153,8 +155,8 @@ def _unusable(folder: Path, why: str) -> ConfigurationError:
 def _with_filters(environment: Environment) -> Environment:
     environment.finalize = _shown
     environment.filters |= {
-        "listed": listed,
-        "short": partial(one_line, limit=MAX_NAME),
+        "listed": _listed,
+        "short": _short,
         "moment": _moment,
         "counted": _counted,
         "capitalized": _capitalized,
@@ -166,12 +168,34 @@ def _with_filters(environment: Environment) -> Environment:
 def _shown(value: Any) -> Any:
     if isinstance(value, Trusted) or not isinstance(value, str):
         return value
-    return _defused(value)
+    return _isolated(_defused(value))
+
+
+def _isolated(text: str) -> str:
+    """Keep the words around it in their order where a text runs from right to left."""
+    return f"\u2068{text}\u2069" if any(map(_runs_leftwards, text)) else text
+
+
+def _runs_leftwards(char: str) -> bool:
+    return unicodedata.bidirectional(char) in {"R", "AL"}
 
 
 def _defused(text: str) -> str:
     """Put a word joiner where a mail client would see a link or an address (M-11)."""
     return _LINK_LIKE.sub(lambda match: match[0] + _WORD_JOINER, text)
+
+
+def _listed(items: Sequence[str], show: int = MAX_LISTED) -> str:
+    """Join names for a sentence, with "and N more" past `show` of them."""
+    shown = [_isolated(one_line(item, limit=MAX_NAME)) for item in items[:show]]
+    rest = len(items) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _short(text: str) -> str:
+    """Return a name cut to a bearable length; one that needs no cut stays as trusted as it was."""
+    line = one_line(text, limit=MAX_NAME)
+    return text if line == text else line
 
 
 def _moment(stamp: str) -> str:

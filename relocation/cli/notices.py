@@ -1,0 +1,64 @@
+"""Look at the notices."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relocation.cli.output import fail, out, plain_errors
+from relocation.notices.building import Branding
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.preview import build_previews, write_previews
+from relocation.notices.rendering import load_templates
+from relocation.notices.wire import wire_bytes
+from relocation.settings import Settings
+
+app = typer.Typer(help="See what the mails say.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `preview` a command of its own while it is the only one."""
+
+
+@app.command()
+def preview(
+    kind: Annotated[
+        NoticeKind | None,
+        typer.Argument(help="Show this kind alone.", case_sensitive=False),
+    ] = None,
+    to: Annotated[
+        Path, typer.Option(help="Folder to write to; files of the same names are replaced.")
+    ] = Path(".relocation/preview"),
+    send: Annotated[
+        str | None, typer.Option(help="Also send each to this address, through the mail block.")
+    ] = None,
+) -> None:
+    """Write every notice with sample data as .eml, .html and .txt, and one page to look at."""
+    settings = Settings()
+    with plain_errors():
+        previews = list(
+            build_previews(
+                load_templates(settings.templates),
+                Branding.of(settings),
+                recipient=send or "reader@example.org",
+                now=datetime.now(UTC),
+                kind=kind,
+            )
+        )
+        index = write_previews(to, previews)
+        out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
+        if send:
+            _send(settings, send, [wire_bytes(one.message) for one in previews])
+
+
+def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
+    from relocation.blocks import load_mail_server  # noqa: PLC0415 - imports Prefect: seconds
+
+    with load_mail_server(settings).mailer(settings.sender_email) as mailer:
+        for sent, wire in enumerate(wires):
+            outcome = mailer.send(recipient, wire)
+            if outcome.state != "sent":
+                fail(f"{sent} of {len(wires)} notices were sent, then: {outcome.detail}")
+    out.print(f"Sent {len(wires)} notices to {recipient}.", soft_wrap=True)

@@ -1,0 +1,181 @@
+"""Every reason the project can give is found in its source, and its mail says what to do.
+
+The walk reads the source: each call of an error class, and the sentence it is called with.
+"""
+
+import ast
+import importlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from relocation import errors
+from relocation.errors import MAX_REASON, NOTHING_TO_DO, RelocationError
+from relocation.failure_notice import Destination, failure_drafts
+from relocation.ledger.outbox import ClaimLostError
+from relocation.ledger.settle import UNEXPLAINED
+from relocation.notices.building import Branding, NoticeError, build_notice
+from relocation.notices.rendering import Templates
+from relocation.notices.samples import REASONS
+from relocation.request import RelocationRequest
+from relocation.steps import POLICIES
+
+ROOT = Path(__file__).parents[2]
+FILLING = "acme"
+UNTOLD = {errors.FencedOut, errors.UnknownRelocationError, ClaimLostError, NoticeError}
+"""No FAILED notice can tell them: they end no relocation."""
+
+
+def _classes(base: type[RelocationError] = RelocationError) -> Iterator[type[RelocationError]]:
+    yield base
+    for one in base.__subclasses__():
+        yield from _classes(one)
+
+
+BY_NAME = {one.__name__: one for one in _classes() if not one.__module__.startswith("test")}
+
+
+class _Module:
+    """A module's source: which sentences an expression in it can be."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path.relative_to(ROOT))
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.assigned: dict[str, list[ast.expr]] = {}
+        self.functions: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        self.assigned.setdefault(target.id, []).append(node.value)
+            elif isinstance(node, ast.FunctionDef):
+                returned = [r.value for r in ast.walk(node) if isinstance(r, ast.Return)]
+                self.functions[node.name] = [value for value in returned if value is not None]
+
+    def errors(self) -> Iterator[tuple[int, type[RelocationError], ast.expr]]:
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in BY_NAME and node.args:
+                yield node.lineno, BY_NAME[node.func.id], node.args[0]
+
+    def sentences(self, node: ast.expr) -> list[str]:
+        match node:
+            case ast.Constant(value=str(text)):
+                return [text]
+            case ast.JoinedStr(values=parts):
+                return ["".join(p.value if isinstance(p, ast.Constant) else FILLING for p in parts)]
+            case ast.Name(id=name) if name in self.assigned:
+                options = self.assigned[name]
+            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
+                options = self.functions[name]
+            case ast.Subscript(value=ast.Name(id=name)) if name in self.assigned:
+                (table,) = self.assigned[name]
+                options = table.values if isinstance(table, ast.Dict) else []
+            case ast.Attribute(value=ast.Name(id="policy"), attr="reason"):
+                return [policy.reason for policy in POLICIES.values()]
+            case _:
+                options = []
+        return [sentence for option in options for sentence in self.sentences(option)]
+
+
+MODULES = [
+    _Module(path)
+    for folder in ("flows", "tasks", "relocation")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+SITES = [
+    pytest.param(module, cls, argument, id=f"{module.name}:{line}")
+    for module in MODULES
+    for line, cls, argument in module.errors()
+    if module.name not in {"relocation/errors.py", "relocation/notices/samples.py"}
+]
+TOLD = [
+    *[
+        pytest.param(param.values[1], sentence, id=f"{param.id}-{number}")
+        for param in SITES
+        if param.values[1] not in UNTOLD
+        for number, sentence in enumerate(param.values[0].sentences(param.values[2]))
+    ],
+    *[pytest.param(None, policy.reason, id=task.value) for task, policy in POLICIES.items()],
+    pytest.param(None, UNEXPLAINED, id="unexplained"),
+]
+
+
+def test_the_walk_finds_the_raise_sites() -> None:
+    """It would prove nothing if it found none: these are few of many, in every layer."""
+    found = {param.id.partition(":")[0] for param in SITES}
+    assert {"tasks/receive.py", "relocation/request.py", "relocation/transfer/scan.py"} <= found
+    assert len(TOLD) > 60
+
+
+@pytest.mark.parametrize(("module", "cls", "argument"), SITES)
+def test_a_reason_is_raised_as_a_class_of_the_catalogue(
+    module: _Module, cls: type[RelocationError], argument: ast.expr
+) -> None:
+    assert cls not in {errors.RelocationError, errors.PermanentError}, (
+        "say what its reader can do: choose a subclass in relocation/errors.py, or add one"
+    )
+    assert module.sentences(argument), "write the sentence where the walk can read it"
+
+
+@pytest.mark.parametrize(("cls", "sentence"), TOLD)
+def test_every_reason_gives_a_mail_that_says_what_failed_and_what_to_do(
+    cls: type[RelocationError] | None,
+    sentence: str,
+    *,
+    branding: Branding,
+    templates: Templates,
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    error = cls(sentence) if cls else None
+    assert len(sentence) <= MAX_REASON
+    assert sentence.rstrip()[-1] in ".:"
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
+    (draft,) = failure_drafts(
+        request,
+        reason=sentence,
+        error=error,
+        destination=Destination.UNCHANGED,
+        operator="operator@example.org",
+        now=datetime(2026, 3, 19, 14, 5, tzinfo=UTC),
+    )
+    message = build_notice(
+        draft.kind,
+        recipient=draft.recipient,
+        context={**draft.context, "relocation_id": "r-1"},
+        message_id="<abc@relocation.example.org>",
+        date=datetime(2026, 3, 19, 14, 6, tzinfo=UTC),
+        branding=branding,
+        templates=templates,
+    )
+    advice = error.next_step if error else NOTHING_TO_DO
+    for part in (text_of(message), html_of(message)):
+        shown = part.replace("\u2060", "").replace("&#34;", '"').replace("&#39;", "'")
+        assert sentence.strip() in shown
+        assert advice.replace("'", "&#39;") in part or advice in shown
+
+
+@pytest.mark.parametrize("cls", BY_NAME.values())
+def test_only_a_fault_of_ours_leaves_the_reader_nothing_to_do(cls: type[RelocationError]) -> None:
+    assert cls.next_step.endswith(".")
+    if not cls.ours:
+        assert cls.next_step != NOTHING_TO_DO
+
+
+def test_the_samples_show_every_class_that_can_be_told() -> None:
+    told = {cls for cls in BY_NAME.values() if cls not in UNTOLD}
+    told -= {errors.RelocationError, errors.PermanentError}
+    assert {type(error) for error in REASONS} == told
+
+
+def test_no_class_is_made_outside_the_catalogue() -> None:
+    """A class of another module would have no line that a reader of the catalogue sees."""
+    for name in ("relocation.notices.building", "relocation.ledger.outbox"):
+        importlib.import_module(name)
+    elsewhere = {cls for cls in BY_NAME.values() if cls.__module__ != errors.__name__}
+    assert elsewhere <= UNTOLD
