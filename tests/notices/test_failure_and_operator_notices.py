@@ -1,0 +1,171 @@
+"""What FAILED, CANCELLED and OPERATOR notices are made from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.errors import (
+    NOTHING_TO_DO,
+    DifferencesError,
+    EncryptionError,
+    TriesUsedUpError,
+)
+from relocation.failure_notice import Destination, cancelled_drafts, failure_drafts
+from relocation.findings import Finding, FindingKind
+from relocation.ledger.outbox import enqueue, notices_of
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.operator_notice import stuck_draft, undeliverable_draft, unsettled_draft
+from relocation.steps import Status, Step
+
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)
+OPERATOR = "operator@example.org"
+
+Build = Callable[..., EmailMessage]
+Part = Callable[[EmailMessage], str]
+
+
+@pytest.fixture
+def relocation(ledger: Engine) -> Relocation:
+    return replace(get_relocation(ledger, RELOCATION), owner_email="o@example.org")
+
+
+def _failed(relocation: Relocation, error: BaseException | None, **changes: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "reason": "It failed.",
+        "destination": Destination.UNCHANGED,
+        "operator": OPERATOR,
+        "now": NOW,
+    }
+    (draft,) = failure_drafts(relocation, error=error, **(facts | changes))
+    assert draft.recipient == "o@example.org"
+    return draft.context
+
+
+@pytest.mark.parametrize(
+    ("error", "advice", "ours"),
+    [
+        (EncryptionError("x"), EncryptionError.next_step, False),
+        (TriesUsedUpError("x"), NOTHING_TO_DO, True),
+        # What no one foresaw, and a process that died, are faults of ours.
+        (KeyError("x"), NOTHING_TO_DO, True),
+        (None, NOTHING_TO_DO, True),
+    ],
+)
+def test_the_advice_is_the_errors_own(
+    error: BaseException | None, advice: str, *, ours: bool, relocation: Relocation
+) -> None:
+    context = _failed(relocation, error)
+    assert (context["next_step"], context["ours"]) == (advice, ours)
+
+
+def test_the_first_ten_differences_are_told_in_words_and_the_others_counted(
+    relocation: Relocation, build: Build, text_of: Part, html_of: Part
+) -> None:
+    findings = [
+        Finding(FindingKind.UNEQUAL, "sentry.rule", "The values differ.", "label", pk)
+        for pk in range(1, 15)
+    ]
+    context = _failed(relocation, DifferencesError("It differs.", findings=findings))
+    message = build(NoticeKind.FAILED, **context)
+    for part in (text_of(message), html_of(message)):
+        assert part.count("The values differ.") == 10
+        assert "Issue alert rules, record 10" in part
+        assert "record 11" not in part
+        assert "and 4 more differences" in part
+        assert "sentry.rule" not in part.replace("\u2060", "")
+
+
+def test_a_failure_without_findings_lists_none(
+    build: Build, text_of: Part, relocation: Relocation
+) -> None:
+    text = text_of(build(NoticeKind.FAILED, **_failed(relocation, EncryptionError("x"))))
+    assert "difference" not in text
+
+
+@pytest.mark.parametrize("destination", Destination)
+@pytest.mark.parametrize("kind", [NoticeKind.FAILED, NoticeKind.CANCELLED])
+def test_each_state_of_the_destination_has_its_own_answer(
+    kind: NoticeKind, destination: Destination, build: Build, text_of: Part, html_of: Part
+) -> None:
+    """Part was imported only where a chunk was written; else nothing was changed."""
+    sayings = {
+        Destination.UNCHANGED: "Nothing was changed",
+        Destination.HIDDEN: "Part of the data was imported",
+        Destination.VISIBLE: "can be used",
+        Destination.REMOVED: "was removed again",
+    }
+    message = build(kind, destination_state=destination.value)
+    for part in (text_of(message), html_of(message)):
+        words = " ".join(part.split())
+        assert [one for one, said in sayings.items() if said in words] == [destination]
+
+
+def test_cancelled_is_told_with_what_is_left(relocation: Relocation, build: Build) -> None:
+    """W-43."""
+    (draft,) = cancelled_drafts(
+        relocation, destination=Destination.REMOVED, operator=OPERATOR, now=NOW
+    )
+    assert draft.context["destination_state"] == "removed"
+    assert build(NoticeKind.CANCELLED, **draft.context)["Subject"].startswith(
+        "Relocation cancelled: acme"
+    )
+
+
+STUCK = stuck_draft(OPERATOR, ["acme"], status=Status.IN_PROGRESS, step=Step.IMPORTING, since=NOW)
+UNSETTLED = unsettled_draft(OPERATOR, [], why="OperationalError: disk is full\n" + "x" * 900)
+
+
+def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "") -> Draft | None:
+    return undeliverable_draft(
+        OPERATOR, ["acme"], kind=kind, recipient="jane@example.net", reply=reply
+    )
+
+
+@pytest.mark.parametrize(
+    ("draft", "needed"),
+    [
+        (STUCK, ["19 March 2026, 14:05 UTC", "IN_PROGRESS in IMPORTING", "relocation recover"]),
+        (
+            _undeliverable(reply="550 <jane@example.net> unknown"),
+            ["A CLAIM notice", "550 <j***@example.net> unknown", "relocation notices retry"],
+        ),
+        (_undeliverable(), ["(nothing)"]),
+        (UNSETTLED, ["disk is full", "xxx..."]),
+    ],
+)
+def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
+    draft: Draft, needed: list[str], build: Build, text_of: Part, html_of: Part
+) -> None:
+    message = build(NoticeKind.OPERATOR, **draft.context)
+    for part in (text_of(message), html_of(message)):
+        words = " ".join(part.replace("\u2060", "").split())
+        for one in [*needed, f"relocation show {RELOCATION}"]:
+            assert one in words.replace("&lt;", "<").replace("&gt;", ">")
+        assert "jane@" not in words
+    assert len(str(message["Subject"]).splitlines()) == 1
+
+
+def test_a_notice_to_operators_that_cannot_be_delivered_is_not_told_by_another() -> None:
+    """It would go on for ever."""
+    assert _undeliverable(NoticeKind.OPERATOR) is None
+
+
+def test_each_matter_is_a_notice_of_its_own_and_told_once_a_round(ledger: Engine) -> None:
+    """However many notices of a kind bounce, and however often a stuck one is found."""
+    drafts = [STUCK, UNSETTLED, _undeliverable(), _undeliverable(NoticeKind.FAILED)]
+    with ledger.begin() as connection:
+        for round_ in (1, 1, 2):
+            for draft in [*drafts, _undeliverable(reply="another reply")]:
+                enqueue(
+                    connection, RELOCATION, round_, [draft], sender_domain="example.org", now=NOW
+                )
+    told = notices_of(ledger, RELOCATION)
+    assert [notice.round for notice in told] == [1] * 4 + [2] * 4
+    assert len({notice.message_id for notice in told}) == 8

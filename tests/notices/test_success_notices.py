@@ -1,0 +1,165 @@
+"""What SUCCEEDED and CLAIM notices are made from."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.catalogue import load_catalogue
+from relocation.catalogue.words import words_for
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.notices.kinds import NoticeKind
+from relocation.settings import Settings
+from relocation.success import (
+    claim_drafts,
+    not_moved,
+    renamed_because,
+    started_drafts,
+    success_drafts,
+)
+from relocation.transfer.chunks import Account
+from relocation.transfer.importing import ImportReport
+from relocation.transfer.ownership import Claim, MovedOrganization
+
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)
+OPERATOR = "operator@example.org"
+MOVED = [
+    MovedOrganization(1, "Acme", "acme", "acme", members=2, projects=3, keys=4),
+    MovedOrganization(2, "Globex", "globex-x7", "globex", members=1, projects=0, keys=1),
+]
+
+
+def claim(username: str, email: str) -> Claim:
+    return Claim(7, username, email, "s3cr3t", ("Acme",))
+
+
+@pytest.fixture
+def relocation(ledger: Engine) -> Relocation:
+    return replace(get_relocation(ledger, RELOCATION), owner_email="o@example.org")
+
+
+def _succeeded(relocation: Relocation, **changes: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "moved": MOVED,
+        "report": ImportReport({}, ()),
+        "claims": [],
+        "scanned": {},
+        "operator": OPERATOR,
+        "now": NOW,
+    }
+    (draft,) = success_drafts(relocation, **(facts | changes))
+    return draft.context
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("acme", "acme", ""),
+        ("acme", "acme-x7", "taken"),
+        ("acme-corp", "acme-corp-k2p9z", "taken"),
+        # Cut to make room for the suffix.
+        ("a" * 50, "a" * 40 + "-x7", "taken"),
+        ("Acme_Corp", "acme-corp", "invalid"),
+        # Made valid, and taken as well: it could not stay in any case.
+        ("Acme", "acme-x7", "invalid"),
+        ("acme_corp", "acme-corp", "invalid"),
+        # A number would be taken for an id.
+        ("12345", "12345-x7", "invalid"),
+        # Nothing was left of it, or it is reserved.
+        ("___", "0a1b2c3d4e5f", "invalid"),
+        ("admin", "0a1b2c3d4e5f", "invalid"),
+    ],
+)
+def test_a_rename_says_whether_the_slug_was_taken_or_made_valid(
+    old: str, new: str, cause: str
+) -> None:
+    assert renamed_because(old, new) == cause
+
+
+def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> None:
+    report = ImportReport(
+        {
+            "sentry.rule": Account(read=9, inserted=5, skipped=1, dropped=3),
+            "sentry.team": Account(read=2, inserted=2),
+            "sentry.user": Account(read=3, merged=3),
+        },
+        (),
+    )
+    scanned = {
+        "skipped": {
+            "sentry.repository": {"OutOfScope": 7},
+            "sentry.rule": {"RepeatedRecord": 1, "NotRequested": 500},
+            "acme.widget": {"UnknownModel": 2},
+            "acme.gadget": {"UnknownModel": 1},
+            "sentry.team": {"NotRequested": 90},
+        }
+    }
+    assert not_moved(report, json.loads(json.dumps(scanned))) == [
+        {"what": "source code repositories", "count": 7},
+        {"what": "issue alert rules", "count": 5},
+        {"what": "records of a kind that is not known here", "count": 3},
+    ]
+
+
+def test_every_model_of_the_catalogue_has_words_for_people() -> None:
+    unknown = words_for("acme.widget")
+    for model in load_catalogue():
+        words = words_for(model)
+        assert words != unknown
+        assert "." not in words
+        assert "_" not in words
+        assert len(words) <= 60
+
+
+def test_only_claims_with_an_address_count_as_mailed(relocation: Relocation) -> None:
+    claims = [claim("a", "a@example.org"), claim("b", ""), claim("c", "not an address")]
+    context = _succeeded(relocation, claims=claims)
+    assert (context["claims"], context["claims_without_address"]) == (1, 2)
+    drafts = claim_drafts(relocation, claims, Settings(), NOW)
+    assert [draft.recipient for draft in drafts] == ["a@example.org"]
+
+
+def test_a_claim_link_is_said_to_work_for_a_day_or_more(relocation: Relocation) -> None:
+    """W-32."""
+    settings = Settings(claim_days=1, base_url="https://cloud.example.org/")
+    (draft,) = claim_drafts(relocation, [claim("a", "a@example.org")], settings, NOW)
+    assert draft.context["valid_until"] == "2026-03-20T14:05:00+00:00"
+    assert draft.context["claim_url"].startswith("https://cloud.example.org/account/")
+    assert "s3cr3t" in draft.context["claim_url"]
+
+
+def test_succeeded_counts_members_projects_and_keys_of_all_organizations(
+    relocation: Relocation,
+) -> None:
+    context = _succeeded(relocation)
+    assert context["counts"] == {"members": 3, "projects": 3, "keys": 5}
+    assert [one["renamed"] for one in context["organizations"]] == ["", "taken"]
+
+
+def test_drafts_hold_every_fact_their_templates_ask_for(
+    relocation: Relocation, build: Callable[..., EmailMessage], facts: dict[NoticeKind, Any]
+) -> None:
+    """The facts that the other tests build from are those of real drafts."""
+    succeeded = _succeeded(relocation)
+    (started,) = started_drafts(relocation, OPERATOR, NOW)
+    (claimed,) = claim_drafts(relocation, [claim("a", "a@example.org")], Settings(), NOW)
+    assert succeeded.keys() == facts[NoticeKind.SUCCEEDED].keys() | {"stands_in_for"}
+    assert started.context.keys() == facts[NoticeKind.STARTED].keys() | {"stands_in_for"}
+    assert claimed.context.keys() == facts[NoticeKind.CLAIM].keys()
+    assert build(NoticeKind.SUCCEEDED, **succeeded)["Subject"].startswith("Relocation finished")
+
+
+def test_succeeded_tells_whose_link_could_not_be_mailed(
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    message = build(NoticeKind.SUCCEEDED, claims_without_address=2)
+    for part in (text_of(message), html_of(message)):
+        assert "2 members have" in part

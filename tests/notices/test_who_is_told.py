@@ -1,0 +1,102 @@
+"""Nobody's news is lost: who has no address is told by way of the operator (W-45)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.errors import PersonError
+from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.notices.kinds import NoticeKind
+from relocation.people import Addressee, addressees, check_addresses, people_drafts
+from relocation.request import RelocationRequest
+
+RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
+OPERATOR = "operator@example.org"
+
+
+@pytest.fixture
+def relocation(ledger: Engine) -> Relocation:
+    return get_relocation(ledger, RELOCATION)
+
+
+@pytest.mark.parametrize(
+    ("owner", "creator", "told"),
+    [
+        ("o@example.org", ("marcus", "m@example.org"), [("o@example.org",), ("m@example.org",)]),
+        # The owner's own request.
+        ("o@example.org", (None, "o@example.org"), [("o@example.org",)]),
+        # Two people who share an address.
+        ("o@example.org", ("marcus", "O@example.org"), [("o@example.org",)]),
+        (None, ("marcus", "m@example.org"), [("m@example.org",), (OPERATOR, "olivia")]),
+        ("o@example.org", ("marcus", None), [("o@example.org",), (OPERATOR, "marcus")]),
+        ("", ("marcus", ""), [(OPERATOR, "olivia", "marcus")]),
+        ("no address", (None, "no address"), [(OPERATOR, "olivia")]),
+    ],
+)
+def test_owner_and_creator_are_told_or_the_operator_in_their_place(
+    owner: str | None,
+    creator: tuple[str | None, str | None],
+    told: list[tuple[str, ...]],
+    relocation: Relocation,
+) -> None:
+    """R-20, W-45."""
+    name, address = creator
+    one = replace(relocation, owner_email=owner, creator=name, creator_email=address)
+    wanted = [Addressee(address, tuple(names)) for address, *names in told]
+    assert addressees(one, OPERATOR) == wanted
+
+
+def test_a_request_that_never_became_a_relocation_is_the_operators_news() -> None:
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
+    (draft,) = people_drafts(NoticeKind.FAILED, {}, OPERATOR, about=request)
+    assert (draft.recipient, draft.context) == (OPERATOR, {"stands_in_for": ["olivia"]})
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_to_a_stand_in_says_for_whom_it_is(
+    kind: NoticeKind,
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    message = build(kind, stands_in_for=["olivia", "marcus"])
+    for part in (text_of(message), html_of(message)):
+        assert "olivia, marcus" in part
+        assert "pass it on" in part
+    assert "pass it on" not in text_of(build(kind))
+
+
+@pytest.mark.parametrize("address", ["nobody", "a@b@c", "Ann <a@example.org>", "a@example.org\n"])
+def test_a_malformed_address_is_refused_up_front_and_not_quoted(address: str) -> None:
+    with pytest.raises(PersonError) as refused:
+        check_addresses([("owner", "olivia", "o@example.org"), ("creator", "marcus", address)])
+    assert 'The creator "marcus"' in refused.value.reason
+    assert address.strip() not in refused.value.reason
+
+
+def test_no_address_at_all_is_no_reason_to_refuse() -> None:
+    check_addresses([("owner", "olivia", ""), ("creator", "marcus", "m@example.org")])
+
+
+def test_only_what_ends_a_round_and_what_needs_an_operator_is_told_once_a_round() -> None:
+    """DESIGN 7: what a round may tell again, and what a relocation tells once."""
+    from relocation.notices.kinds import Draft
+
+    def keys(kind: NoticeKind, **about: Any) -> set[str]:
+        return {Draft(kind, "O@example.org", **about).key("r-1", round_) for round_ in (1, 2)}
+
+    assert {kind: len(keys(kind)) for kind in NoticeKind} == {
+        NoticeKind.STARTED: 1,
+        NoticeKind.SUCCEEDED: 1,
+        NoticeKind.CLAIM: 1,
+        NoticeKind.FAILED: 2,
+        NoticeKind.CANCELLED: 2,
+        NoticeKind.OPERATOR: 2,
+    }
+    assert not keys(NoticeKind.OPERATOR, about="stuck") & keys(
+        NoticeKind.OPERATOR, about="unsettled"
+    )
