@@ -19,6 +19,9 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import RelocationError
 from relocation.flow_runs import RELOCATE
 from relocation.ledger.migrate import is_current
+from relocation.notices.building import Branding
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.rendering import load_template
 from relocation.settings import Settings
 from relocation.transfer.schema import reflect
 from relocation.transfer.skew import blocks, check_schema
@@ -60,6 +63,7 @@ def examine(settings: Settings) -> list[Check]:
             f"storage ({settings.storage_block})", lambda: _storage(settings), "relocation setup"
         ),
         _check(f"key ({settings.key_block})", lambda: _key(settings), "relocation setup"),
+        _check("templates", lambda: _templates(settings), "correct it, or take it away"),
         _check(
             f"mail ({settings.mail_block})",
             lambda: _mail(settings),
@@ -133,6 +137,14 @@ def _storage(settings: Settings) -> str:
 def _key(settings: Settings) -> str:
     public_key_of(load_private_key(settings))
     return "is a private key"
+
+
+def _templates(settings: Settings) -> str:
+    Branding.of(settings)
+    # Of a broken OPERATOR template only the log would tell, since the built-in one stands in.
+    for kind in NoticeKind:
+        load_template(kind, settings.templates)
+    return str(settings.templates or "the built-in ones")
 
 
 def _mail(settings: Settings) -> str:

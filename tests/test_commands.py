@@ -53,6 +53,8 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
         "keys create",
         "keys public",
         "doctor",
+        "notices",
+        "notices preview",
     ],
 )
 def test_every_command_has_help(command: str) -> None:

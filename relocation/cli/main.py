@@ -15,9 +15,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(notices.app, name="notices")
 app.command()(archives.scan)
 app.command()(archives.compare)
-app.add_typer(notices.app, name="notices")
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)

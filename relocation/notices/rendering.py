@@ -80,12 +80,12 @@ class Templates(Mapping[NoticeKind, NoticeTemplate]):
 
     def _load(self, kind: NoticeKind) -> NoticeTemplate:
         try:
-            return _load(kind, self._folder)
+            return load_template(kind, self._folder)
         except ConfigurationError as err:
             if kind is not NoticeKind.OPERATOR or self._folder is None:
                 raise
             _log.warning("The built-in OPERATOR templates are used: %s", err.internal)
-            return _load(kind, None)
+            return load_template(kind, None)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
     return Rendered(subject, text, html)
 
 
-def _load(kind: NoticeKind, folder: Path | None) -> NoticeTemplate:
+def load_template(kind: NoticeKind, folder: Path | None) -> NoticeTemplate:
+    """Load and inline the templates of a kind; ConfigurationError names one that is broken."""
     name = kind.lower()
     text = _with_filters(
         Environment(  # noqa: S701 - plain text has nothing to escape
@@ -192,9 +193,9 @@ def _listed(items: Sequence[str], show: int = MAX_LISTED) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _short(text: str) -> str:
+def _short(text: str, limit: int = MAX_NAME) -> str:
     """Return a name cut to a bearable length; one that needs no cut stays as trusted as it was."""
-    line = one_line(text, limit=MAX_NAME)
+    line = one_line(text, limit=limit)
     return text if line == text else line
 
 

@@ -68,6 +68,16 @@ def test_an_answer_refers_to_the_first_notice(build: Build) -> None:
     assert message["References"] == "<first@relocation.example.org>"
 
 
+@pytest.mark.parametrize("kind", [NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED])
+def test_the_subject_of_an_answer_says_that_it_is_one(kind: NoticeKind, build: Build) -> None:
+    """A-143, M-4; a notice that answers none does not claim to."""
+    answer = _received(build(kind, in_reply_to="<first@relocation.example.org>"))
+    first = _received(build(kind))
+    assert answer["Subject"] == f"Re: {first['Subject']}"
+    assert not first["Subject"].startswith("Re:")
+    assert first["References"] is None
+
+
 def test_long_identifiers_are_written_as_they_are(build: Build) -> None:
     long = f"<{'a' * 110}@relocation.example.org>"
     wire = wire_bytes(build(NoticeKind.FAILED, message_id=long, in_reply_to=long))

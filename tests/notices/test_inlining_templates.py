@@ -1,10 +1,12 @@
 """CSS is inlined once, before rendering, and the result is the same as after it."""
 
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import css_inline
 import pytest
 from lxml import etree, html
 
@@ -19,6 +21,7 @@ from relocation.notices.inlining import (
 )
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.rendering import Templates, Trusted, load_templates
+from relocation.notices.samples import Sample, samples
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LAYOUT = f"<html><head><title>t</title></head><body>{CONTENT}</body></html>"
@@ -76,6 +79,42 @@ def test_inlining_before_rendering_equals_inlining_after_it(
     before = templates[kind].html.render(values)
     assert _canonical(before) == _canonical(after)
     assert before.count("style=") > 10
+
+
+def _styles(source: str) -> list[tuple[str, dict[str, str]]]:
+    """Return each element of the body with its declarations, whatever their order and notation."""
+    body = html.document_fromstring(source).find("body")
+    return [(element.tag, _declarations(element)) for element in body.iter(etree.Element)]
+
+
+def _declarations(element: Any) -> dict[str, str]:
+    pairs = (one.split(":", 1) for one in element.get("style", "").split(";") if ":" in one)
+    short = re.compile(r"#([0-9a-f])\1([0-9a-f])\2([0-9a-f])\3", re.IGNORECASE)
+    return {
+        name.strip(): short.sub(r"#\1\2\3", " ".join(value.split())).replace("'", '"')
+        for name, value in pairs
+    }
+
+
+@pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.name)
+def test_inlined_styles_are_those_that_another_inliner_finds(
+    sample: Sample, templates: Templates, branding: Branding
+) -> None:
+    """The oracle is css-inline, which shares no code with premailer."""
+    values = {"stands_in_for": [], **sample.context, "relocation_id": "r-1", "branding": branding}
+    if "claim_url" in values:
+        values["claim_url"] = Trusted(values["claim_url"])
+    values |= {"kind": sample.kind, "subject": "S", "preheader": "P"}
+    source = flatten(
+        (TEMPLATES / "layout.html").read_text(),
+        (TEMPLATES / sample.kind.lower() / "body.html").read_text(),
+    )
+    plain = templates[sample.kind].html.environment.from_string(source).render(values)
+    rules = (TEMPLATES / "notice.css").read_text().partition("@media")[0]
+    other = css_inline.inline(plain, extra_css=rules, load_remote_stylesheets=False)
+    expected = [one for one in _styles(other) if one[0] != "tbody"]
+    assert _styles(templates[sample.kind].html.render(values)) == expected
+    assert sum(len(styles) for _, styles in expected) > 40
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
@@ -138,6 +177,30 @@ def test_loading_opens_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         valid_until="2026-01-01",
         branding={"product_name": "P"},
     )
+
+
+OVERRIDABLE = sorted(
+    str(path.relative_to(TEMPLATES))
+    for path in TEMPLATES.rglob("*")
+    if path.suffix in {".txt", ".html", ".css"}
+)
+
+
+@pytest.mark.parametrize("name", OVERRIDABLE)
+def test_every_template_can_be_replaced_by_a_file_of_the_same_name(
+    name: str, tmp_path: Path, build: Callable[..., Any], branding: Branding
+) -> None:
+    changed = {".txt": "Grüße", ".html": "<p>Grüße</p>", ".css": ".page { color: #abcdef; }"}
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    content = (TEMPLATES / name).read_text(encoding="utf-8").replace(CONTENT, f"Grüße{CONTENT}")
+    own.write_text(f"{changed[own.suffix]}{content}", encoding="utf-8")
+    folder, mark = load_templates(tmp_path), "#abcdef" if own.suffix == ".css" else "Grüße"
+    for kind in NoticeKind:
+        mine = own.parent == tmp_path or own.parent.name == kind.lower()
+        rendered = build(kind, templates=folder)
+        parts = [str(rendered["Subject"]), *(p.get_content() for p in rendered.iter_parts())]
+        assert any(mark in part for part in parts) == mine
 
 
 def test_a_folder_replaces_single_templates(
