@@ -29,7 +29,7 @@ from relocation.text import one_line
 MAX_SUBJECT = 150
 MAX_PREHEADER = 140
 MAX_NAME = 60
-MAX_SENTENCE = 200
+MAX_SENTENCE = 120
 MAX_LISTED = 10
 
 _BUILT_IN = Path(__file__).parents[2] / "templates"
