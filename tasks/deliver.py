@@ -10,6 +10,7 @@ from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.rendering import load_templates
 from relocation.process import worker_name
 from relocation.settings import Settings
+from tasks.artifacts import show_notices
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, tags=["relocation-mail"])
@@ -41,3 +42,5 @@ def deliver_notices(relocation_id: str | None = None) -> None:
         log.error(
             "Notices: %d undeliverable, %d with an unknown outcome", report.failed, report.unknown
         )
+    if relocation_id is not None:
+        show_notices(relocation_id)

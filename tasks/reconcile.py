@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import Run
+from relocation.recovery.stuck import tell_if_stuck
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_settlement
 
@@ -34,7 +35,7 @@ def reconcile_open_relocations() -> None:
     since = around.clock() - timedelta(seconds=around.settings.sweep_lookback)
     ended = {run.id: run for run in around.runs.ended_without_success(since)}
     unsettled = unsettled_among(around.ledger, ended.keys()) if ended else set[str]()
-    silent = [relocation.id for relocation in abandoned(around.ledger)]
+    silent = {relocation.id: relocation for relocation in abandoned(around.ledger)}
     runs: dict[str, Run] = around.runs.read(silent) if silent else {}
     runs |= {relocation_id: ended[relocation_id] for relocation_id in unsettled}
     for relocation_id in {*silent, *unsettled}:
@@ -42,7 +43,9 @@ def reconcile_open_relocations() -> None:
             outcome = reconcile(around, relocation_id, runs.get(relocation_id))
         except Exception:  # one that cannot be settled must not keep the others waiting
             log.exception("Relocation %s could not be reconciled", relocation_id)
-            continue
+            outcome = Outcome.LEFT
+        if outcome is Outcome.LEFT and relocation_id in silent:
+            tell_if_stuck(around, silent[relocation_id])
         if outcome is not Outcome.LEFT:
             log.warning("Relocation %s: %s", relocation_id, outcome)
         if outcome is Outcome.SETTLED:

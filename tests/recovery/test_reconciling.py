@@ -13,8 +13,10 @@ from relocation.ledger.relocations import find_relocation
 from relocation.ledger.story import story_of
 from relocation.ledger.tables import Happening, TryOutcome
 from relocation.ledger.tries import begin_try, end_try, succeed
+from relocation.notices.kinds import NoticeKind
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
+from relocation.recovery.stuck import tell_if_stuck
 from relocation.steps import POLICIES, Status, Step, Task
 
 IMPORT = Task.IMPORT_ORGANIZATIONS
@@ -253,3 +255,27 @@ def test_what_has_ended_for_good_cannot_be_rerun(world: Any, status: Status) -> 
     assert look(world, error=refused.value, set_state=False) is Outcome.LEFT
     assert world.stored().status is status
     assert "FAILED" not in kinds(world)
+
+
+def test_the_operator_is_told_once_of_a_relocation_that_does_not_go_on(world: Any) -> None:
+    """No worker takes it up: the run stays scheduled."""
+    world.open()
+    world.runs.put("r-1", RunState.CRASHED)
+    world.wait(31)
+    look(world)
+    assert not tell_if_stuck(world.around, world.stored())
+    world.wait(3601)
+    assert look(world) is Outcome.LEFT
+    assert tell_if_stuck(world.around, world.stored())
+    assert not tell_if_stuck(world.around, world.stored())
+    (notice,) = notices_of(world.around.ledger, "r-1")
+    assert (notice.kind, notice.recipient) == (
+        NoticeKind.OPERATOR,
+        world.around.settings.operator_email,
+    )
+
+
+def test_nobody_is_told_of_a_relocation_that_is_paused(world: Any) -> None:
+    pause_here(world.around.ledger, world.open(), Step.IMPORTING, world.now)
+    world.wait(10**6)
+    assert not tell_if_stuck(world.around, world.stored())
