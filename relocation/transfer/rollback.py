@@ -62,8 +62,8 @@ def roll_back(
 ) -> RollBackReport:
     """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
 
-    What it merged with stays. Idempotent, and resumable after a kill at any statement. Before the
-    first removal it raises PermanentError where rows of others refer to what would go, or where
+    What it merged with or overwrote stays as it is. Idempotent, and goes on after a kill. Before
+    the first removal it raises PermanentError where rows of others refer to what would go, or where
     organizations have been revealed, unless `revealed` allows that. Raises what `fenced` does.
     """
     check_bound(engine, relocation_id, fence)

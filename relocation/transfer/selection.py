@@ -26,6 +26,9 @@ _USER_OPTION = "sentry.useroption"
 _USER_FIELDS = {_MEMBER: "user_id", _USER_EMAIL: "user", _USER_OPTION: "user"}
 """The references to users that decide which users belong, or belong to them."""
 
+_Place = tuple[str, int]
+"""A model and the row of one of its records."""
+
 _NO_ADDRESS = -1
 _FLAGS = bytes(int(state == State.SELECTED) for state in range(256))
 
@@ -148,13 +151,17 @@ class Selection:
                 yield table.columns[field], self._tables[to]
 
     def _follow(self) -> None:
-        """Select the undecided records that hang together with a selected one."""
-        neighbours: defaultdict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
-        reached: list[tuple[str, int]] = []
+        """Select the undecided records that hang together with a selected one.
+
+        A record that could name its organization and does not comes by what it refers to only where
+        nothing of another organization refers to either of them: else it may be theirs.
+        """
+        neighbours: defaultdict[_Place, list[_Place]] = defaultdict(list)
+        guarded: defaultdict[_Place, list[_Place]] = defaultdict(list)
+        reached: list[_Place] = []
+        foreign: set[_Place] = set()
         for table in self._tree:
-            # A record that could name its organization and does not may be anybody's: it comes when
-            # something selected refers to it, not by what it refers to and others share.
-            shares = _ORGANIZATION not in table.targets.values()
+            downwards = guarded if _ORGANIZATION in table.targets.values() else neighbours
             for column, target in self._links(table):
                 if State.UNDECIDED not in target.state:
                     continue
@@ -162,18 +169,22 @@ class Selection:
                     found = target.index.get(pk, ABSENT)
                     if found == ABSENT or target.state[found] != State.UNDECIDED:
                         continue
+                    place = target.name, found
                     if table.state[row] == State.SELECTED:
-                        reached.append((target.name, found))
+                        reached.append(place)
                     elif table.state[row] == State.UNDECIDED:
-                        neighbours[table.name, row].append((target.name, found))
-                        if shares:
-                            neighbours[target.name, found].append((table.name, row))
+                        neighbours[table.name, row].append(place)
+                        downwards[place].append((table.name, row))
+                    else:
+                        foreign.add(place)
         while reached:
-            name, row = reached.pop()
-            state = self._tables[name].state
-            if state[row] == State.UNDECIDED:
-                state[row] = State.SELECTED
-                reached.extend(neighbours[name, row])
+            place = reached.pop()
+            state = self._tables[place[0]].state
+            if state[place[1]] == State.UNDECIDED:
+                state[place[1]] = State.SELECTED
+                reached.extend(neighbours[place])
+                if place not in foreign:
+                    reached.extend(one for one in guarded[place] if one not in foreign)
 
     def _choose_users(self) -> None:
         """Select the members of the wanted organizations (I-41), and what belongs to a user."""

@@ -246,17 +246,23 @@ def test_what_hangs_on_an_excluded_record_is_out_of_scope():
     assert list(told["sentry.project"]) == [FindingKind.NOT_REQUESTED]
 
 
-def test_a_rule_of_no_organization_does_not_come_by_a_query_that_it_shares():
-    """It may be another tenant's; it comes when a project that is wanted has it."""
+def test_a_rule_that_may_be_another_tenant_s_does_not_come_by_a_shared_query():
+    """Rule 82 shares a query with a rule of theirs; rule 83 is for a project of theirs."""
     found = chosen(
         record("snubaquery", 71),
-        record("alertrule", 81, organization=1, snuba_query=71),
+        record("snubaquery", 72),
+        record("snubaqueryeventtype", 75, snuba_query=71),
+        record("alertrule", 80, organization=1, snuba_query=71),
+        record("alertrule", 81, organization=2, snuba_query=71),
         record("alertrule", 82, organization=None, snuba_query=71),
-        record("alertrule", 83, organization=None, snuba_query=71),
-        record("alertruleprojects", 91, alert_rule=83, project=31),
+        record("alertrule", 83, organization=None, snuba_query=72),
+        record("querysubscription", 85, project=31, snuba_query=72),
+        record("alertruleprojects", 91, alert_rule=83, project=32),
     )
-    assert found["snubaquery"] == {71}
-    assert found["alertrule"] == {81, 83}
+    assert found["snubaquery"] == {71, 72}
+    assert found["snubaqueryeventtype"] == {75}
+    assert found["alertrule"] == {80}
+    assert found["alertruleprojects"] == set()
 
 
 def test_a_second_record_with_the_same_pk_is_refused():
