@@ -3,8 +3,13 @@
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from relocation.errors import ConfigurationError
+
+KEY_PADDING = OAEP(mgf=MGF1(algorithm=SHA256()), algorithm=SHA256(), label=None)
+"""How a data key is encrypted for one of these keys (T-4)."""
 
 _ODD_KEY = "The key that opens archives is not set up correctly; an operator must mend it."
 

@@ -2,6 +2,8 @@
 
 import io
 import tarfile
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -14,10 +16,38 @@ PUBLIC_KEY = "key.pub"
 MEMBERS = (TOKEN, DATA_KEY, PUBLIC_KEY)
 
 MAX_KEY_BYTES = 64 * 1024
+_PIECE = 64 * 1024
 
 _DAMAGED = "The archive is cut off or damaged; upload it again."
 _BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 """What tarfile raises for headers that make no sense."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one of the files lies in the archive."""
+
+    stream: BinaryIO
+    start: int
+    size: int
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the file from its start; raises PermanentError where the archive ends before it.
+
+        One at a time may be read, since all share the archive's stream.
+        """
+        self.stream.seek(self.start)
+        left = self.size
+        while left:
+            piece = self.stream.read(min(left, _PIECE))
+            if not piece:
+                raise ArchiveError(_DAMAGED)
+            left -= len(piece)
+            yield piece
+
+    def read(self) -> bytes:
+        """Return the whole file."""
+        return b"".join(self.pieces())
 
 
 def write_members(out: BinaryIO, contents: dict[str, bytes]) -> None:
@@ -29,16 +59,14 @@ def write_members(out: BinaryIO, contents: dict[str, bytes]) -> None:
             tar.addfile(info, io.BytesIO(contents[name]))
 
 
-def read_members(stream: BinaryIO) -> dict[str, bytes]:
-    """Return the contents of the three files by name; raises PermanentError.
+def read_members(stream: BinaryIO) -> dict[str, Member]:
+    """Return the three files by name; raises PermanentError.
 
     Folders are ignored; anything else but the three files is refused, whatever their order.
     """
-    contents: dict[str, bytes] = {}
-    # The streaming mode never seeks: a header with a negative size would send the other one
-    # round in circles.
+    found: dict[str, Member] = {}
     try:
-        tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - closed below
+        tar = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - closed below
     except _BROKEN as err:
         raise ArchiveError("The archive is not a tar file, or is a compressed one.") from err
     with tar:
@@ -46,24 +74,27 @@ def read_members(stream: BinaryIO) -> dict[str, bytes]:
             if member.isdir():
                 _check_name(member.name)
                 continue
-            _check(member, seen=contents)
-            contents[member.name] = _read(tar, member)
-    missing = [name for name in MEMBERS if name not in contents]
+            _check(member, seen=found)
+            found[member.name] = Member(stream, member.offset_data, member.size)
+    missing = [name for name in MEMBERS if name not in found]
     if missing:
         raise ArchiveError(
             f"The archive lacks {listed(missing)}; it must hold {listed(list(MEMBERS))}."
         )
-    return contents
+    return found
 
 
 def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
-        return tar.next()
+        member = tar.next()
     except _BROKEN as err:
         raise ArchiveError(_DAMAGED) from err
+    if member is not None and member.size < 0:  # the next one would be this one again
+        raise ArchiveError(_DAMAGED)
+    return member
 
 
-def _check(member: tarfile.TarInfo, *, seen: dict[str, bytes]) -> None:
+def _check(member: tarfile.TarInfo, *, seen: Container[str]) -> None:
     _check_name(member.name)
     shown = one_line(member.name, limit=60)
     if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
@@ -87,14 +118,3 @@ def _check_name(name: str) -> None:
         raise ArchiveError(
             f'The archive holds "{one_line(name, limit=60)}", a path that leads out of it.'
         )
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    try:
-        content = tar.extractfile(member)
-        data = content.read() if content is not None else b""
-    except _BROKEN as err:
-        raise ArchiveError(_DAMAGED) from err
-    if len(data) != member.size:
-        raise ArchiveError(_DAMAGED)
-    return data

@@ -4,15 +4,12 @@ import os
 import zlib
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
 
-from relocation.archive.keys import load_private_key, load_public_key
+from relocation.archive.keys import KEY_PADDING, load_private_key, load_public_key
 from relocation.errors import ConfigurationError, StaleWorkError
 
 _NONCE = 12
-_OAEP = OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None)
 
 
 class Cipher:
@@ -42,13 +39,13 @@ def new_data_key() -> bytes:
 
 def wrap(data_key: bytes, public_pem: str) -> bytes:
     """Encrypt a data key for the relocation key; raises ConfigurationError when that is not RSA."""
-    return load_public_key(public_pem).encrypt(data_key, _OAEP)
+    return load_public_key(public_pem).encrypt(data_key, KEY_PADDING)
 
 
 def unwrap(wrapped: bytes, private_pem: str) -> bytes:
     """Decrypt a data key; raises ConfigurationError when it was wrapped for another key."""
     try:
-        return load_private_key(private_pem).decrypt(wrapped, _OAEP)
+        return load_private_key(private_pem).decrypt(wrapped, KEY_PADDING)
     except ValueError as err:
         raise ConfigurationError(
             "The relocation service's key was changed while this relocation was under way; "

@@ -1,0 +1,141 @@
+"""Decrypt a Fernet token as a stream (T-3), in memory that does not grow with it."""
+
+import io
+from base64 import urlsafe_b64decode
+from binascii import a2b_base64
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from relocation.errors import ArchiveError
+
+Text = Callable[[], Iterator[bytes]]
+"""Begins to read a token anew, piece by piece."""
+
+_KEY = 32
+_VERSION = b"\x80"
+_TIME = 8
+_BLOCK = 16
+_SIGNATURE = 32
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
+_NOISE = bytes(set(range(256)) - set(_LETTERS))
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_QUAD = 4
+
+
+class TokenKey:
+    """The data key of an archive: half of it signs, half of it encrypts.
+
+    Raises ValueError where the text is no key of Fernet.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        key = urlsafe_b64decode(text)
+        if len(key) != _KEY:
+            raise ValueError("a key has 32 bytes")
+        self._signing, self._encryption = key[: _KEY // 2], key[_KEY // 2 :]
+
+    def open(self, text: Text) -> BinaryIO:
+        """Check the signature of all of a token, and return a stream of what it holds.
+
+        The token is read twice, and checked the second time as well. Accepts what `Fernet` accepts.
+        Raises ArchiveError, and the stream does where the padding is wrong or where the token is
+        no longer what it was.
+        """
+        for _ in self._signed(text):
+            pass  # no byte is decrypted before all of them were checked
+        return io.BufferedReader(_Pieces(self._decrypted(text)))
+
+    def _signed(self, text: Text) -> Iterator[bytes]:
+        """Yield the token's bytes without their signature; raises where that does not fit."""
+        hmac = HMAC(self._signing, SHA256())
+        held, begun = b"", False
+        for piece in _decoded(text()):
+            held += piece
+            if not begun and not held.startswith(_VERSION):
+                raise _damaged()
+            begun = True
+            body, held = held[:-_SIGNATURE], held[-_SIGNATURE:]
+            hmac.update(body)
+            yield body
+        try:
+            hmac.verify(held)
+        except InvalidSignature as err:
+            raise _damaged() from err
+
+    def _decrypted(self, text: Text) -> Iterator[bytes]:
+        pieces = self._signed(text)
+        start = b""
+        while len(start) < 1 + _TIME + _BLOCK:
+            piece = next(pieces, None)
+            if piece is None:
+                raise _damaged()
+            start += piece
+        head, rest = start[: 1 + _TIME + _BLOCK], start[1 + _TIME + _BLOCK :]
+        decryptor = Cipher(AES(self._encryption), CBC(head[-_BLOCK:])).decryptor()
+        unpadder = PKCS7(_BLOCK * 8).unpadder()
+        yield unpadder.update(decryptor.update(rest))
+        for piece in pieces:
+            yield unpadder.update(decryptor.update(piece))
+        try:
+            decryptor.finalize()
+            yield unpadder.finalize()
+        except ValueError as err:
+            raise _damaged() from err
+
+
+def _decoded(text: Iterator[bytes]) -> Iterator[bytes]:
+    """Decode base64 as `Fernet` does: in both alphabets, passing over whatever is not of them.
+
+    Padding that completes four characters ends the token; elsewhere it counts for nothing.
+    """
+    held, padding = b"", 0
+    for piece in text:
+        for number, part in enumerate(piece.translate(_STANDARD, _NOISE).split(b"=")):
+            if number and len(held) >= _QUAD // 2:
+                padding += 1
+                if len(held) + padding >= _QUAD:
+                    yield a2b_base64(held.ljust(_QUAD, b"="))
+                    return
+            if part:
+                padding, held = 0, held + part
+                cut = len(held) - len(held) % _QUAD
+                if cut:
+                    yield a2b_base64(held[:cut])
+                held = held[cut:]
+    if held:
+        raise _damaged()
+
+
+def _damaged() -> ArchiveError:
+    return ArchiveError("The export in the archive was damaged or changed after its encryption.")
+
+
+class _Pieces(io.RawIOBase):
+    """Byte strings as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._held:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._held = memoryview(piece)
+        into = memoryview(buffer)
+        size = min(len(into), len(self._held))
+        into[:size] = self._held[:size]
+        self._held = self._held[size:]
+        return size
