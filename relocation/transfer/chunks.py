@@ -3,13 +3,13 @@
 A chunk's record is written in the transaction of its rows, so that both are there or neither is.
 """
 
-import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -258,8 +258,8 @@ def _chunk(row: Any) -> Chunk:
 
 
 def _pack(data: Any) -> bytes:
-    return zlib.compress(json.dumps(data, separators=(",", ":")).encode(), level=1)
+    return zlib.compress(orjson.dumps(data), level=1)
 
 
 def _unpack(data: bytes) -> Any:
-    return json.loads(zlib.decompress(data))
+    return orjson.loads(zlib.decompress(data))
