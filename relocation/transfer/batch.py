@@ -12,11 +12,14 @@ from relocation.catalogue import Scope
 from relocation.errors import ExportError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.codec import decoder
-from relocation.transfer.rows import select_in
+from relocation.transfer.rows import one_of, select_in
 from relocation.transfer.schema import ModelTable, UniqueSet
 
+_MARK = 48
+"""Bytes of the marks of long values; they cannot be taken for those of short ones."""
 
-@dataclass
+
+@dataclass(slots=True)
 class Draft:
     """A row to be written."""
 
@@ -89,7 +92,7 @@ class Batch:
     ) -> list[str]:
         """Return the values that rows of the destination have in a field: one query."""
         column = self.table.column(field)
-        condition = among(column) if among else column.in_
+        condition = among(column) if among else one_of(column)
         return [value for (value,) in select_in(self.connection, select(column), condition, values)]
 
     def skip_duplicates(self, unique: UniqueSet, seen: set[bytes]) -> None:
@@ -148,10 +151,13 @@ def marks(
 
 def _mark(values: Mapping[str, Any], unique: UniqueSet) -> bytes | None:
     """Return a short stand-in for a row's unique fields, None where they collide with none."""
-    if any(values.get(field) != value for field, value in unique.where):
+    if unique.where and any(values.get(field) != value for field, value in unique.where):
         return None
-    key = tuple(values.get(field) for field in unique.fields)
-    return None if None in key else blake2b(repr(key).encode(), digest_size=16).digest()
+    key = list(map(values.get, unique.fields))
+    if None in key:
+        return None
+    text = repr(key).encode()
+    return text if len(text) < _MARK else blake2b(text, digest_size=_MARK).digest()
 
 
 def unfit(model: str, pk: int, field: str, message: str) -> ExportError:

@@ -6,13 +6,15 @@ really has: the same field is text in one destination and JSON in the next.
 
 import ast
 import json
-import math
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import ARRAY, JSON, Column, DateTime, Integer, SmallInteger, String, Uuid
 from sqlalchemy.types import BigInteger
 
@@ -126,18 +128,13 @@ def _text(limit: int | None) -> Convert:
             raise UnfitValueError(f"has {len(value)} characters; at most {limit} fit")
         if "\0" in value:
             raise UnfitValueError("holds a NUL character")
-        if not value.isascii():
-            _check_encodable(value)
+        try:
+            value.encode()
+        except UnicodeEncodeError as err:
+            raise UnfitValueError("holds half a character") from err
         return value
 
     return encode
-
-
-def _check_encodable(value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError as err:
-        raise UnfitValueError("holds half a character") from err
 
 
 def _moment(column: Column[Any]) -> Convert:
@@ -159,7 +156,7 @@ def _float(value: Any) -> float:
         number = float(value)
     except OverflowError as err:
         raise UnfitValueError("is too large a number") from err
-    if not math.isfinite(number):
+    if not isfinite(number):
         raise UnfitValueError("is not a finite number")
     return number
 
@@ -213,6 +210,10 @@ def _json_text(value: Any) -> str:
 
 def _checked_json(value: Any) -> Any:
     """Return a value for a JSON column, which holds what JSON's text can, except NUL."""
+    with suppress(orjson.JSONEncodeError):
+        text = orjson.dumps(value)
+        if b"null" not in text and b"\\u0000" not in text:  # it writes null for what is no number
+            return value
     if _JSON_NUL.search(_json_text(value)):
         raise UnfitValueError("holds a NUL character")
     return value
@@ -255,12 +256,9 @@ def _option_value(text: Any) -> Any:
         value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return text
-    simple = value is None or isinstance(value, (bool, int)) or _is_finite(value)
-    return value if simple and _json_text(value) == text else text
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+    if isinstance(value, (dict, list, str)) or (isinstance(value, float) and not isfinite(value)):
+        return text
+    return value if _json_text(value) == text else text
 
 
 def _parse_array(value: Any) -> list[Any]:

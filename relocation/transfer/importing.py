@@ -1,11 +1,13 @@
 """Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
 from sqlalchemy import Engine, select
 
+from relocation.archive.record import Record
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
 from relocation.text import listed
@@ -22,6 +24,7 @@ from relocation.transfer.chunks import (
     recorded_sizes,
     write_chunk,
 )
+from relocation.transfer.collecting import rare_collections
 from relocation.transfer.references import referenced_models
 from relocation.transfer.rules import WRITTEN
 from relocation.transfer.schema import ModelTable, reflect
@@ -31,7 +34,11 @@ from relocation.transfer.writing import Writer
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
 
+Piece = tuple[str, int, list[Record]]
+"""A model, and the records of its chunk with this number."""
 
+
+@rare_collections()
 def import_records(
     engine: Engine,
     source: Source,
@@ -67,23 +74,42 @@ def import_records(
     sizes = recorded_sizes(engine, relocation_id)
     if scope is Scope.GLOBAL and not sizes:
         _check_empty(engine, reflect(engine, admitted.values()))
+    for model, number, piece in _read_ahead(_pieces(source, sizes, chunk_records)):
+        with fenced(engine, relocation_id, fence) as connection:
+            chunk = read_chunk(connection, relocation_id, model, number)
+            if chunk is None:
+                chunk = writer.write(connection, model, piece, maps)
+                write_chunk(connection, relocation_id, model, number, chunk)
+            else:
+                writer.pass_over(model, chunk)
+        _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
+        if model in kept:
+            maps.setdefault(model, {}).update(chunk.pks)
+        progress(model, len(piece))
+    return import_report(engine, relocation_id)
+
+
+def _pieces(
+    source: Source, sizes: Mapping[tuple[str, int], int], chunk_records: int
+) -> Iterator[Piece]:
+    """Cut the records of each model into chunks.
+
+    One that was written keeps its size, even if the setting has changed meanwhile.
+    """
     for model in source.models():
         records, number = source.records(model), 0
-        # A chunk that was written keeps its size, even if the setting has changed meanwhile.
         while piece := list(islice(records, sizes.get((model, number), chunk_records))):
-            with fenced(engine, relocation_id, fence) as connection:
-                chunk = read_chunk(connection, relocation_id, model, number)
-                if chunk is None:
-                    chunk = writer.write(connection, model, piece, maps)
-                    write_chunk(connection, relocation_id, model, number, chunk)
-                else:
-                    writer.pass_over(model, chunk)
-            _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
-            if model in kept:
-                maps.setdefault(model, {}).update(chunk.pks)
-            progress(model, len(piece))
+            yield model, number, piece
             number += 1
-    return import_report(engine, relocation_id)
+
+
+def _read_ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Read one piece ahead, in a thread, while the database writes the one before."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Source) -> None:

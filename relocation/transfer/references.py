@@ -78,6 +78,34 @@ def resolve(batch: Batch, draft: Draft, keys: list[Reference], maps: PkMaps) -> 
     return True
 
 
+def resolve_all(
+    batch: Batch, drafts: list[Draft], keys: list[Reference], maps: PkMaps
+) -> list[Draft]:
+    """Point drafts at the destination's rows; return those that did not have to be dropped (B-6).
+
+    Reference by reference where all can be resolved, which is much quicker than draft by draft.
+    """
+    columns = []
+    for key in keys:
+        known: Mapping[Any, int] = maps.get(key.to, {})
+        given = [draft.values.get(key.field) for draft in drafts]
+        try:
+            found = [known.get(pk) for pk in given]
+        except TypeError:  # a natural key, which is a list
+            break
+        lost = (pk for pk, here in zip(given, found, strict=True) if here is None)
+        if any(key.required or pk is not None for pk in lost):
+            break
+        columns.append((key.field, found))
+    else:
+        for field, found in columns:
+            for draft, here in zip(drafts, found, strict=True):
+                if here is not None:
+                    draft.values[field] = here
+        return drafts
+    return [draft for draft in drafts if resolve(batch, draft, keys, maps)]
+
+
 def referenced_models() -> frozenset[str]:
     """Return the models that others refer to, whose maps an import has to keep."""
     return frozenset(

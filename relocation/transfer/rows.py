@@ -1,10 +1,26 @@
 """Read and write many rows of a destination at once."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, func, insert, select
+import orjson
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.dialects.postgresql import REGCLASS
+
+from relocation.transfer.copying import copy_columns
 
 _SLICE = 4000
 """Values in one IN list, far below what SQLite and PostgreSQL allow in a statement."""
@@ -31,6 +47,21 @@ def select_in(
     ]
 
 
+def one_of(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]:
+    """Return the condition that a column holds one of some texts.
+
+    PostgreSQL takes them as one text: thousands of parameters take longer than their search.
+    """
+    if column.table.info.get("dialect") != "postgresql":
+        return column.in_
+
+    def among(values: list[str]) -> ColumnElement[bool]:
+        text = cast(literal(orjson.dumps(values).decode()), JSON)
+        return column.in_(select(cast(func.json_array_elements_text(text), column.type)))
+
+    return among
+
+
 def same_text(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]:
     """Return the condition that a column holds one of some texts, in whatever case.
 
@@ -50,9 +81,10 @@ def allocate_pks(connection: Connection, table: Table, count: int) -> list[int]:
         return []
     if connection.dialect.name == "postgresql":
         name = connection.dialect.identifier_preparer.format_table(table)
-        sequence = func.pg_get_serial_sequence(name, table.c.id.name)
-        numbers = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
-        pks = list(connection.execute(numbers).scalars())
+        sequence = select(func.pg_get_serial_sequence(name, table.c.id.name)).scalar_subquery()
+        number = func.nextval(cast(sequence, REGCLASS))
+        numbers = select(func.array_agg(number)).select_from(func.generate_series(1, count))
+        pks = list(connection.execute(numbers).scalar_one())
         if pks[0] is not None:
             return sorted(pks)
     first = (connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
@@ -74,5 +106,21 @@ def insert_rows(connection: Connection, table: Table, rows: Iterable[dict[str, A
     shapes: dict[frozenset[str], list[dict[str, Any]]] = {}
     for row in rows:
         shapes.setdefault(frozenset(row), []).append(row)
-    for alike in shapes.values():
-        connection.execute(insert(table), alike)
+    for names, alike in shapes.items():
+        columns = {name: [row[name] for row in alike] for name in names}
+        insert_columns(connection, table, columns)
+
+
+def insert_columns(
+    connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]
+) -> None:
+    """Insert rows in bulk, given column by column; columns that are not given take their default.
+
+    On PostgreSQL by COPY, which is many times faster than INSERT.
+    """
+    if connection.dialect.driver == "psycopg":
+        copy_columns(connection, table, columns)
+    else:
+        rows = zip(*columns.values(), strict=True)
+        names = columns.keys()
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])

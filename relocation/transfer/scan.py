@@ -13,6 +13,7 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError
 from relocation.findings import Finding, FindingKind
 from relocation.text import listed, one_line
+from relocation.transfer.collecting import rare_collections
 from relocation.transfer.left_out import LeftOut
 from relocation.transfer.normalised import NormalisedWriter
 from relocation.transfer.selection import Organization, Selected, Selection
@@ -69,6 +70,7 @@ class ScanReport:
         }
 
 
+@rare_collections()
 def scan_export(
     records: Iterable[Record],
     *,

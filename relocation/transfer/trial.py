@@ -14,6 +14,7 @@ from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
 from relocation.transfer.chunks import ImportReport, bind, read_chunks
+from relocation.transfer.collecting import rare_collections
 from relocation.transfer.comparing import compare, compare_unchanged
 from relocation.transfer.existing import Loaded, load_existing
 from relocation.transfer.exporting import LiveSource
@@ -36,6 +37,7 @@ class TrialReport:
     """What the import itself told; these are no differences."""
 
 
+@rare_collections()
 def try_import(
     destination: Engine,
     source: Source,

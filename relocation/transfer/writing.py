@@ -14,8 +14,9 @@ from relocation.findings import Finding, FindingKind
 from relocation.transfer.batch import Batch, Draft, Options, checkable, marks, unfit
 from relocation.transfer.chunks import Account, Chunk
 from relocation.transfer.codec import UnfitValueError, encoder, format_datetime
-from relocation.transfer.references import PkMaps, Reference, references, resolve
-from relocation.transfer.rows import advance_sequence, allocate_pks, insert_rows
+from relocation.transfer.columns import alike, encode_all, without_nulls
+from relocation.transfer.references import PkMaps, Reference, references, resolve_all
+from relocation.transfer.rows import advance_sequence, allocate_pks, insert_columns
 from relocation.transfer.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, row_scope
 from relocation.transfer.schema import (
     ModelTable,
@@ -131,17 +132,21 @@ class Writer:
 
     def _draft(self, batch: Batch, plan: _Plan, records: Sequence[Record], maps: PkMaps) -> None:
         """Resolve the references of the records that the scope admits."""
-        known, used = plan.encoders.keys(), set[str]()
-        for record in records:
-            used |= record.fields.keys()
-            if row_scope(plan.table.model, record.fields) not in self._options.scope.admits:
-                reason = f"This record is not part of an import of scope {self._options.scope}."
-                batch.skip(record.pk, FindingKind.OUT_OF_SCOPE, reason)
+        model, scope = plan.table.model, self._options.scope
+        admitted = scope.admits
+        used = set[str]().union(*(record.fields for record in records))
+        without_column = used - plan.encoders.keys()
+        drafts = []
+        for _, pk, fields in records:
+            if row_scope(model, fields) not in admitted:
+                reason = f"This record is not part of an import of scope {scope}."
+                batch.skip(pk, FindingKind.OUT_OF_SCOPE, reason)
                 continue
-            values = {field: value for field, value in record.fields.items() if field in known}
-            draft = Draft(record.pk, values)
-            if resolve(batch, draft, plan.references, maps):
-                batch.rows.append(draft)
+            values = dict(fields)
+            for field in without_column:
+                values.pop(field, None)
+            drafts.append(Draft(pk, values))
+        batch.rows = resolve_all(batch, drafts, plan.references, maps)
         batch.findings += missing_columns(plan.table, used)
 
 
@@ -175,39 +180,53 @@ def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
         pks = [draft.pk for draft in batch.rows]
     else:
         pks = allocate_pks(batch.connection, table, len(batch.rows))
-    placed = list(zip(batch.rows, pks, strict=True))
-    insert_rows(
-        batch.connection, table, [{"id": pk, **_encode(draft, plan)} for draft, pk in placed]
-    )
+    placed = {draft.pk: pk for draft, pk in zip(batch.rows, pks, strict=True)}
+    for drafts in alike(batch.rows):
+        columns = {"id": [placed[draft.pk] for draft in drafts], **_encode(drafts, plan)}
+        for part in without_nulls(columns, plan.defaulted):
+            insert_columns(batch.connection, table, part)
     if keeps_pks:
         advance_sequence(batch.connection, table)
-    return {draft.pk: pk for draft, pk in placed}
+    return placed
 
 
 def _overwrite(batch: Batch, plan: _Plan) -> dict[int, int]:
     """Give rows that are there the values of drafts; return where these are now."""
     table = plan.table.table
     for draft, pk in batch.overwritten:
-        row = update(table).where(table.c.id == pk)
-        batch.connection.execute(row.values(_encode(draft, plan)))
+        for columns in without_nulls(_encode([draft], plan), plan.defaulted):
+            row = {name: value for name, (value,) in columns.items()}
+            batch.connection.execute(update(table).where(table.c.id == pk).values(row))
     return {draft.pk: pk for draft, pk in batch.overwritten}
 
 
-def _encode(draft: Draft, plan: _Plan) -> dict[str, Any]:
-    model, row = plan.table.model.name, {}
-    for field, value in draft.values.items():
-        column, encode = plan.encoders[field]
-        try:
-            row[column] = encode(value)
-        except UnfitValueError as err:
-            raise unfit(model, draft.pk, field, str(err)) from err
+def _encode(drafts: list[Draft], plan: _Plan) -> dict[str, list[Any]]:
+    """Return the columns of drafts that have the same fields; column by column is much quicker."""
+    columns = {}
+    for field, (column, encode) in plan.encoders.items():
+        if field in drafts[0].values:
+            try:
+                columns[column] = encode_all(encode, [draft.values[field] for draft in drafts])
+            except UnfitValueError:
+                raise _first_unfit(drafts, plan) from None
     for column, field in plan.required.items():
-        if row.get(column) is None:
-            raise unfit(model, draft.pk, field, "is empty, and the destination requires a value")
-    for column in plan.defaulted:
-        if row.get(column, ...) is None:
-            del row[column]
-    return row
+        values = columns.get(column, [None])
+        if None in values:
+            pk = drafts[values.index(None)].pk
+            message = "is empty, and the destination requires a value"
+            raise unfit(plan.table.model.name, pk, field, message)
+    return columns
+
+
+def _first_unfit(drafts: list[Draft], plan: _Plan) -> Exception:
+    """Return the error for the first draft that holds what a column cannot take."""
+    for draft in drafts:
+        for field, value in draft.values.items():
+            try:
+                plan.encoders[field][1](value)
+            except UnfitValueError as err:
+                return unfit(plan.table.model.name, draft.pk, field, str(err))
+    raise AssertionError("some value does not fit")
 
 
 def _leave_out(model: str, records: Sequence[Record]) -> Chunk:
