@@ -74,7 +74,9 @@ class Settings(BaseSettings):
         default=2000, ge=1, description="Most members the moved organizations may have together."
     )
     chunk_records: int = Field(
-        default=2000, ge=1, description="Records written to the destination in one transaction."
+        default=10_000,
+        ge=1,
+        description="Most records written to the destination in one transaction.",
     )
 
     backoff: float = Field(

@@ -1,6 +1,6 @@
 """Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -49,7 +49,7 @@ def import_records(
     hide: bool = True,
     merge_users: bool = False,
     overwrite_configs: bool = False,
-    chunk_records: int = 2000,
+    chunk_records: int = 10_000,
     progress: Callable[[str, int], None] = lambda _model, _records: None,
 ) -> ImportReport:
     """Import the records that `scope` admits, under its rules (spec 3.6).
@@ -74,18 +74,20 @@ def import_records(
     sizes = recorded_sizes(engine, relocation_id)
     if scope is Scope.GLOBAL and not sizes:
         _check_empty(engine, reflect(engine, admitted.values()))
-    for model, number, piece in _read_ahead(_pieces(source, sizes, chunk_records)):
+    for pieces in _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records)):
         with fenced(engine, relocation_id, fence) as connection:
-            chunk = read_chunk(connection, relocation_id, model, number)
-            if chunk is None:
-                chunk = writer.write(connection, model, piece, maps)
-                write_chunk(connection, relocation_id, model, number, chunk)
-            else:
-                writer.pass_over(model, chunk)
-        _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
-        if model in kept:
-            maps.setdefault(model, {}).update(chunk.pks)
-        progress(model, len(piece))
+            for model, number, piece in pieces:
+                chunk = read_chunk(connection, relocation_id, model, number)
+                if chunk is None:
+                    chunk = writer.write(connection, model, piece, maps)
+                    write_chunk(connection, relocation_id, model, number, chunk)
+                else:
+                    writer.pass_over(model, chunk)
+                _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
+                if model in kept:
+                    maps.setdefault(model, {}).update(chunk.pks)
+        for model, _, piece in pieces:
+            progress(model, len(piece))
     return import_report(engine, relocation_id)
 
 
@@ -103,13 +105,27 @@ def _pieces(
             number += 1
 
 
-def _read_ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Read one piece ahead, in a thread, while the database writes the one before."""
+def _grouped(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
+    """Put chunks of few records together, so that they share a transaction."""
+    group: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if group and size + len(piece[2]) > most:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += len(piece[2])
+    if group:
+        yield group
+
+
+def _read_ahead(groups: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
+    """Read one group ahead, in a thread, while the database writes the one before."""
     with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
-            following = reader.submit(next, pieces, None)
-            yield piece
+        following = reader.submit(next, groups, None)
+        while (group := following.result()) is not None:
+            following = reader.submit(next, groups, None)
+            yield group
 
 
 def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Source) -> None:
