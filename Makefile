@@ -45,8 +45,10 @@ lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
-bench: $(READY) ## Measure the speed (minutes)
-	@$(BIN)/python -m benchmarks
+SIZE ?= 100000
+ROUNDS ?= 5
+bench: $(READY) ## Measure the speed, on exports of SIZE records and ten times that (many minutes)
+	@$(BIN)/python -m benchmarks --records $(SIZE) --rounds $(ROUNDS)
 
 mail-tools: ## Install what checks the mails: SpamAssassin and Chromium (Debian, as root), linters (npm)
 	@.ci/mail-tools

@@ -1,5 +1,10 @@
-"""Run the benchmarks: `python -m benchmarks`."""
+"""Run the benchmarks: `python -m benchmarks --records 100000 --rounds 5`."""
 
-from benchmarks import notices
+from benchmarks import growth, loaddata, notices, transfer
+from benchmarks.measuring import options
 
+chosen = options(records=100_000, rounds=5)
 notices.main()
+transfer.main(chosen.records, chosen.rounds)
+loaddata.main(chosen.records // 5)
+growth.main(chosen.records * 10)
