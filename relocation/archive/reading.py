@@ -8,12 +8,14 @@ from ijson.backends import yajl2_c
 from ijson.common import JSONError
 
 from relocation.archive.record import Record
+from relocation.archive.runs import Runs
 from relocation.archive.watch import (
     MAX_DEPTH,
     MAX_ELEMENT_BYTES,
     PIECE,
     JsonWatch,
     NotAListError,
+    Readable,
     TooDeepError,
     TooLargeError,
 )
@@ -31,11 +33,26 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
     Raises PermanentError that names the element, counted from 1. Of a name given twice in one
     object the last counts, as in the reference. Natural keys pass unchanged (T-13).
     """
+    ordinal, model = 0, ""
+    runs = Runs(stream)
+    for elements in runs:
+        for ordinal, element in enumerate(elements, ordinal + 1):  # noqa: B020 - goes on counting
+            record = _record(element, ordinal, known=model)
+            model = record.model
+            yield record
+    yield from read_carefully(runs.rest, ordinal, model)
+
+
+def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator[Record]:
+    """Yield the records one by one; `done` came before them, the last of them of this model.
+
+    Raises as `read_records` does, which is quicker.
+    """
+    ordinal = done
     watch = JsonWatch(stream)
     elements = yajl2_c.items(watch, "item", use_float=True, buf_size=PIECE)
-    ordinal, model = 0, ""
     try:
-        for ordinal, element in enumerate(elements, 1):
+        for ordinal, element in enumerate(elements, done + 1):
             watch.pending = 0
             record = _record(element, ordinal, known=model)
             if watch.suspicious:

@@ -6,7 +6,7 @@ each level of nesting, so that its memory grows with the square of the depth.
 
 import re
 from itertools import accumulate
-from typing import BinaryIO
+from typing import Protocol
 
 MAX_DEPTH = 32
 """Deepest nesting taken, counting the list of records and the record."""
@@ -26,6 +26,13 @@ _NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
 
 
+class Readable(Protocol):
+    """What pieces are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next piece, empty at the end."""
+
+
 class NotAListError(Exception):
     """The text does not begin with a list."""
 
@@ -41,7 +48,7 @@ class TooLargeError(Exception):
 class JsonWatch:
     """Read JSON text in pieces that do not end within an escape sequence."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Readable) -> None:
         self.pending = 0
         """Bytes read since the reader last set it to 0, as it does after each element."""
         self.suspicious = False
@@ -81,18 +88,32 @@ class JsonWatch:
         self.pending += len(piece)
         if self.pending > MAX_ELEMENT_BYTES:
             raise TooLargeError
-        structure = _ESCAPE.sub(b"", piece).translate(None, _NO_STRUCTURE)
-        if self._in_string:
-            structure = b'"' + structure
-        # Two quotes side by side leave what is inside and outside of strings as it was.
-        structure = structure.replace(b'""', b"")
+        structure = _structure(piece, in_string=self._in_string)
         self._in_string = structure.count(b'"') % 2 == 1
-        steps = memoryview(_STRING.sub(b"", structure).translate(_STEPS)).cast("b")
-        depths = list(accumulate(steps, initial=self._depth))
+        depths = _depths(structure, self._depth)
         if max(depths) > MAX_DEPTH:
             raise TooDeepError
         self._depth = depths[-1]
         return piece
+
+
+def depth_of(text: bytes) -> int:
+    """Return how deep JSON text is nested."""
+    return max(_depths(_structure(text, in_string=False), 0))
+
+
+def _structure(text: bytes, *, in_string: bool) -> bytes:
+    """Return the brackets and quotes of a text that has no half of an escape sequence."""
+    structure = _ESCAPE.sub(b"", text).translate(None, _NO_STRUCTURE)
+    if in_string:
+        structure = b'"' + structure
+    # Two quotes side by side leave what is inside and outside of strings as it was.
+    return structure.replace(b'""', b"")
+
+
+def _depths(structure: bytes, depth: int) -> list[int]:
+    steps = memoryview(_STRING.sub(b"", structure).translate(_STEPS)).cast("b")
+    return list(accumulate(steps, initial=depth))
 
 
 def _safe_end(text: bytes) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 import traceback
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relocation.archive.reading import MAX_PK, read_records
+from relocation.archive.reading import MAX_PK, read_carefully, read_records
 from relocation.archive.record import Record
 from relocation.archive.watch import MAX_DEPTH, MAX_ELEMENT_BYTES, PIECE, JsonWatch
 from relocation.errors import MAX_REASON, PermanentError
@@ -196,6 +197,88 @@ def test_text_that_cannot_be_stored_is_found_wherever_a_piece_ends(escape: str, 
         reason = refusal(text.encode())
         assert reason.startswith("Element 3 of the export ")
         assert "not valid Unicode" in reason or "cannot be stored" in reason
+
+
+class Drops:
+    """A stream that gives a few bytes at a time."""
+
+    def __init__(self, text: bytes, size: int) -> None:
+        self._stream, self._size = io.BytesIO(text), size
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(min(size, self._size))
+
+
+def outcome(records: Iterator[Record]) -> tuple[list[Record], str]:
+    """Return what is read, and the reason for which the rest is refused."""
+    found: list[Record] = []
+    try:
+        for record in records:
+            found.append(record)
+    except PermanentError as err:
+        return found, err.reason
+    return found, ""
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    fields=st.lists(st.dictionaries(st.text("xyz"), VALUES), max_size=4),
+    change=st.none()
+    | st.tuples(
+        st.integers(0, 400),
+        st.sampled_from(
+            [
+                b"",
+                b"\\u0000",
+                b"\\ud800",
+                b"}",
+                b"{",
+                b",",
+                b'"',
+                b"9" * 20,
+                b"\xff",
+                b',{"model":1},',
+                b"[" * 40,
+                b" \n",
+            ]
+        ),
+    ),
+    indent=st.sampled_from([None, 2]),
+    size=st.sampled_from([1, 7, 40, 10_000]),
+)
+def test_reading_in_runs_finds_what_careful_reading_finds(
+    fields: list[dict[str, Any]], change: tuple[int, bytes] | None, indent: int | None, size: int
+) -> None:
+    """The same records, or a refusal; of two faults either may be told."""
+    elements = [element(pk=pk, fields=each) for pk, each in enumerate(fields, 1)]
+    text = json.dumps(elements, indent=indent).encode()
+    if change is not None:
+        at = change[0] % (len(text) + 1)
+        text = text[:at] + change[1] + text[at + (not change[1]) :]
+    careful, fault = outcome(read_carefully(Drops(text, size)))
+    found, reason = outcome(read_records(Drops(text, size)))
+    assert bool(reason) is bool(fault)
+    if reason:
+        shorter, longer = sorted([found, careful], key=len)
+        assert shorter == longer[: len(shorter)]
+    else:
+        assert found == careful
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '{"model": "a.b", "pk": 1}, {"model": "a.b"}',  # looks like the next element
+        r'"},{\"model\":\"sentry.user\""',
+        "-922337203685477580, 12345678901234567.5, 1e20",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]",
+        r'"\\u0000", "[[[{{{"',
+    ],
+)
+def test_odd_values_within_a_run_are_read_as_they_are(inside: str) -> None:
+    odd = f'{{"model":"sentry.user","pk":8,"fields":{{"x":[{inside}]}}}}'
+    text = f"[{GOOD.decode()},{odd},{GOOD.decode()},{odd}]"
+    assert [record._asdict() for record in read(text.encode())] == json.loads(text)
 
 
 def test_the_field_with_a_nul_is_named() -> None:
