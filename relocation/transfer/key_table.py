@@ -1,10 +1,11 @@
 """The keys and references of one model's records, as numbers, and what was decided of each."""
 
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
+from relocation.archive.record import Record
 from relocation.catalogue import Model
 
 USER = "sentry.user"
@@ -69,6 +70,29 @@ class KeyTable:
             value = fields.get(field)
             append(value if type(value) is int else NULL)
         self.state.append(State.UNDECIDED)
+        return True
+
+    def add_all(self, records: Sequence[Record]) -> bool:
+        """Append a row for each record; False, and none is added, where one of them is odd.
+
+        Raises OverflowError beyond 64 bits, and adds none either.
+        """
+        pks = [record.pk for record in records]
+        new = set(pks)
+        if len(new) < len(pks) or not self.index.keys().isdisjoint(new):
+            return False
+        for field in self._people:
+            if list in {type(record.fields.get(field)) for record in records}:
+                return False
+        columns = []
+        for field in self.columns:
+            values = [record.fields.get(field) for record in records]
+            columns.append(array("q", [v if type(v) is int else NULL for v in values]))
+        begin = len(self.state)
+        self.index.update(zip(pks, range(begin, begin + len(pks)), strict=True))
+        for column, more in zip(self.columns.values(), columns, strict=True):
+            column.extend(more)
+        self.state.extend(bytes(len(pks)))
         return True
 
     def follow(self, column: "array[int]", target: "KeyTable") -> None:

@@ -24,6 +24,14 @@ _PARSED_AT_ONCE = 200
 _AS_DIGITS = bytes([ord("0"), *[ord("1")] * 255])
 
 
+def encode_record(record: Record) -> bytes:
+    """Return a record as a line of a part.
+
+    Raises orjson.JSONEncodeError when it holds what JSON of 64-bit numbers cannot.
+    """
+    return orjson.dumps((record.pk, record.fields), option=orjson.OPT_APPEND_NEWLINE)
+
+
 class NormalisedWriter:
     """Write a form; it exists once `close` returns, and replaces what the prefix held before.
 
@@ -57,18 +65,20 @@ class NormalisedWriter:
 
         Raises orjson.JSONEncodeError when it holds what JSON of 64-bit numbers cannot.
         """
-        model, pk, fields = record
-        line = orjson.dumps((pk, fields), option=orjson.OPT_APPEND_NEWLINE)
+        self.add_lines(record.model, [encode_record(record)])
+
+    def add_lines(self, model: str, lines: Sequence[bytes]) -> None:
+        """Append records of one catalogue model, as `encode_record` makes them."""
         buffer = self._buffers.get(model)
         if buffer is None:
             if model not in load_catalogue():
                 raise ValueError(f"{model} is not in the catalogue")
             buffer = self._buffers[model] = _Buffer()
-        lines = buffer.lines
-        lines.append(line)
-        buffer.size += len(line)
-        self._buffered += len(line)
-        if len(lines) >= self._part_records or buffer.size >= self._part_bytes:
+        size = sum(map(len, lines))
+        buffer.lines += lines
+        buffer.size += size
+        self._buffered += size
+        if len(buffer.lines) >= self._part_records or buffer.size >= self._part_bytes:
             self._flush(model)
         elif self._buffered >= self._buffer_bytes:
             self._flush(max(self._buffers, key=lambda name: self._buffers[name].size))

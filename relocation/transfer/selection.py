@@ -9,7 +9,7 @@ refers to it alone) belongs when it hangs together with one that does, in either
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from relocation.archive.record import Record
@@ -85,6 +85,16 @@ class Selection:
         note = self._texts.get(model)
         if note is not None:
             note(record)
+        return True
+
+    def add_all(self, model: str, records: Sequence[Record]) -> bool:
+        """Take in records of one in-scope model; False where they have to be added one by one."""
+        if not self._tables[model].add_all(records):
+            return False
+        note = self._texts.get(model)
+        if note is not None:
+            for record in records:
+                note(record)
         return True
 
     def exclude(self, model: str, pk: int) -> None:
