@@ -42,11 +42,12 @@ class FlowRuns:
                 found |= {str(run.id): to_run(run) for run in runs}
         return found
 
-    def ended_without_success(self, since: datetime) -> list[Run]:
-        """Return the runs that failed, crashed or were cancelled since then, newest first."""
+    def unsuccessful(self, since: datetime) -> list[Run]:
+        """Return the runs since then that are at work or ended without success, newest first."""
+        at_work = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
         ends = [StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
         which = FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ends)),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work + ends)),
             expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
         )
         found: list[Run] = []

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
-from relocation.recovery.runs import Run
+from relocation.recovery.runs import Run, RunState
 from relocation.recovery.stuck import tell_if_stuck
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_settlement
@@ -33,12 +33,13 @@ def reconcile_open_relocations() -> None:
     around = surroundings()
     log = get_run_logger()
     since = around.clock() - timedelta(seconds=around.settings.sweep_lookback)
-    ended = {run.id: run for run in around.runs.ended_without_success(since)}
-    unsettled = unsettled_among(around.ledger, ended.keys()) if ended else set[str]()
+    found = {run.id: run for run in around.runs.unsuccessful(since)}
+    unsettled = unsettled_among(around.ledger, found.keys()) if found else set[str]()
+    # Also what is settled: the process may have died before its run showed that.
+    at_work = {run.id for run in found.values() if run.state is RunState.RUNNING}
     silent = {relocation.id: relocation for relocation in abandoned(around.ledger)}
-    runs: dict[str, Run] = around.runs.read(silent) if silent else {}
-    runs |= {relocation_id: ended[relocation_id] for relocation_id in unsettled}
-    for relocation_id in {*silent, *unsettled}:
+    runs: dict[str, Run] = found | (around.runs.read(silent) if silent else {})
+    for relocation_id in {*silent, *unsettled, *at_work}:
         try:
             outcome = reconcile(around, relocation_id, runs.get(relocation_id))
         except Exception:  # one that cannot be settled must not keep the others waiting

@@ -7,10 +7,11 @@ from sqlalchemy import ColumnElement, Engine, or_, update
 
 from relocation.errors import CommandError
 from relocation.ledger.holds import Hold, fenced_out, is_free
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import Relocation, get_relocation, insert_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import Happening, relocations, tasks_done, utc_now
 from relocation.ledger.tries import interrupt_open_tries
+from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, POLICIES, Status, Step
 
 RESUME_AGAIN_AFTER = timedelta(seconds=20)
@@ -61,6 +62,27 @@ def interrupt(
             detail=detail,
         )
     return True
+
+
+def record_unopened(
+    engine: Engine,
+    relocation_id: str,
+    request: RelocationRequest,
+    detail: str,
+    now: datetime | None = None,
+) -> bool:
+    """Record that a run died before it opened its relocation, which is then to be resumed.
+
+    False, and nothing changes, where the ledger has it, or its owner has another active one (B-9).
+    """
+    now = now or utc_now()
+    with engine.begin() as connection:
+        new = insert_relocation(
+            connection, relocation_id, request, round_=1, now=now, status=Status.INTERRUPTED
+        )
+        if new:
+            remember(connection, relocation_id, 1, Happening.INTERRUPTED, at=now, detail=detail)
+    return new
 
 
 def claim_resume(

@@ -50,7 +50,7 @@ def open_relocation(
     now = now or utc_now()
     with engine.begin() as connection:
         # A new relocation is one that failed in round 0: it opens as any other does.
-        new = insert_relocation(connection, relocation_id, request, round_=0, now=now)
+        insert_relocation(connection, relocation_id, request, round_=0, now=now)
         wanted = select(relocations).where(relocations.c.id == relocation_id)
         row = connection.execute(wanted.with_for_update()).one()
         if row.status in _ENDED:
@@ -59,11 +59,13 @@ def open_relocation(
             "lease_until": now + timedelta(seconds=lease_seconds),
             "held_since": now,
         }
-        if new:
+        never_opened = row.fence == 0
+        if never_opened and row.pause_before_step is None:
             changes["pause_before_step"] = pause_before
         opened, other = _take_over(connection, row, now, changes)
         if opened is not None:
-            what = Happening.OPENED if opened.round > row.round else Happening.TAKEN_OVER
+            begins = never_opened or opened.round > row.round
+            what = Happening.OPENED if begins else Happening.TAKEN_OVER
             remember(connection, relocation_id, opened.round, what, at=now, detail=worker)
     if opened is None:
         named = f" ({other})" if other else ""  # it may have ended a moment ago

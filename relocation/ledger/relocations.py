@@ -75,11 +75,15 @@ def insert_relocation(
     *,
     round_: int,
     now: datetime,
+    status: Status = Status.FAILURE,
 ) -> bool:
-    """Insert a relocation that is not open; a no-op where it exists; says whether it was new."""
+    """Insert a relocation that nobody has opened, and say whether it was new.
+
+    A no-op where it exists, or where it would be active and its owner has another active one (B-9).
+    """
     row = {
         "id": relocation_id,
-        "status": Status.FAILURE,
+        "status": status,
         "step": Step.UPLOADING,
         "round": round_,
         "settled_round": 0,

@@ -58,8 +58,16 @@ def next_move(
             return Move.LEAVE if paused else Move.PAUSE
         case RunState.SCHEDULED | RunState.PENDING | RunState.RUNNING | RunState.CRASHED:
             if relocation is None:
-                return Move.FAIL if run.state is RunState.CRASHED else Move.LEAVE
+                return _of_an_unopened_run(run, bounds, now)
             return _of_a_dead_run(relocation, run, tries_left, bounds, now)
+
+
+def _of_an_unopened_run(run: Run, bounds: Bounds, now: datetime) -> Move:
+    if run.state is RunState.SCHEDULED:
+        return Move.LEAVE
+    if run.state is not RunState.CRASHED and now - run.since < bounds.start:
+        return Move.LEAVE
+    return Move.RESUME if run.deployed else Move.FAIL
 
 
 def _of_a_dead_run(

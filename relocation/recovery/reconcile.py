@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from relocation.errors import FencedOut
-from relocation.ledger.control import claim_resume, interrupt, pause_abandoned
+from relocation.ledger.control import (
+    claim_resume,
+    interrupt,
+    pause_abandoned,
+    record_unopened,
+)
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation, find_relocation
 from relocation.ledger.tables import TryOutcome
@@ -16,12 +21,13 @@ from relocation.recovery.decision import Bounds, Move, next_move
 from relocation.recovery.ending import Surroundings, end
 from relocation.recovery.runs import Run, RunState
 from relocation.settings import Settings
-from relocation.settlement import DeadRun
+from relocation.settlement import DeadRun, tolerant_request
 from relocation.steps import Status
 
 _log = logging.getLogger(__name__)
 
 
+_AT_WORK = {RunState.PENDING, RunState.RUNNING}
 _ENDS = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
 
 
@@ -76,6 +82,11 @@ def reconcile(
             return Outcome.PAUSED if paused else Outcome.LEFT
         case Move.RESUME if relocation is not None and run is not None:
             return _resume(around, relocation, run, own, set_state)
+        case Move.RESUME if run is not None and _record_unopened(around, run):
+            opened = find_relocation(around.ledger, relocation_id)
+            if not set_state or opened is None:
+                return Outcome.INTERRUPTED
+            return _resume(around, opened, run, own, set_state)
     dead = DeadRun(
         relocation_id=relocation_id,
         cancelled=move is Move.CANCEL,
@@ -137,6 +148,12 @@ def _bounds(settings: Settings) -> Bounds:
     )
 
 
+def _record_unopened(around: Surroundings, run: Run) -> bool:
+    detail = run.message or "its process was gone before it began"
+    request = tolerant_request(dict(run.request))
+    return record_unopened(around.ledger, run.id, request, detail, around.clock())
+
+
 def _resume(
     around: Surroundings, relocation: Relocation, run: Run, own: Hold | None, schedule: bool
 ) -> Outcome:
@@ -156,6 +173,9 @@ def _resume(
 
 def _conclude_success(around: Surroundings, relocation: Relocation, run: Run | None) -> None:
     """Let a run whose process died just after its success show that success."""
-    if run is not None and run.state is RunState.CRASHED and relocation.status is Status.SUCCESS:
+    if run is None or relocation.status is not Status.SUCCESS or relocation.settled_at is None:
+        return
+    told = around.clock() - relocation.settled_at >= _bounds(around.settings).start
+    if run.state is RunState.CRASHED or (run.state in _AT_WORK and told):
         message = "The relocation had succeeded when its process ended."
         around.runs.conclude(relocation.id, RunState.COMPLETED, message)

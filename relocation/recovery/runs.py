@@ -44,8 +44,8 @@ class Runs(Protocol):
         """Return the runs that the server has, by relocation."""
         ...
 
-    def ended_without_success(self, since: datetime) -> list[Run]:
-        """Return the runs that failed, crashed or were cancelled since then, newest first."""
+    def unsuccessful(self, since: datetime) -> list[Run]:
+        """Return the runs since then that are at work or ended without success, newest first."""
         ...
 
     def reschedule(self, relocation_id: str) -> None:

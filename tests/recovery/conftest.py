@@ -32,9 +32,11 @@ class MemoryRuns:
     def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
         return {one: self.runs[one] for one in relocation_ids if one in self.runs}
 
-    def ended_without_success(self, since: datetime) -> list[Run]:
-        ends = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
-        return [run for run in self.runs.values() if run.state in ends and run.since >= since]
+    def unsuccessful(self, since: datetime) -> list[Run]:
+        succeeded = {RunState.COMPLETED, RunState.SCHEDULED, RunState.PAUSED}
+        return [
+            run for run in self.runs.values() if run.state not in succeeded and run.since >= since
+        ]
 
     def reschedule(self, relocation_id: str) -> None:
         self.rescheduled.append(relocation_id)

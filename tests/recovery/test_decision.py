@@ -138,15 +138,26 @@ def test_a_paused_relocation(state: RunState, since: datetime, move: Move) -> No
     ("state", "move"),
     [
         (RunState.FAILED, Move.FAIL),  # its parameters did not fit, or the ledger was away
-        (RunState.CRASHED, Move.FAIL),  # its code could not be imported
+        (RunState.CRASHED, Move.RESUME),  # killed early; or its code could not be imported
         (RunState.CANCELLED, Move.CANCEL),
-        (RunState.RUNNING, Move.LEAVE),
+        (RunState.PENDING, Move.RESUME),  # a worker took it an hour ago, and died
+        (RunState.RUNNING, Move.RESUME),
         (RunState.SCHEDULED, Move.LEAVE),
         (RunState.PAUSED, Move.LEAVE),
     ],
 )
 def test_a_run_that_never_opened_a_relocation(state: RunState, move: Move) -> None:
     assert decide(None, run(state)) is move
+
+
+@pytest.mark.parametrize("state", [RunState.PENDING, RunState.RUNNING])
+def test_a_run_that_may_be_about_to_open_its_relocation_is_left(state: RunState) -> None:
+    assert decide(None, run(state, JUST_NOW)) is Move.LEAVE
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.CRASHED])
+def test_a_run_without_a_deployment_that_never_opened_a_relocation_fails(state: RunState) -> None:
+    assert decide(None, run(state, deployed=False)) is Move.FAIL
 
 
 def test_a_relocation_whose_run_was_deleted_fails() -> None:

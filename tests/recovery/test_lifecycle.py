@@ -69,9 +69,9 @@ class Runs:
     def read(self, relocation_ids: Any) -> dict[str, Run]:
         return {one: self.runs[one] for one in relocation_ids if one in self.runs}
 
-    def ended_without_success(self, since: datetime) -> list[Run]:
-        ends = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
-        return [run for run in self.runs.values() if run.state in ends]
+    def unsuccessful(self, since: datetime) -> list[Run]:
+        succeeded = {RunState.COMPLETED, RunState.SCHEDULED, RunState.PAUSED}
+        return [run for run in self.runs.values() if run.state not in succeeded]
 
     def reschedule(self, relocation_id: str) -> None:
         self.put(relocation_id, RunState.SCHEDULED)
@@ -248,7 +248,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        ended = {run.id for run in self.runs.ended_without_success(self.now)}
+        ended = {run.id for run in self.runs.unsuccessful(self.now)}
         silent = {one.id for one in abandoned(self.engine, self.now)}
         for id_ in silent | unsettled_among(self.engine, ended):
             self._reconciled(id_)

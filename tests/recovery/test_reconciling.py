@@ -17,8 +17,10 @@ from relocation.notices.kinds import NoticeKind
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
 from relocation.recovery.stuck import tell_if_stuck
+from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
 
+REQUEST = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
 IMPORT = Task.IMPORT_ORGANIZATIONS
 SCAN = Task.SCAN_EXPORT
 
@@ -186,12 +188,62 @@ def test_a_cancelled_paused_run_is_settled_and_told(world: Any) -> None:
 
 def test_a_run_that_opened_nothing_is_settled_from_its_request(world: Any) -> None:
     request = {"archive": "archives/a.tar", "organizations": ["acme"], "owner": "olivia"}
-    world.runs.put("r-9", RunState.CRASHED, "cannot import", request=request)
+    world.runs.put("r-9", RunState.FAILED, "bad parameters", request=request)
     assert look(world, "r-9") is Outcome.SETTLED
     stored = world.stored("r-9")
     assert (stored.status, stored.owner) == (Status.FAILURE, "olivia")
     assert kinds(world, "r-9") == ["FAILED"]
     assert look(world, "r-9") is Outcome.LEFT
+
+
+def test_a_run_that_died_before_it_opened_its_relocation_goes_on_and_opens_it(world: Any) -> None:
+    world.runs.put("r-1", RunState.CRASHED, "killed", request=REQUEST.model_dump())
+    assert look(world, set_state=False) is Outcome.INTERRUPTED
+    assert look(world) is Outcome.RESUMED
+    assert world.runs.rescheduled == ["r-1"]
+    assert kinds(world) == []
+    world.open()
+    stored = world.stored()
+    assert (stored.status, stored.round, stored.fence) == (Status.IN_PROGRESS, 1, 1)
+    assert [event.what for event in story_of(world.around.ledger, "r-1")] == [
+        Happening.INTERRUPTED,
+        Happening.RESUME_ASKED,
+        Happening.OPENED,
+    ]
+
+
+def test_a_run_that_dies_each_time_before_it_opens_its_relocation_fails_in_the_end(
+    world: Any,
+) -> None:
+    """Its code cannot be imported: no hook runs, and each process ends at once."""
+    for _ in range(world.around.settings.max_resumes):
+        world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
+        assert look(world) is Outcome.RESUMED
+        world.wait(1)
+    world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().status is Status.FAILURE
+    assert kinds(world) == ["FAILED"]
+
+
+def test_a_run_that_died_early_fails_where_its_owner_has_another_relocation(world: Any) -> None:
+    """B-9."""
+    world.open("r-2")
+    world.runs.put("r-1", RunState.CRASHED, request=REQUEST.model_dump())
+    assert look(world) is Outcome.SETTLED
+    assert world.stored("r-1").status is Status.FAILURE
+    assert world.stored("r-2").status is Status.IN_PROGRESS
+
+
+def test_a_run_whose_machine_died_just_after_its_success_shows_it_in_the_end(world: Any) -> None:
+    hold = world.open()
+    number = begin(world, hold, Task.COMPLETE)
+    succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    assert look(world) is Outcome.LEFT
+    assert world.runs.runs["r-1"].state is RunState.RUNNING  # it may be sending its notices
+    world.wait(world.around.settings.start_limit)
+    assert look(world) is Outcome.LEFT
+    assert world.runs.runs["r-1"].state is RunState.COMPLETED
 
 
 def test_a_run_that_waits_for_its_time_is_no_relocation_yet(world: Any) -> None:
