@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relocation.errors import (
+    NOTHING_TO_DO,
     ArchiveError,
     ConfigurationError,
+    DailyLimitError,
     DifferencesError,
     EncryptionError,
     EndedError,
@@ -20,6 +22,7 @@ from relocation.errors import (
     RelocationError,
     RequestError,
     StaleWorkError,
+    StoppedError,
     TransientError,
     TriesUsedUpError,
 )
@@ -36,6 +39,7 @@ _EVIL = '<b>Acme</b> https://evil.example.com/login "\u202egpj.exe'
 REASONS: tuple[RelocationError, ...] = (
     ArchiveError("The archive is damaged."),
     ConfigurationError("The relocation service is not completely set up."),
+    DailyLimitError("As many relocations of this size as a day allows were begun."),
     DifferencesError("The trial import found 12 differences between the export and the result."),
     EncryptionError("The archive was encrypted with another key."),
     EndedError("This relocation was cancelled."),
@@ -47,6 +51,7 @@ REASONS: tuple[RelocationError, ...] = (
     OwnerBusyError("Another relocation for the same owner is not finished yet."),
     PersonError('The owner "olivia" is no active user of the destination.'),
     RequestError('Not a valid organization slug: "ac me".'),
+    StoppedError("An operator stopped the relocation."),
     StaleWorkError("A working file of this relocation is damaged."),
     TransientError("No free name could be found for an imported record."),
     TriesUsedUpError("The import could not be completed because of a fault on our side."),
@@ -87,6 +92,7 @@ def _varied(kind: NoticeKind, facts: Mapping[str, Any], variants: Variants) -> l
     ]
 
 
+_WRONG_KEY = EncryptionError("The archive was encrypted with another key.")
 _STARTED: Mapping[str, Any] = {
     "organizations": ["acme", "globex"],
     "owner": "olivia",
@@ -106,9 +112,9 @@ _STARTED_VARIANTS: Variants = {
 _FAILED: Mapping[str, Any] = {
     "organizations": ["acme", "globex"],
     "destination_state": "unchanged",
-    "reason": REASONS[3].reason,
-    "next_step": REASONS[3].next_step,
-    "ours": REASONS[3].ours,
+    "reason": _WRONG_KEY.reason,
+    "next_step": _WRONG_KEY.next_step,
+    "ours": False,
     "findings": [],
     "more_findings": 0,
     "round": 1,
@@ -131,7 +137,7 @@ def _failed_variants() -> Variants:
         _dashed(type(error).__name__): {
             "reason": error.reason,
             "next_step": error.next_step,
-            "ours": error.ours,
+            "ours": error.next_step == NOTHING_TO_DO,
             **(
                 {"findings": _FINDINGS, "more_findings": 2}
                 if isinstance(error, DifferencesError)

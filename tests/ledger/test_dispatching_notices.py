@@ -315,7 +315,7 @@ def test_an_operator_is_told_once_a_round_of_what_could_not_be_delivered(
     (told,) = _told(ledger)
     assert told.recipient == TERMS.operator_email
     assert told.context["organizations"] == ["acme"]
-    assert told.context["kind"] == "CLAIM"
+    assert told.context["undelivered"] == "CLAIM"
     assert told.context["reply"] == "550 no"
     assert "0@example.org" not in str(told.context)
     finish(ledger, _claim(ledger, now), "sent", "250", TERMS, now=now)

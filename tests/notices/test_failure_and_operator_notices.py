@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relocation.errors import (
-    NOTHING_TO_DO,
-    DifferencesError,
-    EncryptionError,
-    TriesUsedUpError,
-)
+from relocation.errors import NOTHING_TO_DO, EncryptionError
 from relocation.failure_notice import Destination, cancelled_drafts, failure_drafts
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.outbox import enqueue, notices_of
@@ -36,33 +31,39 @@ def relocation(ledger: Engine) -> Relocation:
     return replace(get_relocation(ledger, RELOCATION), owner_email="o@example.org")
 
 
-def _failed(relocation: Relocation, error: BaseException | None, **changes: Any) -> dict[str, Any]:
+def _failed(relocation: Relocation, **changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "reason": "It failed.",
+        "advice": "Ask again.",
         "destination": Destination.UNCHANGED,
         "operator": OPERATOR,
         "now": NOW,
     }
-    (draft,) = failure_drafts(relocation, error=error, **(facts | changes))
+    (draft,) = failure_drafts(relocation, **(facts | changes))
     assert draft.recipient == "o@example.org"
     return draft.context
 
 
 @pytest.mark.parametrize(
-    ("error", "advice", "ours"),
+    ("advice", "said", "unsaid"),
     [
-        (EncryptionError("x"), EncryptionError.next_step, False),
-        (TriesUsedUpError("x"), NOTHING_TO_DO, True),
-        # What no one foresaw, and a process that died, are faults of ours.
-        (KeyError("x"), NOTHING_TO_DO, True),
-        (None, NOTHING_TO_DO, True),
+        (NOTHING_TO_DO, "until one of our operators goes on", "ask again"),
+        (EncryptionError.next_step, EncryptionError.next_step, "until one of our operators"),
     ],
 )
-def test_the_advice_is_the_errors_own(
-    error: BaseException | None, advice: str, *, ours: bool, relocation: Relocation
+def test_only_what_an_operator_can_go_on_with_is_said_to_wait_for_one(
+    advice: str,
+    said: str,
+    unsaid: str,
+    *,
+    relocation: Relocation,
+    build: Build,
+    text_of: Part,
 ) -> None:
-    context = _failed(relocation, error)
-    assert (context["next_step"], context["ours"]) == (advice, ours)
+    text = text_of(build(NoticeKind.FAILED, **_failed(relocation, advice=advice)))
+    assert said in text
+    assert advice in text
+    assert unsaid not in text
 
 
 def test_the_first_ten_differences_are_told_in_words_and_the_others_counted(
@@ -72,8 +73,7 @@ def test_the_first_ten_differences_are_told_in_words_and_the_others_counted(
         Finding(FindingKind.UNEQUAL, "sentry.rule", "The values differ.", "label", pk)
         for pk in range(1, 15)
     ]
-    context = _failed(relocation, DifferencesError("It differs.", findings=findings))
-    message = build(NoticeKind.FAILED, **context)
+    message = build(NoticeKind.FAILED, **_failed(relocation, findings=findings))
     for part in (text_of(message), html_of(message)):
         assert part.count("The values differ.") == 10
         assert "Issue alert rules, record 10" in part
@@ -85,8 +85,7 @@ def test_the_first_ten_differences_are_told_in_words_and_the_others_counted(
 def test_a_failure_without_findings_lists_none(
     build: Build, text_of: Part, relocation: Relocation
 ) -> None:
-    text = text_of(build(NoticeKind.FAILED, **_failed(relocation, EncryptionError("x"))))
-    assert "difference" not in text
+    assert "difference" not in text_of(build(NoticeKind.FAILED, **_failed(relocation)))
 
 
 @pytest.mark.parametrize("destination", Destination)
@@ -134,7 +133,7 @@ def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "") -> Draf
         (STUCK, ["19 March 2026, 14:05 UTC", "IN_PROGRESS in IMPORTING", "relocation recover"]),
         (
             _undeliverable(reply="550 <jane@example.net> unknown"),
-            ["A CLAIM notice", "550 <j***@example.net> unknown", "relocation notices retry"],
+            ["A CLAIM notice", "550 <j***@example.net> unknown", "tell these people yourself"],
         ),
         (_undeliverable(), ["(nothing)"]),
         (UNSETTLED, ["disk is full", "xxx..."]),
