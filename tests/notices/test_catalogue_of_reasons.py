@@ -107,6 +107,17 @@ TOLD = [
         for number, sentence in enumerate(param.values[0].sentences(param.values[2]))
     ],
     *[pytest.param(None, policy.reason, id=task.value) for task, policy in POLICIES.items()],
+    *[
+        pytest.param(None, sentence, id=f"settled-{number}")
+        for number, sentence in enumerate(
+            sentence
+            for module in MODULES
+            if module.name == "relocation/settlement.py"
+            for said in module.functions["_why"]
+            if isinstance(said, ast.Tuple)
+            for sentence in module.sentences(said.elts[0])
+        )
+    ],
     pytest.param(None, UNEXPLAINED, id="unexplained"),
 ]
 
@@ -116,6 +127,8 @@ def test_the_walk_finds_the_raise_sites() -> None:
     found = {param.id.partition(":")[0] for param in SITES}
     assert {"tasks/receive.py", "relocation/request.py", "relocation/transfer/scan.py"} <= found
     assert len(TOLD) > 60
+    # What the settling process says where nothing was raised, or not in it.
+    assert "it was interrupted" in " ".join(str(param.values[1]) for param in TOLD)
 
 
 @pytest.mark.parametrize(("module", "cls", "argument"), SITES)
