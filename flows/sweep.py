@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.notify import notify
 from tasks.reconcile import reconcile_open_relocations
-from tasks.working_files import discard_old_files
+from tasks.working_files import discard_abandoned_scratch, discard_old_files
 
 
 @flow(name="sweep", persist_result=False)
@@ -16,3 +16,4 @@ def sweep() -> None:
     reconcile_open_relocations(return_state=True)
     notify(return_state=True)
     discard_old_files(return_state=True)
+    discard_abandoned_scratch(return_state=True)

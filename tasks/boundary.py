@@ -10,6 +10,7 @@ from typing import Any
 from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ExternalSignal
 from prefect.states import Completed
 from sqlalchemy import Engine
 
@@ -146,8 +147,9 @@ def _try(
 def _outcome(err: BaseException) -> TryOutcome:
     if isinstance(err, PermanentError):
         return TryOutcome.REFUSED
-    # What is no Exception ends the process, and is nothing that the task did.
-    return TryOutcome.FAILED if isinstance(err, Exception) else TryOutcome.INTERRUPTED
+    # These end the process, and are nothing that the task did; a time limit is no Exception either.
+    ended = isinstance(err, (KeyboardInterrupt, SystemExit, ExternalSignal))
+    return TryOutcome.INTERRUPTED if ended else TryOutcome.FAILED
 
 
 def _record_done(work: Work, name: Task, number: int, done: Done) -> None:

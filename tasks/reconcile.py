@@ -6,9 +6,9 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from relocation.ledger.reconciling import abandoned, unsettled_among
+from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import Run, RunState
-from relocation.recovery.stuck import tell_if_stuck
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_settlement
 
@@ -42,9 +42,11 @@ def reconcile_open_relocations() -> None:
     for relocation_id in {*silent, *unsettled, *at_work}:
         try:
             outcome = reconcile(around, relocation_id, runs.get(relocation_id))
-        except Exception:  # one that cannot be settled must not keep the others waiting
+        except Exception as err:  # one that cannot be settled must not keep the others waiting
             log.exception("Relocation %s could not be reconciled", relocation_id)
-            outcome = Outcome.LEFT
+            if relocation_id in silent:
+                tell_unsettled(around, silent[relocation_id], err)
+            continue
         if outcome is Outcome.LEFT and relocation_id in silent:
             tell_if_stuck(around, silent[relocation_id])
         if outcome is not Outcome.LEFT:

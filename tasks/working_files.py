@@ -6,12 +6,13 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from relocation.archive.storage import Storage
-from relocation.blocks import load_ledger, load_storage
+from relocation.blocks import load_destination, load_ledger, load_storage
 from relocation.ledger.holds import Hold
-from relocation.ledger.reconciling import forget_files, with_old_files
+from relocation.ledger.reconciling import forget_files, open_ids, with_old_files
 from relocation.ledger.tables import utc_now
 from relocation.settings import Settings
 from relocation.transfer.normalised import delete_normalised
+from relocation.transfer.scratch import remove_abandoned_scratch
 from tasks.holding import ledger_of
 
 
@@ -47,6 +48,17 @@ def discard_old_files() -> None:
         if forget_files(ledger, relocation_id):
             _discard(storage, relocation_id)
             get_run_logger().info("The working files of relocation %s are removed", relocation_id)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def discard_abandoned_scratch() -> None:
+    """Remove the scratch databases of trial imports whose process was killed."""
+    settings = Settings()
+    removed = remove_abandoned_scratch(
+        load_destination(settings), settings.home / "scratch", open_ids(load_ledger(settings))
+    )
+    if removed:
+        get_run_logger().info("Scratch databases removed: %d", len(removed))
 
 
 def _discard(storage: Storage, relocation_id: str) -> None:

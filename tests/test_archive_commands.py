@@ -239,14 +239,17 @@ def test_a_record_that_no_destination_takes_is_refused(put: Any) -> None:
 
 
 BAD = {
-    "empty": (b"", "The archive is empty"),
+    "empty": (b"", "The archive is an empty file"),
     "cut-off.tar": (sealed(plain(EXAMPLE))[:5000], "cut off or damaged"),
     "object.json": (b'{"a": 1}', "is not a tar file"),
     "numbers.json": (b"[1, 2]", "Element 1 of the export is not an object"),
     "cut-off.json": (plain(EXAMPLE)[:20000], "The export is cut off after its element"),
     "no-users.json": (b"[]", "The export holds no users"),
     "binary": (bytes(range(256)) * 50, "is not a tar file"),
-    "archive.tar.gz": (gzip.compress(sealed(plain(EXAMPLE))), "upload the uncompressed tar"),
+    "archive.tar.gz": (
+        gzip.compress(sealed(plain(EXAMPLE))),
+        "is not a tar file, or is a compressed one",
+    ),
     "no-organizations.json": (
         plain([record for record in EXAMPLE if record.model == "sentry.user"]),
         "The export holds no organizations",

@@ -37,6 +37,12 @@ def unsettled_among(engine: Engine, relocation_ids: Collection[str]) -> set[str]
         return set(relocation_ids) - set(connection.execute(settled).scalars())
 
 
+def open_ids(engine: Engine) -> list[str]:
+    """Return the ids of the relocations that are not settled."""
+    with engine.begin() as connection:
+        return list(connection.execute(select(relocations.c.id).where(is_open)).scalars())
+
+
 def with_old_files(engine: Engine, settled_before: datetime) -> list[str]:
     """Return the ids of relocations that ended before then, and whose working files are kept."""
     wanted = (

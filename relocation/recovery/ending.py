@@ -1,11 +1,12 @@
 """End a relocation without success: undo what a cancelled one imported, then settle it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Engine
 
+from relocation.errors import CommandError
 from relocation.ledger.control import forget_import
 from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
@@ -42,9 +43,10 @@ def end(
 ) -> Settlement | None:
     """Settle a relocation as FAILURE or CANCELLED, with its notices; idempotent.
 
-    What a cancelled one has imported is rolled back first, as long as nobody could see it; one that
-    fails keeps it, hidden, for a rerun. Returns None where it was settled or taken over before.
-    Raises what rolling back raises: the relocation then stays as it is, to be ended later.
+    What a cancelled one has imported is rolled back first, as long as nobody could see it and no
+    row of others hangs on it; one that fails keeps it, hidden, for a rerun. Returns None where it
+    was settled or taken over before. Raises what rolling back raises: the relocation then stays as
+    it is, to be ended later.
     """
     rolled_back = False
     if dead.cancelled and relocation is not None and _may_have_imported(around.ledger, relocation):
@@ -58,12 +60,16 @@ def end(
         )
         if hold is None:
             return None
+        own = hold
         try:
             undo_import(around, hold)
+            rolled_back = True
+        except CommandError as err:
+            # What people work with by now is theirs: the relocation ends, and leaves it to them.
+            dead = replace(dead, message=f"not rolled back: {err}\n\n{dead.message}")
         except BaseException:
             release(around.ledger, hold)  # whoever goes on need not wait
             raise
-        own, rolled_back = hold, True
     return settle_run(
         around.ledger,
         dead,

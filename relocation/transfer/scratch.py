@@ -63,7 +63,7 @@ def scratch(destination: Engine, relocation_id: str, folder: Path) -> Iterator[S
     drop_scratch(destination, relocation_id, folder)
     try:
         if destination.dialect.name == "sqlite":
-            with _copy_file(destination, _file(relocation_id, folder)) as copy:
+            with _copy_file(destination, scratch_file(relocation_id, folder)) as copy:
                 yield copy
         else:
             yield _copy_schema(destination, _schema(relocation_id))
@@ -75,7 +75,7 @@ def drop_scratch(destination: Engine, relocation_id: str, folder: Path) -> None:
     """Remove the relocation's scratch database; idempotent."""
     match destination.dialect.name:
         case "sqlite":
-            path = _file(relocation_id, folder)
+            path = scratch_file(relocation_id, folder)
             for suffix in _SIDE_FILES:
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         case "postgresql":
@@ -109,7 +109,8 @@ def _left_over(destination: Engine, folder: Path) -> set[str]:
     return {name for name in names if _OURS.fullmatch(name)}
 
 
-def _file(relocation_id: str, folder: Path) -> Path:
+def scratch_file(relocation_id: str, folder: Path) -> Path:
+    """Return the file of a relocation's scratch database, where the destination is a file."""
     return folder / f"{_schema(relocation_id)}.sqlite"
 
 

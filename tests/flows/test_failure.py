@@ -66,7 +66,7 @@ def test_a_fault_is_tried_until_the_tries_are_used_up(service: Any, archive: str
     relocation = service.only()
     assert relocation.status == Status.FAILURE
     assert relocation.failed_task == Task.IMPORT_ORGANIZATIONS
-    assert relocation.reason == service.settings.policy(Task.IMPORT_ORGANIZATIONS).reason
+    assert relocation.reason.startswith("The destination refused some records")
 
 
 def test_internals_are_in_the_ledger_and_in_no_mail(service: Any, archive: str) -> None:
@@ -128,7 +128,10 @@ def test_what_cannot_succeed_is_tried_once(service: Any, archive: str) -> None:
     assert tries(service, Task.SCAN_EXPORT) == [(1, "REFUSED")]
 
 
-def test_what_was_imported_before_a_failure_is_not_visible(service: Any, archive: str) -> None:
+def test_what_was_imported_before_a_failure_is_not_visible(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "1")  # a transaction for each record
     break_destination(service)
     service.relocate(archive, "acme")
     assert {row.status for row in service.rows("sentry.organization")} == {3}

@@ -53,7 +53,7 @@ def test_a_failure_that_could_not_be_recorded_is_settled_by_the_sweep(
     assert relocation.status is Status.IN_PROGRESS
     assert told(service, relocation.id) == ["STARTED sent"]
     sweep()
-    assert service.only().status is Status.FAILURE
+    assert get_relocation(service.ledger, relocation.id).status is Status.FAILURE
     assert told(service, relocation.id) == ["STARTED sent", "FAILED sent"]
     sweep()
     assert told(service, relocation.id) == ["STARTED sent", "FAILED sent"]
@@ -146,3 +146,13 @@ def test_old_working_files_are_removed_and_a_rerun_begins_with_the_archive(
         run = client.read_flow_run(relocation_id)
     assert run_flow(relocate, flow_run=run, return_type="state").is_completed()
     assert get_relocation(service.ledger, failed).status is Status.SUCCESS
+
+
+def test_scratch_databases_that_a_killed_trial_left_are_removed(service: Any) -> None:
+    from relocation.transfer.scratch import scratch_file
+
+    left = scratch_file("00000000-0000-4000-8000-000000000009", service.settings.home / "scratch")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.touch()
+    sweep()
+    assert not left.exists()

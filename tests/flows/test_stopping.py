@@ -1,6 +1,7 @@
 """A relocation that is asked to stop does so before its next task, and in the right way."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -133,3 +134,54 @@ def test_a_process_that_was_taken_over_stops_and_reports_nothing(
     assert stored.lease_until is not None
     assert run_state(service) == "Running"
     assert told(service) == ["STARTED sent"]
+
+
+def test_what_a_cancelled_relocation_imported_is_removed(
+    service: Any, archive: str, meanwhile: Any
+) -> None:
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    assert last_task(service) is Task.IMPORT_ORGANIZATIONS
+    assert service.only().status is Status.CANCELLED
+    assert service.rows("sentry.organization") == []
+    assert service.rows("sentry.project") == []
+
+
+def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported(
+    service: Any, archive: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Theirs stays theirs; the operator reads in the ledger that nothing was rolled back."""
+    import sys
+
+    def add_a_team(*_: object) -> None:
+        (organization,) = service.rows("sentry.organization")
+        team = service.table("sentry.team")
+        now = datetime.now(UTC)
+        row = {"organization_id": organization.id, "slug": "theirs", "name": "Theirs", "status": 0}
+        with service.destination.begin() as connection:
+            connection.execute(team.insert().values(**row, date_added=now))
+
+    monkeypatch.setattr(sys.modules["tasks.importing"], "show_accounts", add_a_team)
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    with pytest.raises(Abort):
+        service.relocate(archive, "acme")
+    stored = service.only()
+    assert stored.status is Status.CANCELLED
+    assert "not rolled back" in stored.internal_error
+    assert "theirs" in {row.slug for row in service.rows("sentry.team")}
+    assert told(service) == ["STARTED sent", "CANCELLED sent"]
+
+
+def test_a_task_that_takes_too_long_has_failed_and_is_no_interruption(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    import time
+
+    monkeypatch.setenv("RELOCATION_TASKS", '{"capture_baseline": {"tries": 1, "time_limit": 0.3}}')
+    monkeypatch.setattr(sys.modules["tasks.capture"], "bind", lambda *_: time.sleep(5))
+    service.relocate(archive, "acme")
+    tried = tries_of(service.ledger, service.only().id)[-1]
+    assert (tried.task, tried.outcome) == (Task.CAPTURE_BASELINE, "FAILED")
+    assert service.only().status is Status.FAILURE

@@ -14,9 +14,9 @@ from relocation.ledger.story import story_of
 from relocation.ledger.tables import Happening, TryOutcome
 from relocation.ledger.tries import begin_try, end_try, succeed
 from relocation.notices.kinds import NoticeKind
+from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
-from relocation.recovery.stuck import tell_if_stuck
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
 
@@ -331,3 +331,11 @@ def test_nobody_is_told_of_a_relocation_that_is_paused(world: Any) -> None:
     pause_here(world.around.ledger, world.open(), Step.IMPORTING, world.now)
     world.wait(10**6)
     assert not tell_if_stuck(world.around, world.stored())
+
+
+def test_the_operator_is_told_once_of_an_end_that_cannot_be_recorded(world: Any) -> None:
+    world.open()
+    for _ in range(2):
+        tell_unsettled(world.around, world.stored(), OSError("the destination is away"))
+    (notice,) = notices_of(world.around.ledger, "r-1")
+    assert "the destination is away" in notice.context["why"]

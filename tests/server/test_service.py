@@ -86,7 +86,7 @@ def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
         checks = operator.json("doctor")
         return checks if all(check["good"] for check in checks) else None
 
-    assert len(operator.until(healthy)) == 8
+    assert len(operator.until(healthy)) == 9
 
 
 def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:

@@ -484,8 +484,8 @@ def test_readers_see_no_half_import_and_do_not_wait_for_one(destination: Engine)
                 query = text("SELECT slug, status FROM sentry_organization")
                 seen.append([tuple(row) for row in other.execute(query)])
 
-    run(destination, SMALL)
+    run(destination, SMALL, chunk_records=1)
     reader.dispose()
     assert seen[0] == []
-    assert len(seen) == 6
+    assert len(seen) == 9, "a chunk for each record"
     assert set(map(tuple, seen[1:])) == {(("acme", 3),)}

@@ -238,10 +238,7 @@ def test_missing_slugs_are_listed_sorted_with_what_there_is(storage):
     reason = refusal(
         EXPORT, storage, wanted=["zeta", "acme", "beta"], max_organizations=1, max_users=0
     )
-    assert reason == (
-        "These organizations are not in the export: beta, zeta. "
-        "Check their slugs, or export them too."
-    )
+    assert reason == "These organizations are not in the export: beta, zeta."
 
 
 def test_part_of_a_slug_is_not_the_slug(storage):

@@ -1,10 +1,12 @@
-"""Tell the operator of a relocation that does not go on and that nobody works on."""
+"""Tell the operator of a relocation that needs a person; each matter once a round."""
 
 from datetime import timedelta
 
+from relocation.errors import RelocationError
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import Relocation
-from relocation.operator_notice import stuck_draft
+from relocation.notices.kinds import Draft
+from relocation.operator_notice import stuck_draft, unsettled_draft
 from relocation.recovery.ending import Surroundings
 from relocation.steps import Status
 
@@ -12,8 +14,7 @@ from relocation.steps import Status
 def tell_if_stuck(around: Surroundings, relocation: Relocation) -> bool:
     """Queue the operator's notice where an abandoned relocation is silent beyond its bound.
 
-    Told once a round, however often a sweep finds it. A paused one waits for a person anyway, who
-    knows. Returns whether the notice is new.
+    A paused one waits for a person anyway, who knows. Returns whether the notice is new.
     """
     silent = around.clock() - relocation.updated_at
     bound = timedelta(seconds=around.settings.stuck_after)
@@ -27,13 +28,28 @@ def tell_if_stuck(around: Surroundings, relocation: Relocation) -> bool:
         step=relocation.step,
         since=relocation.updated_at,
     )
+    return _tell(around, relocation, draft)
+
+
+def tell_unsettled(around: Surroundings, relocation: Relocation, error: Exception) -> bool:
+    """Queue the operator's notice that a relocation's end could not be recorded, or not undone."""
+    why = error.internal or error.reason if isinstance(error, RelocationError) else str(error)
+    draft = unsettled_draft(
+        around.settings.operator_email,
+        relocation.organizations,
+        why=f"{type(error).__name__}: {why}",
+    )
+    return _tell(around, relocation, draft)
+
+
+def _tell(around: Surroundings, relocation: Relocation, draft: Draft) -> bool:
     with around.ledger.begin() as connection:
         new = enqueue(
             connection,
             relocation.id,
             relocation.round,
             [draft],
-            sender_domain=settings.sender_domain,
+            sender_domain=around.settings.sender_domain,
             now=around.clock(),
         )
     return bool(new)
