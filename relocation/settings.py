@@ -169,6 +169,11 @@ class Settings(BaseSettings):
     notices_per_minute: int = Field(
         default=0, ge=0, description="Most mails one process sends a minute; 0 is no limit."
     )
+    mail_limit: str = Field(
+        default="",
+        description="Name of a Prefect global concurrency limit to hold while mails are sent, "
+        "so that several workers take turns; empty for none.",
+    )
     claim_url: str = Field(
         default="{base_url}/account/recover/confirm/{user_id}/{token}/",
         description="Link of a claim notice; {base_url}, {user_id} and {token} are filled in.",

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from sqlalchemy import Engine
+
 from relocation.blocks import load_destination, load_ledger
 from relocation.flow_runs import FlowRuns
 from relocation.process import worker_name
@@ -9,12 +11,15 @@ from relocation.recovery.ending import Surroundings
 from relocation.settings import Settings
 
 
-def surroundings() -> Surroundings:
-    """Return ledger, flow runs and settings as they are now; the destination only when needed."""
+def surroundings(ledger: Engine | None = None) -> Surroundings:
+    """Return ledger, flow runs and settings as they are now; the destination only when needed.
+
+    The ledger is opened from its block where none is at hand.
+    """
     settings = Settings()
     return Surroundings(
         settings,
-        load_ledger(settings),
+        ledger or load_ledger(settings),
         FlowRuns(),
         partial(load_destination, settings),
         worker_name(),

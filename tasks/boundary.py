@@ -31,7 +31,8 @@ from relocation.notices.kinds import Draft
 from relocation.process import worker_name
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
-from tasks.holding import ledger_of, stop_where_asked, worth_another_try
+from tasks.held import ledger_for
+from tasks.holding import stop_where_asked, worth_another_try
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def stop_before(name: Task, hold: Hold) -> None:
     Called in the flow that works on the relocation, never in a task or a child flow: only a flow
     can suspend itself. Raises what `stop_where_asked` raises.
     """
-    ledger = ledger_of(hold)
+    ledger = ledger_for(hold.relocation_id)
     if done_result(ledger, hold.relocation_id, name) is None:
         stop_where_asked(ledger, hold, name, Settings().policy(name).step)
 
@@ -123,7 +124,7 @@ def stop_before(name: Task, hold: Hold) -> None:
 def _try(
     name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
-    ledger = ledger_of(hold)
+    ledger = ledger_for(hold.relocation_id)
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Done before, as the ledger says.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())

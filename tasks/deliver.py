@@ -1,9 +1,12 @@
 """Send what is due in the outbox."""
 
+from contextlib import nullcontext
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
-from relocation.blocks import load_ledger, load_mail_server
+from relocation.blocks import load_mail_server
 from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding
 from relocation.notices.delivery import Post, deliver_due
@@ -11,19 +14,18 @@ from relocation.notices.rendering import load_templates
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.artifacts import show_notices
+from tasks.held import ledger_for
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, tags=["relocation-mail"])
+@task(cache_policy=NO_CACHE, persist_result=False)
 def deliver_notices(relocation_id: str | None = None) -> None:
-    """Build and send each due notice; safe to run several times at once.
-
-    A concurrency limit on its tag makes the limit of messages a minute one of all workers.
-    """
+    """Build and send each due notice; safe to run several times at once."""
     settings = Settings()
     server = load_mail_server(settings)
-    with server.mailer(settings.sender_email) as mailer:
+    turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
+    with turn, server.mailer(settings.sender_email) as mailer:
         post = Post(
-            ledger=load_ledger(settings),
+            ledger=ledger_for(relocation_id),
             mailer=mailer,
             templates=load_templates(settings.templates),
             branding=Branding.of(settings),

@@ -30,12 +30,9 @@ from relocation.settlement import DeadRun
 from relocation.steps import Step, Task
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_request
+from tasks.held import ledger_for, remember
 
 STOPPED = "An operator stopped the relocation."
-
-_held: dict[str, tuple[Hold, Engine]] = {}
-"""What this process holds or held, with its ledger: its hooks end what it began without waiting for
-the lease, and its tasks need not ask the server for the block again."""
 
 
 class CancelledHere(BaseException):
@@ -64,9 +61,8 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
     in the way that Prefect means them; `tell` then sends the notices of a cancellation.
     """
     settings = Settings()
-    ledger = load_ledger(settings)
     hold = begin_relocation(request)
-    _held[hold.relocation_id] = (hold, ledger)
+    ledger = ledger_for(hold.relocation_id)
     deployed = runtime.deployment.id is not None
     keeper = LeaseKeeper(
         ledger,
@@ -89,7 +85,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
             suspend_flow_run(timeout=int(settings.pause_limit))
         raise Abort("The relocation is paused.") from pause
     except CancelledHere as cancel:
-        around = surroundings()
+        around = surroundings(ledger)
         dead = DeadRun(hold.relocation_id, cancelled=True, error=None, message="", request={})
         end(around, dead, get_relocation(ledger, hold.relocation_id), own=hold)
         tell(hold.relocation_id)
@@ -102,17 +98,6 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         with suppress(SQLAlchemyError):
             release(ledger, hold)
         raise
-
-
-def own_hold(relocation_id: str) -> Hold | None:
-    """Return the hold that this process has or had on a relocation."""
-    hold, _ledger = _held.get(relocation_id, (None, None))
-    return hold
-
-
-def ledger_of(hold: Hold) -> Engine:
-    """Return the ledger that this process found when it began to work on the relocation."""
-    return _held[hold.relocation_id][1]
 
 
 def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
@@ -134,8 +119,9 @@ def begin_relocation(request: RelocationRequest) -> Hold:
     A relocation that was interrupted goes on in its round; one that had failed begins a new round.
     """
     settings = Settings()
+    ledger = load_ledger(settings)
     relocation = open_relocation(
-        load_ledger(settings),
+        ledger,
         str(runtime.flow_run.id),
         request,
         lease_seconds=settings.lease_seconds,
@@ -149,7 +135,9 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.archive,
     )
     show_request(relocation)
-    return hold_of(relocation)
+    hold = hold_of(relocation)
+    remember(hold, ledger)
+    return hold
 
 
 def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None:

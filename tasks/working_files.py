@@ -13,7 +13,7 @@ from relocation.ledger.tables import utc_now
 from relocation.settings import Settings
 from relocation.transfer.normalised import delete_normalised
 from relocation.transfer.scratch import remove_abandoned_scratch
-from tasks.holding import ledger_of
+from tasks.held import ledger_for
 
 
 def export_prefix(relocation_id: str) -> str:
@@ -35,7 +35,7 @@ def colliding_users_prefix(relocation_id: str) -> str:
 def discard_working_files(hold: Hold) -> None:
     """Remove what the relocation wrote into the storage, except its archive; idempotent."""
     settings = Settings()
-    forget_files(ledger_of(hold), hold.relocation_id)
+    forget_files(ledger_for(hold.relocation_id), hold.relocation_id)
     _discard(load_storage(settings), hold.relocation_id)
 
 

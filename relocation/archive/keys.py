@@ -1,5 +1,7 @@
 """The RSA keys that archives are encrypted to, as PEM text."""
 
+from functools import lru_cache
+
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -36,8 +38,12 @@ def public_pem_of(key: rsa.RSAPublicKey) -> bytes:
     )
 
 
+@lru_cache(maxsize=2)
 def load_private_key(pem: str) -> rsa.RSAPrivateKey:
-    """Read an unencrypted RSA private key; raises ConfigurationError."""
+    """Read an unencrypted RSA private key; raises ConfigurationError.
+
+    To check a key takes half a second, and a relocation needs it several times: kept in memory.
+    """
     try:
         key = serialization.load_pem_private_key(pem.encode("ascii"), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as err:

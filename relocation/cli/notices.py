@@ -1,4 +1,4 @@
-"""Look at the notices."""
+"""Look at the notices, and send again what did not arrive."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relocation.cli.output import fail, out, plain_errors
+from relocation.cli.output import AsJson, fail, out, plain_errors, print_json
 from relocation.notices.building import Branding
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.preview import build_previews, write_previews
@@ -14,12 +14,7 @@ from relocation.notices.rendering import load_templates
 from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
 
-app = typer.Typer(help="See what the mails say.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `preview` a command of its own while it is the only one."""
+app = typer.Typer(help="See what the mails say, and send again.", no_args_is_help=True)
 
 
 @app.command()
@@ -51,6 +46,29 @@ def preview(
         out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
         if send:
             _send(settings, send, [wire_bytes(one.message) for one in previews])
+
+
+@app.command()
+def resend(
+    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send those of a relocation's notices again that were given up or may not have arrived."""
+    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.ledger.resending import put_back  # noqa: PLC0415
+
+    with plain_errors():
+        done = put_back(load_ledger(Settings()), relocation_id, now=datetime.now(UTC))
+    if as_json:
+        print_json({"id": relocation_id, "queued": done.queued, "without_link": done.without_link})
+        return
+    out.print(f"The next sweep sends {done.queued} notices.", soft_wrap=True)
+    if done.without_link:
+        out.print(
+            f"{done.without_link} claims cannot be sent again: their links are no longer kept. "
+            "Let these people reset their passwords in the product.",
+            soft_wrap=True,
+        )
 
 
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:

@@ -1,0 +1,209 @@
+"""What became of the relocations of a soak: counted in ledger, destination and mailbox."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, func, select
+
+from benchmarks.soak_chaos import Death
+from benchmarks.soak_peer import Taken
+from benchmarks.soak_stage import Asked, Stage
+from relocation.catalogue import load_catalogue
+from relocation.ledger.outbox import Notice, notices_of
+from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.tables import Happening, NoticeState, events, is_open, relocations
+from relocation.ledger.tables import notices as notices_table
+from relocation.ledger.tries import done_result
+from relocation.notices.kinds import NoticeKind
+from relocation.people import addressees
+from relocation.settings import Settings
+from relocation.steps import Status, Task
+from relocation.transfer.chunks import inserted_pks
+from relocation.transfer.rules import PENDING_APPROVAL
+from relocation.transfer.schema import IMPORT_CHUNK, reflect
+
+_ENDS = {NoticeState.SENT, NoticeState.FAILED, NoticeState.UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table."""
+
+    what: str
+    count: float
+    must_be: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is as it must be."""
+        return self.must_be is None or self.count == self.must_be
+
+
+def row_counts(destination: Engine) -> dict[str, int]:
+    """Count the rows of each model in the destination."""
+    tables = reflect(destination, load_catalogue().values())
+    with destination.connect() as connection:
+        return {
+            model: connection.execute(select(func.count()).select_from(one.table)).scalar_one()
+            for model, one in tables.items()
+        }
+
+
+def settled(ledger: Engine, asked: Sequence[Asked]) -> set[str]:
+    """Return the ids of those that have ended."""
+    ended = select(relocations.c.id).where(~is_open)
+    with ledger.connect() as connection:
+        ids = set(connection.execute(ended).scalars())
+    return ids & {one.id for one in asked}
+
+
+def verdict(
+    stage: Stage, asked: Sequence[Asked], before: dict[str, int], deaths: Sequence[Death]
+) -> list[Line]:
+    """Return the table of a soak that has ended."""
+    found = {one.id: find_relocation(stage.ledger, one.id) for one in asked}
+    ends = Counter(
+        f"{'flawed' if one.flaw else 'good'}: {relocation.status if relocation else 'unknown'}"
+        for one in asked
+        for relocation in [found[one.id]]
+    )
+    lines = [Line(what, count) for what, count in sorted(ends.items())]
+    ended = [one for one in found.values() if one is not None and not one.is_open]
+    extra, lacking = _rows(stage, before, [one.id for one in ended])
+    delays = _delays(stage.ledger, deaths)
+    good = {one.id for one in asked if not one.flaw}
+    return [
+        *lines,
+        Line("lost (neither settled nor paused)", len(asked) - len(ended), 0),
+        Line(
+            "flawed, yet succeeded",
+            sum(one.status is Status.SUCCESS and one.id not in good for one in ended),
+            0,
+        ),
+        Line("half-visible organizations", _half_visible(stage, ended), 0),
+        Line("duplicate rows", extra, 0),
+        Line("missing rows", lacking, 0),
+        *_notice_lines(stage, ended),
+        Line("processes killed while they held a relocation", len(delays)),
+        Line("slowest seconds from such a death to resumption", round(max(delays, default=0), 1)),
+    ]
+
+
+def _rows(stage: Stage, before: dict[str, int], relocation_ids: list[str]) -> tuple[int, int]:
+    """Compare the rows there are with those the chunks account for; returns too many, too few."""
+    expected = Counter(before)
+    with stage.destination.connect() as connection:
+        inserted = select(IMPORT_CHUNK.c.model, func.sum(IMPORT_CHUNK.c.inserted))
+        for model, count in connection.execute(inserted.group_by(IMPORT_CHUNK.c.model)):
+            expected[model] += int(count)
+    for one in relocation_ids:
+        if done_result(stage.ledger, one, Task.GRANT_OWNERSHIP) is not None:
+            # The new owner becomes a member of each organization, which is no chunk's row.
+            expected["sentry.organizationmember"] += len(_organizations(stage, one))
+    surplus = Counter(row_counts(stage.destination))
+    surplus.subtract(expected)
+    return (
+        sum(count for count in surplus.values() if count > 0),
+        -sum(count for count in surplus.values() if count < 0),
+    )
+
+
+def _organizations(stage: Stage, relocation_id: str) -> list[int]:
+    with stage.destination.connect() as connection:
+        return list(inserted_pks(connection, relocation_id, "sentry.organization").values())
+
+
+def _half_visible(stage: Stage, settled: Sequence[Relocation]) -> int:
+    """Count organizations that can be seen and must not, or the other way round."""
+    table = reflect(stage.destination, [load_catalogue()["sentry.organization"]])
+    organizations = table["sentry.organization"]
+    with stage.destination.connect() as connection:
+        status = select(organizations.table.c.id, organizations.column("status"))
+        states = {row[0]: row[1] for row in connection.execute(status)}
+    wrong = 0
+    for one in settled:
+        revealed = done_result(stage.ledger, one.id, Task.REVEAL_ORGANIZATIONS) is not None
+        moved = _organizations(stage, one.id)
+        if one.status is Status.SUCCESS and len(moved) != len(one.organizations):
+            wrong += 1
+        wrong += sum((states[pk] != PENDING_APPROVAL) != revealed for pk in moved)
+    return wrong
+
+
+def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
+    arrived: dict[str, list[Taken]] = defaultdict(list)
+    for mail in stage.peer.taken:
+        arrived[mail.message_id].append(mail)
+    missing, twice, in_doubt, changed, refused = 0, 0, 0, 0, 0
+    with stage.ledger.connect() as connection:
+        known = set(connection.execute(select(notices_table.c.message_id)).scalars())
+    for relocation in settled:
+        notices = notices_of(stage.ledger, relocation.id)
+        missing += _unwritten(stage.ledger, relocation, notices)
+        for notice in notices:
+            mails = arrived[notice.message_id]
+            if notice.message_id in stage.peer.refused:
+                refused += 1
+            elif not mails or notice.state not in _ENDS:
+                missing += 1
+            changed += len({mail.content for mail in mails}) > 1
+            if len(mails) > 1:
+                if notice.ambiguous:
+                    in_doubt += 1
+                else:
+                    twice += 1
+    return [
+        Line("notices that arrived", sum(len(mails) > 0 for mails in arrived.values())),
+        Line("notices that the mail server refused for good", refused),
+        Line("notices missing", missing, 0),
+        Line("notices sent twice", twice, 0),
+        Line("notices sent twice, their acknowledgement lost", in_doubt),
+        Line("notices sent again with other bytes", changed, 0),
+        Line("mails that no notice accounts for", len(arrived.keys() - known), 0),
+    ]
+
+
+def _unwritten(ledger: Engine, relocation: Relocation, notices: Sequence[Notice]) -> int:
+    """Count the notices that the relocation's end calls for and the outbox does not hold."""
+    people = addressees(relocation, Settings().operator_email)
+    wanted: Counter[NoticeKind] = Counter()
+    if done_result(ledger, relocation.id, Task.SCAN_EXPORT) is not None:
+        wanted[NoticeKind.STARTED] = len(people)
+    if relocation.status is Status.SUCCESS:
+        result = done_result(ledger, relocation.id, Task.COMPLETE) or {}
+        wanted |= Counter(
+            {NoticeKind.SUCCEEDED: len(people), NoticeKind.CLAIM: int(result["claims"])}
+        )
+    else:
+        wanted[NoticeKind.FAILED] = len(people)
+    return (wanted - Counter(notice.kind for notice in notices)).total()
+
+
+def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
+    """Return, for each death of a process that held a relocation, the seconds until it went on."""
+    story = select(events).order_by(events.c.at)
+    with ledger.connect() as connection:
+        told = list(connection.execute(story))
+    by_relocation = defaultdict(list)
+    for event in told:
+        by_relocation[event.relocation_id].append(event)
+    delays = []
+    for death in deaths:
+        when = datetime.fromtimestamp(death.at, UTC)
+        for story_of_one in by_relocation.values():
+            earlier = [event for event in story_of_one if event.at <= when]
+            holders = [e for e in earlier if e.what in {Happening.OPENED, Happening.TAKEN_OVER}]
+            over = {Happening.SUCCEEDED, Happening.FAILED, Happening.CANCELLED}
+            if not holders or earlier[-1].what in over:
+                continue
+            if holders[-1].detail.rpartition(":")[2] != str(death.pid):
+                continue
+            later = [
+                event.at
+                for event in story_of_one
+                if event.at > when and event.what in {Happening.TAKEN_OVER, *over}
+            ]
+            delays.append((later[0] - when).total_seconds() if later else float("inf"))
+    return delays
