@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types acceptance lock bench mail-tools screenshots clean help
+.PHONY: demo test lint format types acceptance lock bench soak mail-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -49,6 +49,11 @@ SIZE ?= 100000
 ROUNDS ?= 5
 bench: $(READY) ## Measure the speed, on exports of SIZE records and ten times that (many minutes)
 	@$(BIN)/python -m benchmarks --records $(SIZE) --rounds $(ROUNDS)
+
+N ?= 300
+SEED ?= 1
+soak: $(READY) ## Relocate N times while everything is killed in turn; count what was lost (an hour)
+	@N=$(N) SEED=$(SEED) $(BIN)/python -m benchmarks.soak
 
 mail-tools: ## Install what checks the mails: SpamAssassin and Chromium (Debian, as root), linters (npm)
 	@.ci/mail-tools

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from benchmarks.soak_chaos import Chaos
 from benchmarks.soak_stage import Requests, Stage, let_an_hour_pass, set_stage
-from benchmarks.soak_verdict import row_counts, settled, verdict
+from benchmarks.soak_verdict import row_counts, settled, verdict, why_good_ones_failed
 
-AHEAD = 8
-"""Relocations that are asked for and have not ended, at most."""
+AHEAD = 5
+"""Relocations that are asked for and have not ended, at most: fewer than there are places, so that
+what died need not queue behind what is new."""
 SECONDS_EACH = 60
 """In which each relocation must end, on the average."""
 SECONDS_MORE = 600
@@ -49,6 +50,7 @@ def main() -> int:
             worker.kill(everything=True)
         _deliver_the_rest(stage)
         lines = verdict(stage, requests.asked, before, chaos.deaths)
+        reasons = why_good_ones_failed(stage.ledger, requests.asked)
         print("\n| harm | times |\n|---|---|")
         for what, times in [*sorted(chaos.done.items()), *sorted(stage.peer.answers.items())]:
             print(f"| {what} | {times} |")
@@ -56,6 +58,8 @@ def main() -> int:
     for line in lines:
         must = "" if line.must_be is None else line.must_be
         print(f"| {line.what} | {line.count} | {must}{'' if line.holds else ' **broken**'} |")
+    for reason in reasons:
+        print(f"\n{reason}")
     minutes = (time.monotonic() - began) / 60
     print(f"\n{len(requests.asked)} relocations in {minutes:.1f} minutes")
     return 0 if all(line.holds for line in lines) else 1

@@ -13,6 +13,7 @@ from benchmarks.soak_stage import Asked, Stage
 from relocation.catalogue import load_catalogue
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.story import story_of
 from relocation.ledger.tables import Happening, NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
 from relocation.ledger.tries import done_result
@@ -88,6 +89,21 @@ def verdict(
         *_notice_lines(stage, ended),
         Line("processes killed while they held a relocation", len(delays)),
         Line("slowest seconds from such a death to resumption", round(max(delays, default=0), 1)),
+    ]
+
+
+def why_good_ones_failed(ledger: Engine, asked: Sequence[Asked]) -> list[str]:
+    """Return what an operator would read of relocations that nothing was wrong with."""
+    found = [find_relocation(ledger, one.id) for one in asked if not one.flaw]
+    return [
+        f"{one.id} failed in {one.failed_task}: {one.reason}\n"
+        + "\n".join(
+            f"  {event.at:%H:%M:%S} {event.what} {event.detail}"
+            for event in story_of(ledger, one.id)
+        )
+        + f"\n{(one.internal_error or '').strip()[-600:]}"
+        for one in found
+        if one is not None and one.status is Status.FAILURE
     ]
 
 
@@ -196,7 +212,7 @@ def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
             earlier = [event for event in story_of_one if event.at <= when]
             holders = [e for e in earlier if e.what in {Happening.OPENED, Happening.TAKEN_OVER}]
             over = {Happening.SUCCEEDED, Happening.FAILED, Happening.CANCELLED}
-            if not holders or earlier[-1].what in over:
+            if not holders or any(event.what in over for event in earlier):
                 continue
             if holders[-1].detail.rpartition(":")[2] != str(death.pid):
                 continue

@@ -37,7 +37,7 @@ def undisturbed(world: Any) -> Any:
 def points(undisturbed: Any) -> list[str]:
     """Every commit that an undisturbed relocation comes to, just before and just after."""
     found = undisturbed.trail
-    assert len(found) == len(set(found)) > 100
+    assert len(found) == len(set(found)) > 60
     if os.environ.get("KILL") == "all":
         return found
     return found[:: len(found) // SAMPLE]

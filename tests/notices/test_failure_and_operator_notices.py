@@ -96,7 +96,7 @@ def test_each_state_of_the_destination_has_its_own_answer(
     """Part was imported only where a chunk was written; else nothing was changed."""
     sayings = {
         Destination.UNCHANGED: "Nothing was changed",
-        Destination.HIDDEN: "Part of the data was imported",
+        Destination.HIDDEN: "Part of the data may be in",
         Destination.VISIBLE: "can be used",
         Destination.REMOVED: "was removed again",
     }
