@@ -17,7 +17,7 @@ from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.steps import Status
 from relocation.text import listed, one_line
 from relocation.transfer.chunks import Account
-from tasks.held import ledger_for
+from tasks.held import opened_for
 
 SHOWN = 200
 """Most rows of a table: the ledger and the destination have them all."""
@@ -87,7 +87,7 @@ def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
 
 def show_notices(relocation_id: str) -> None:
     """Show what became of the mails; whom they went to is in the ledger alone."""
-    notices = notices_of(ledger_for(relocation_id), relocation_id)
+    notices = notices_of(opened_for(relocation_id).ledger, relocation_id)
     rows = [
         {
             "kind": notice.kind,
@@ -103,7 +103,7 @@ def show_notices(relocation_id: str) -> None:
 
 def show_settlement(relocation_id: str) -> None:
     """Show why a relocation ended without success, and what an operator can do next."""
-    ended = get_relocation(ledger_for(relocation_id), relocation_id)
+    ended = get_relocation(opened_for(relocation_id).ledger, relocation_id)
     where = f" in `{ended.failed_task}`" if ended.failed_task else ""
     _markdown(
         relocation_id,

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from logging import Logger, LoggerAdapter
 from typing import Any
 
@@ -15,7 +15,6 @@ from prefect.states import Completed
 from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
-from relocation.blocks import load_destination, load_private_key, load_storage
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation, get_relocation
@@ -31,34 +30,39 @@ from relocation.notices.kinds import Draft
 from relocation.process import worker_name
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
-from tasks.held import ledger_for
+from tasks.held import Opened, opened_for
 from tasks.holding import stop_where_asked, worth_another_try
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one try of a task works with; connections are opened when first asked for."""
+    """What one try of a task works with."""
 
     settings: Settings
-    ledger: Engine
+    opened: Opened
     hold: Hold
     relocation: Relocation
     log: "Logger | LoggerAdapter[Logger]"
 
-    @cached_property
+    @property
+    def ledger(self) -> Engine:
+        """The ledger."""
+        return self.opened.ledger
+
+    @property
     def destination(self) -> Engine:
         """The database relocated into."""
-        return load_destination(self.settings)
+        return self.opened.destination
 
-    @cached_property
+    @property
     def storage(self) -> Storage:
         """The relocation storage."""
-        return load_storage(self.settings)
+        return self.opened.storage
 
-    @cached_property
+    @property
     def private_key(self) -> str:
         """The relocation key, PEM."""
-        return load_private_key(self.settings)
+        return self.opened.private_key
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def stop_before(name: Task, hold: Hold) -> None:
     Called in the flow that works on the relocation, never in a task or a child flow: only a flow
     can suspend itself. Raises what `stop_where_asked` raises.
     """
-    ledger = ledger_for(hold.relocation_id)
+    ledger = opened_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is None:
         stop_where_asked(ledger, hold, name, Settings().policy(name).step)
 
@@ -124,12 +128,12 @@ def stop_before(name: Task, hold: Hold) -> None:
 def _try(
     name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
-    ledger = ledger_for(hold.relocation_id)
+    ledger = opened_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Done before, as the ledger says.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
-    work = Work(settings, ledger, hold, relocation, get_run_logger())
+    work = Work(settings, opened_for(hold.relocation_id), hold, relocation, get_run_logger())
     try:
         _record_done(work, name, number, body(work))
     except FencedOut:

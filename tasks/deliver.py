@@ -14,7 +14,7 @@ from relocation.notices.rendering import load_templates
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.artifacts import show_notices
-from tasks.held import ledger_for
+from tasks.held import opened_for
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -25,7 +25,7 @@ def deliver_notices(relocation_id: str | None = None) -> None:
     turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
     with turn, server.mailer(settings.sender_email) as mailer:
         post = Post(
-            ledger=ledger_for(relocation_id),
+            ledger=opened_for(relocation_id).ledger,
             mailer=mailer,
             templates=load_templates(settings.templates),
             branding=Branding.of(settings),

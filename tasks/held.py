@@ -1,26 +1,55 @@
-"""What this process holds or held: its hooks end what it began without waiting for the lease."""
+"""What this process holds or held, and what it has opened for that: each block is loaded once."""
+
+from functools import cached_property
 
 from sqlalchemy import Engine
 
-from relocation.blocks import load_ledger
+from relocation.archive.storage import Storage
+from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
 from relocation.ledger.holds import Hold
 from relocation.settings import Settings
 
-_held: dict[str, tuple[Hold, Engine]] = {}
+
+class Opened:
+    """The blocks as they were when first asked for; a change in the UI holds from the next run."""
+
+    @cached_property
+    def ledger(self) -> Engine:
+        """The ledger."""
+        return load_ledger(Settings())
+
+    @cached_property
+    def destination(self) -> Engine:
+        """The database relocated into."""
+        return load_destination(Settings())
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The relocation storage."""
+        return load_storage(Settings())
+
+    @cached_property
+    def private_key(self) -> str:
+        """The relocation key, PEM."""
+        return load_private_key(Settings())
 
 
-def remember(hold: Hold, ledger: Engine) -> None:
-    """Keep the hold that this process has on a relocation, and the ledger it was opened in."""
-    _held[hold.relocation_id] = (hold, ledger)
+_held: dict[str, tuple[Hold, Opened]] = {}
+"""By relocation: its hooks end what a process began without waiting for the lease."""
+
+
+def remember(hold: Hold, opened: Opened) -> None:
+    """Keep the hold that this process has on a relocation, and what it has opened."""
+    _held[hold.relocation_id] = (hold, opened)
 
 
 def own_hold(relocation_id: str) -> Hold | None:
     """Return the hold that this process has or had on a relocation."""
-    hold, _ledger = _held.get(relocation_id, (None, None))
+    hold, _opened = _held.get(relocation_id, (None, None))
     return hold
 
 
-def ledger_for(relocation_id: str | None) -> Engine:
-    """Return the ledger this process opened the relocation in, else the one the block names now."""
-    _hold, ledger = _held.get(relocation_id or "", (None, None))
-    return ledger or load_ledger(Settings())
+def opened_for(relocation_id: str | None) -> Opened:
+    """Return what this process has opened for a relocation, else what opens the blocks anew."""
+    _hold, opened = _held.get(relocation_id or "", (None, None))
+    return opened or Opened()

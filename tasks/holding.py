@@ -14,7 +14,6 @@ from prefect.tasks import Task as PrefectTask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from relocation.blocks import load_ledger
 from relocation.errors import FencedOut, PermanentError, StoppedError
 from relocation.flow_runs import FlowRuns
 from relocation.ledger.control import pause_here
@@ -30,7 +29,7 @@ from relocation.settlement import DeadRun
 from relocation.steps import Step, Task
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_request
-from tasks.held import ledger_for, remember
+from tasks.held import Opened, opened_for, remember
 
 STOPPED = "An operator stopped the relocation."
 
@@ -62,7 +61,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
     """
     settings = Settings()
     hold = begin_relocation(request)
-    ledger = ledger_for(hold.relocation_id)
+    ledger = opened_for(hold.relocation_id).ledger
     deployed = runtime.deployment.id is not None
     keeper = LeaseKeeper(
         ledger,
@@ -119,9 +118,9 @@ def begin_relocation(request: RelocationRequest) -> Hold:
     A relocation that was interrupted goes on in its round; one that had failed begins a new round.
     """
     settings = Settings()
-    ledger = load_ledger(settings)
+    opened = Opened()
     relocation = open_relocation(
-        ledger,
+        opened.ledger,
         str(runtime.flow_run.id),
         request,
         lease_seconds=settings.lease_seconds,
@@ -136,7 +135,7 @@ def begin_relocation(request: RelocationRequest) -> Hold:
     )
     show_request(relocation)
     hold = hold_of(relocation)
-    remember(hold, ledger)
+    remember(hold, opened)
     return hold
 
 

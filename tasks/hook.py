@@ -19,7 +19,7 @@ from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.settings import Settings
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_settlement
-from tasks.held import ledger_for, own_hold
+from tasks.held import opened_for, own_hold
 
 _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
 """What a run whose parameters do not fit fails with."""
@@ -73,7 +73,7 @@ def _settle(flow_run: FlowRun, state: "State[Any]") -> Outcome:
     wait = 0.5
     while True:
         try:
-            return _reconcile(surroundings(ledger_for(str(flow_run.id))), flow_run, state)
+            return _reconcile(surroundings(opened_for(str(flow_run.id)).ledger), flow_run, state)
         except SQLAlchemyError:
             if time.monotonic() + wait > deadline:
                 raise

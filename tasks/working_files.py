@@ -13,7 +13,7 @@ from relocation.ledger.tables import utc_now
 from relocation.settings import Settings
 from relocation.transfer.normalised import delete_normalised
 from relocation.transfer.scratch import remove_abandoned_scratch
-from tasks.held import ledger_for
+from tasks.held import opened_for
 
 
 def export_prefix(relocation_id: str) -> str:
@@ -34,9 +34,9 @@ def colliding_users_prefix(relocation_id: str) -> str:
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
 def discard_working_files(hold: Hold) -> None:
     """Remove what the relocation wrote into the storage, except its archive; idempotent."""
-    settings = Settings()
-    forget_files(ledger_for(hold.relocation_id), hold.relocation_id)
-    _discard(load_storage(settings), hold.relocation_id)
+    opened = opened_for(hold.relocation_id)
+    forget_files(opened.ledger, hold.relocation_id)
+    _discard(opened.storage, hold.relocation_id)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
