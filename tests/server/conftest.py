@@ -21,7 +21,9 @@ from relocation.archive.record import Record
 from relocation.database import engine_options, prepare
 from relocation.example import example_export, write_export
 from relocation.inbox import Inbox
+from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.tables import NoticeState
 from relocation.ledger.tries import Try, tries_of
 from relocation.local import free_port, prefect_server, prefect_worker
 from relocation.transfer.embedded import add_users
@@ -78,18 +80,15 @@ class Operator:
     def ended(self, relocation_id: str) -> Any:
         """Wait until a relocation has an end state, and return what `show` says of it."""
 
-        def settled() -> bool:
+        def settled_and_told() -> bool:
             one = self.find(relocation_id)
-            return one is not None and one.settled_round == one.round
+            if one is None or one.settled_round != one.round:
+                return False
+            told = notices_of(self._database("ledger.db"), relocation_id)
+            return {notice.state for notice in told} == {NoticeState.SENT}
 
-        self.until(settled)
-
-        def told() -> Any:
-            shown = self.json("show", relocation_id)
-            states = {notice["state"] for notice in shown["notices"]}
-            return shown if states == {"sent"} else None
-
-        return self.until(told)
+        self.until(settled_and_told)
+        return self.json("show", relocation_id)
 
     def kill_worker(self, process: int) -> None:
         """Let the worker and the process of a run die, as a machine does; another worker starts."""

@@ -43,7 +43,7 @@ def test_cancel_in_the_prefect_ui_ends_it_and_rolls_it_back(operator: Any) -> No
 
 def test_an_abort_ends_it_in_the_middle_of_a_step(operator: Any) -> None:
     """A-133."""
-    relocation_id = operator.submitted("aborted", "emil")
+    relocation_id = operator.submitted("aborted", "emil", projects=2000)
     operator.begun(relocation_id)
     operator.run("abort", relocation_id)
     shown = operator.ended(relocation_id)
