@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import archives, control, keys, notices, relocations, service
+from relocation.cli import archives, control, keys, notices, relocations, service, up
 
 app = typer.Typer(
     name="relocation",
@@ -28,6 +28,7 @@ app.command()(control.abort)
 app.command()(control.recover)
 app.command()(control.retry)
 app.command()(control.rollback)
+app.command()(up.up)
 app.command()(service.setup)
 app.command()(service.inbox)
 app.command()(service.doctor)
