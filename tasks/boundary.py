@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from relocation.archive.storage import Storage
 from relocation.blocks import load_destination, load_private_key, load_storage
 from relocation.errors import FencedOut, PermanentError
+from relocation.flow_runs import FlowRuns
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
@@ -29,8 +30,10 @@ from relocation.ledger.tries import (
 )
 from relocation.notices.kinds import Draft
 from relocation.process import worker_name
+from relocation.recovery.runs import Turn
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
+from tasks.artifacts import show_standing
 from tasks.holding import ledger_of, stop_where_asked, worth_another_try
 
 
@@ -162,3 +165,6 @@ def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
         drafts=done.notices,
         sender_domain=work.settings.sender_domain,
     )
+    if name is Task.COMPLETE:
+        FlowRuns().announce(work.relocation, Turn.SUCCEEDED)
+        show_standing(work.relocation.id)

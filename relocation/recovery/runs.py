@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from relocation.ledger.relocations import Relocation
+
 
 class RunState(StrEnum):
     """The state of a flow run, by Prefect's own names of its types."""
@@ -37,6 +39,18 @@ class Run:
     """The parameter it was given, whatever it holds."""
 
 
+class Turn(StrEnum):
+    """A turn in the life of a relocation, by the name of the event that tells of it."""
+
+    STARTED = "relocation.started"
+    INTERRUPTED = "relocation.interrupted"
+    RESUMED = "relocation.resumed"
+    """It goes on, after an interruption, a pause or a failure."""
+    FAILED = "relocation.failed"
+    CANCELLED = "relocation.cancelled"
+    SUCCEEDED = "relocation.succeeded"
+
+
 class Runs(Protocol):
     """The server's flow runs of the relocate flow."""
 
@@ -54,4 +68,8 @@ class Runs(Protocol):
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         """Set the state of a run whose process is gone."""
+        ...
+
+    def announce(self, relocation: Relocation, turn: Turn) -> None:
+        """Tell whoever listens to events what the ledger has recorded; never raises."""
         ...
