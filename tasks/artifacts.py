@@ -11,6 +11,11 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
 
 from relocation.blocks import load_ledger
 from relocation.findings import Finding
@@ -49,7 +54,7 @@ def show_request(relocation: Relocation) -> None:
     """Show what was asked; for whom is among the parameters of the run alone."""
     _markdown(
         relocation.id,
-        "request",
+        "what-was-asked",
         f"# Relocation `{relocation.id}`\n\n"
         f"- Organizations: {code_list(list(relocation.organizations))}\n"
         f"- Archive: `{code(relocation.archive)}`\n"
@@ -97,7 +102,7 @@ def show_standing(relocation_id: str) -> None:
     ledger = load_ledger(Settings())
     relocation = get_relocation(ledger, relocation_id)
     text = standing(ledger, relocation)
-    _markdown(relocation_id, "standing", text, f"{relocation.status}, and what to do next")
+    _markdown(relocation_id, "what-to-do-next", text, f"{relocation.status}, and what to do next")
 
 
 def _markdown(relocation_id: str, what: str, text: str, description: str) -> None:
@@ -113,20 +118,24 @@ def _table(
 def _show(
     relocation_id: str, what: str, kind: str, data: str | float, description: str
 ) -> UUID | None:
-    """Attach an artifact to the relocation's run, from whichever process.
+    """Attach an artifact to the relocation's run, from whichever process, or renew the one it has.
 
     It is for looking at: where the server does not take it, the work goes on without.
     """
-    artifact = ArtifactCreate(
-        key=_key(what, relocation_id),
-        type=kind,
-        data=data,
-        description=description,
-        flow_run_id=UUID(relocation_id),
-    )
+    run, key = UUID(relocation_id), f"{what}-{relocation_id}".lower()
     try:
         with get_client(sync_client=True) as client:
-            return client.create_artifact(artifact).id
+            mine = ArtifactFilter(
+                key=ArtifactFilterKey(any_=[key]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run]),
+            )
+            for old in client.read_artifacts(artifact_filter=mine, limit=1):
+                client.update_artifact(old.id, ArtifactUpdate(data=data, description=description))
+                return old.id
+            new = ArtifactCreate(
+                key=key, type=kind, data=data, description=description, flow_run_id=run
+            )
+            return client.create_artifact(new).id
     except httpx.HTTPError:
         _log.warning("No artifact %s for relocation %s", what, relocation_id, exc_info=True)
         return None
@@ -138,7 +147,3 @@ def _update(artifact: UUID, progress: float) -> None:
             client.update_artifact(artifact, ArtifactUpdate(data=progress))
     except httpx.HTTPError:
         _log.warning("The progress could not be shown", exc_info=True)
-
-
-def _key(what: str, relocation_id: str) -> str:
-    return f"relocation-{what}-{relocation_id}".lower()

@@ -13,6 +13,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog="Exit codes: 0 it is done; 1 it cannot be done, or did not succeed, or (doctor, scan, "
+    "compare) something was found; 2 the command was not understood. With --json, standard output "
+    "holds JSON alone.",
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(notices.app, name="notices")

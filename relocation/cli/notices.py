@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relocation.cli.output import fail, out, plain_errors
+from relocation.cli.output import AsJson, fail, out, plain_errors, print_json
 from relocation.notices.building import Branding
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.preview import build_previews, write_previews
@@ -34,6 +34,7 @@ def preview(
     send: Annotated[
         str | None, typer.Option(help="Also send each to this address, through the mail block.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write every notice with sample data as .eml, .html and .txt, and one page to look at."""
     settings = Settings()
@@ -48,9 +49,14 @@ def preview(
             )
         )
         index = write_previews(to, previews)
-        out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
         if send:
             _send(settings, send, [wire_bytes(one.message) for one in previews])
+    if as_json:
+        print_json({"written": len(previews), "page": index, "sent": len(previews) if send else 0})
+        return
+    out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
+    if send:
+        out.print(f"Sent {len(previews)} notices to {send}.", soft_wrap=True)
 
 
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
@@ -61,4 +67,3 @@ def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
             outcome = mailer.send(recipient, wire)
             if outcome.state != "sent":
                 fail(f"{sent} of {len(wires)} notices were sent, then: {outcome.detail}")
-    out.print(f"Sent {len(wires)} notices to {recipient}.", soft_wrap=True)

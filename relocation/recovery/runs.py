@@ -23,6 +23,9 @@ class RunState(StrEnum):
     CRASHED = "CRASHED"
 
 
+ENDS = (RunState.COMPLETED, RunState.FAILED, RunState.CRASHED, RunState.CANCELLED)
+
+
 @dataclass(frozen=True)
 class Run:
     """A relocation's flow run as the server has it."""
