@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format types acceptance lock bench soak mail-tools screenshots clean help
+.PHONY: demo up test lint format types acceptance lock bench soak mail-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -20,6 +20,9 @@ $(READY): requirements-dev.lock pyproject.toml
 
 demo: $(READY) ## Relocate an example archive, fail three times, mend one, and show what happened
 	@$(BIN)/relocation demo
+
+up: $(READY) ## Run the whole service on this machine until Ctrl-C, with an example to try
+	@exec $(BIN)/relocation up --example
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest

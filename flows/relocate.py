@@ -31,7 +31,6 @@ settle_and_tell = settling_hook(tell)
 
 @flow(
     name="relocate",
-    flow_run_name="relocate-{request.owner}",
     persist_result=False,
     on_failure=[settle_and_tell],
     on_crashed=[settle_and_tell],

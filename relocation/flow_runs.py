@@ -1,10 +1,12 @@
 """The flow runs of relocations at the Prefect server: start them, look at them, set their state."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -17,15 +19,21 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
 from relocation.errors import ConfigurationError
-from relocation.recovery.runs import Run, RunState
+from relocation.ledger.relocations import Relocation
+from relocation.recovery.runs import Run, RunState, Turn
 from relocation.request import RelocationRequest
+from relocation.text import listed, one_line
 
 RELOCATE = "relocate/relocate"
 _PAGE = 200
+_SHOWN_SLUGS = 20
+
+_log = logging.getLogger(__name__)
 
 
 class FlowRuns:
@@ -72,6 +80,51 @@ class FlowRuns:
         """Set the state of a run whose process is gone."""
         _set(relocation_id, State(type=StateType(state.value), message=message))
 
+    def announce(self, relocation: Relocation, turn: Turn) -> None:
+        """Emit the event, with the id, the round and the slugs alone."""
+        slugs = _bounded(relocation.organizations)
+        # It logs what it cannot send, and raises for nothing but an event of several megabytes.
+        emit_event(
+            turn.value,
+            resource={
+                "prefect.resource.id": f"relocation.{relocation.id}",
+                "prefect.resource.name": listed(slugs),
+            },
+            # Outside a run, Prefect would relate the one that this process ran last.
+            related=[
+                {
+                    "prefect.resource.id": f"prefect.flow-run.{relocation.id}",
+                    "prefect.resource.role": "flow-run",
+                }
+            ],
+            payload={
+                "relocation_id": relocation.id,
+                "round": relocation.round,
+                "organizations": slugs,
+            },
+        )
+
+
+def label(relocation_id: str, organizations: Sequence[str], tags: Iterable[str]) -> None:
+    """Give a run the name and, besides its `tags`, those by which it can be searched.
+
+    These are its id and the slugs, nothing of people. One that has the tags keeps its name. Where
+    the server does not take them, the relocation goes on without.
+    """
+    slugs = _bounded(organizations)
+    has, wanted = set(tags), {f"organization:{slug}" for slug in slugs}
+    if wanted <= has:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(
+                UUID(relocation_id),
+                name=f"{listed(slugs, show=3)} {relocation_id}",
+                tags=sorted(has | wanted),
+            )
+    except httpx.HTTPError:
+        _log.warning("Relocation %s could not be named", relocation_id, exc_info=True)
+
 
 def to_run(flow_run: FlowRun) -> Run:
     """Return a flow run as the plain part sees it."""
@@ -102,6 +155,7 @@ def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
             parameters={"request": request.model_dump()},
             state=Scheduled(scheduled_time=at) if at else None,
         )
+    label(str(run.id), request.organizations, run.tags)
     return str(run.id)
 
 
@@ -139,6 +193,11 @@ def _set(relocation_id: str, state: "State[Any]") -> None:
 
 def _propose(client: SyncPrefectClient, relocation_id: str, state: "State[Any]") -> None:
     client.set_flow_run_state(UUID(relocation_id), state, force=True)
+
+
+def _bounded(slugs: Sequence[str]) -> list[str]:
+    """Return as much of the slugs as is shown; a request that is not valid may hold anything."""
+    return [one_line(slug, limit=60) for slug in slugs[:_SHOWN_SLUGS]]
 
 
 def _is_uuid(text: str) -> bool:

@@ -2,14 +2,17 @@
 
 import email
 import email.policy
+import html
 import itertools
 import os
 import re
 import socket
 import tempfile
 from asyncio import AbstractServer
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,7 +20,25 @@ from typing import Any, Self, cast
 from aiosmtpd.controller import Controller
 
 HOST = "127.0.0.1"
+PAGE = "index.html"
 MAX_NAME = 60
+LISTED = 200
+"""Most mails of the page."""
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Relocation inbox</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid #8884; }}
+</style>
+<h1>Relocation inbox</h1>
+<p>The newest {number} mails.</p>
+<table><tr><th>Arrived (UTC)<th>To<th>Subject<th>
+{rows}
+</table>
+"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +56,9 @@ class ReceivedMail:
 class Inbox:
     """Receive mail on the loopback interface while a `with` block lasts.
 
-    Each mail is numbered in its order of arrival, going on from what the folder holds. Nobody but
-    this user can read the files: a mail may hold the link that claims an account.
+    Each mail is numbered in its order of arrival, going on from what the folder holds; `page` lists
+    them for a browser. Nobody but this user can read the files: a mail may hold the link that
+    claims an account.
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -44,6 +66,11 @@ class Inbox:
         self.port = port
         """Where it listens; a free port is chosen in place of 0."""
         self._server: _Server | None = None
+
+    @property
+    def page(self) -> Path:
+        """The list of mails, newest first, for a browser."""
+        return self.folder / PAGE
 
     def __enter__(self) -> Self:
         """Start to listen; raises OSError where the port is taken."""
@@ -83,8 +110,16 @@ class _Keeper:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        last = max((int(path.name.partition("-")[0]) for path in _kept(folder)), default=0)
+        kept = _kept(folder)
+        last = int(kept[-1].name.partition("-")[0]) if kept else 0
         self._numbers = itertools.count(last + 1)
+        newest = [_row(path, _parsed(path.read_bytes())) for path in kept[: -LISTED - 1 : -1]]
+        self._rows = deque(newest, maxlen=LISTED)
+        self._list()
+
+    def _list(self) -> None:
+        page = _PAGE.format(number=len(self._rows), rows="\n".join(self._rows))
+        _write(self._folder / PAGE, page.encode())
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - the library's name
         number = next(self._numbers)
@@ -94,7 +129,10 @@ class _Keeper:
         for suffix, subtype in ((".txt", "plain"), (".html", "html")):
             if text := _part(message, subtype):
                 _write(self._folder / f"{stem}{suffix}", text.encode())
-        _write(self._folder / f"{stem}.eml", raw)
+        path = self._folder / f"{stem}.eml"
+        _write(path, raw)
+        self._rows.appendleft(_row(path, message))
+        self._list()
         return f"250 2.0.0 kept as {number:04d}"
 
 
@@ -102,6 +140,17 @@ def _kept(folder: Path) -> list[Path]:
     """Return the mails in order of number; names that are not ours are left alone."""
     found = [path for path in folder.glob("*.eml") if re.match(r"\d+-", path.name)]
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
+
+
+def _row(path: Path, mail: EmailMessage) -> str:
+    """Return the line of the page that shows a kept mail."""
+    shown = next(p for p in map(path.with_suffix, (".html", ".txt", ".eml")) if p.exists())
+    to, subject = (html.escape(str(mail[name] or "-")) for name in ("To", "Subject"))
+    at = f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d %H:%M:%S}"
+    return (
+        f'<tr><td>{at}<td>{to}<td><a href="{shown.name}">{subject}</a>'
+        f'<td><a href="{path.name}">source</a>'
+    )
 
 
 def _parsed(raw: bytes) -> EmailMessage:

@@ -1,55 +1,72 @@
 """A Prefect server and a worker on this machine, for as long as a `with` block lasts."""
 
-import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
+
+from relocation.errors import CommandError
+
+HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
 
 
-class StartError(RuntimeError):
-    """A process did not come up; its last output is in the message."""
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server that answers."""
+
+    url: str
+    """Of its API."""
+    process: "subprocess.Popen[bytes]"
 
 
 def free_port() -> int:
     """Return a port of the loopback interface that nobody listens on at this moment."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
+def refuse_taken_port(port: int, remedy: str) -> None:
+    """Raise CommandError where somebody listens on this port of the loopback interface."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still fading is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as err:
+            raise CommandError(f"Port {port} of this machine is taken. {remedy}") from err
+
+
 @contextmanager
-def prefect_server(home: Path, port: int) -> Iterator[str]:
-    """Run a Prefect server with a home of its own; yields the URL of its API once it answers."""
-    url = f"http://127.0.0.1:{port}/api"
-    arguments = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+def prefect_server(home: Path, port: int) -> Iterator[Server]:
+    """Run a Prefect server with a home of its own; yields it once it answers."""
+    url = f"http://{HOST}:{port}/api"
+    arguments = ["server", "start", "--host", HOST, "--port", str(port)]
     with _running("server", arguments, home, {"PREFECT_API_URL": url}) as process:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise StartError(f"The Prefect server did not start; see {home / 'server.log'}")
+                raise CommandError(f"The Prefect server did not start; see {home / 'server.log'}")
             time.sleep(0.2)
-        yield url
+        yield Server(url, process)
 
 
 @contextmanager
 def prefect_worker(
     home: Path, api_url: str, pool: str, environment: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a worker of the pool; what it starts inherits the environment and ends with it.
-
-    Yields the worker, which leads the process group of everything that it starts.
-    """
+    """Run a worker of the pool; what it starts inherits the environment and ends with it."""
     variables = {
         "PREFECT_API_URL": api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -88,13 +105,40 @@ def _running(
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the process and everything it started: they share its process group."""
+    """End the process and everything it started.
+
+    A worker's flow runs lead sessions of their own. They end first, while there are still a worker
+    and a server to tell, so that an interruption is recorded.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    started = _terminate(_started_by(process), set())
+    psutil.wait_procs(started, timeout=STOP_SECONDS)
     process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    while process.poll() is None and time.monotonic() < deadline:
+        started |= _terminate(_started_by(process), started)
+        time.sleep(0.05)
+    process.kill()
     process.wait()
+    for late in psutil.wait_procs(started, timeout=max(0.0, deadline - time.monotonic()))[1]:
+        with suppress(psutil.NoSuchProcess):
+            late.kill()
+
+
+def _terminate(processes: list[psutil.Process], known: set[psutil.Process]) -> set[psutil.Process]:
+    """Ask those to end that are not known yet, and return them."""
+    new = set(processes) - known
+    for one in new:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
+    return new
+
+
+def _started_by(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    try:
+        started: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return started
 
 
 def _answers(api_url: str) -> bool:

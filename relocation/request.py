@@ -14,22 +14,21 @@ _MAX_KEY = 500
 
 
 class RelocationRequest(BaseModel):
-    """Which organizations to move, from which archive, for whom.
+    """Which organizations to move, from which archive, for whom."""
 
-    Plain data without bounds of its own: a request that breaks a rule must become a relocation
-    that failed with a reason and a mail, not a run that Prefect could not start.
-    """
-
+    # Plain data without bounds of its own: a request that breaks a rule must become a relocation
+    # that failed with a reason and a mail, not a run that Prefect could not start.
     model_config = ConfigDict(title="Relocation request")
 
     archive: str = Field(
         title="Archive",
-        description="Its key in the relocation storage, as `relocation submit` prints it.",
+        description="Its key in the relocation storage, such as archives/acme-export.tar; "
+        "`relocation submit` uploads an archive and prints its key.",
         examples=["archives/acme-export.tar"],
     )
     organizations: list[str] = Field(
         title="Organizations",
-        description="Slugs of the organizations to move, as they are in the export.",
+        description="Slugs of the organizations to move, as they are in the export: one an item.",
         examples=[["acme"]],
     )
     owner: str = Field(

@@ -86,7 +86,7 @@ def _settlement(
 ) -> Settlement:
     about = relocation or tolerant_request(run.request)
     reason, advice = _why(ledger, run, relocation, settings)
-    destination = _destination(ledger, relocation, rolled_back)
+    destination = destination_state(ledger, relocation, rolled_back=rolled_back)
     operator, now = settings.operator_email, datetime.now(UTC)
     if run.cancelled:
         drafts = cancelled_drafts(about, destination=destination, operator=operator, now=now)
@@ -142,7 +142,10 @@ def _internal(ledger: Engine, run: DeadRun, relocation: Relocation | None) -> st
     return "\n\n".join(text for text in told if text)
 
 
-def _destination(ledger: Engine, relocation: Relocation | None, rolled_back: bool) -> Destination:
+def destination_state(
+    ledger: Engine, relocation: Relocation | None, *, rolled_back: bool = False
+) -> Destination:
+    """Say what a relocation has left in the destination, as far as the ledger knows."""
     if relocation is None:
         return Destination.UNCHANGED
     begun = was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)

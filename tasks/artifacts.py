@@ -4,18 +4,23 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
 
 from relocation.findings import Finding
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import Relocation, get_relocation
-from relocation.steps import Status
-from relocation.text import listed, one_line
+from relocation.standing import code, code_list, standing
 from relocation.transfer.chunks import Account
 from tasks.held import opened_for
 
@@ -45,14 +50,13 @@ class Progress:
 
 
 def show_request(relocation: Relocation) -> None:
-    """Show what was asked."""
+    """Show what was asked; for whom is among the parameters of the run alone."""
     _markdown(
         relocation.id,
-        "request",
+        "what-was-asked",
         f"# Relocation `{relocation.id}`\n\n"
-        f"- Organizations: {listed([f'`{_code(slug)}`' for slug in relocation.organizations])}\n"
-        f"- Archive: `{_code(relocation.archive)}`\n"
-        f"- Owner: `{_code(relocation.owner)}`\n"
+        f"- Organizations: {code_list(list(relocation.organizations))}\n"
+        f"- Archive: `{code(relocation.archive)}`\n"
         f"- Round: {relocation.round}\n",
         "What was asked",
     )
@@ -60,22 +64,13 @@ def show_request(relocation: Relocation) -> None:
 
 def show_accounts(relocation_id: str, accounts: Mapping[str, Account]) -> None:
     """Show what became of the records, model by model (B-4)."""
+    total = sum(accounts.values(), Account())
+    rows = [{"model": model, **asdict(account)} for model, account in accounts.items()]
     _table(
         relocation_id,
         "accounts",
-        [
-            {
-                "model": model,
-                "read": account.read,
-                "inserted": account.inserted,
-                "merged": account.merged,
-                "overwritten": account.overwritten,
-                "skipped": account.skipped,
-                "dropped": account.dropped,
-            }
-            for model, account in accounts.items()
-        ],
-        "What became of every record",
+        [*rows, {"model": "all", **asdict(total)}],
+        f"What became of every record: {total.read} read, {total.inserted} inserted",
     )
 
 
@@ -101,28 +96,12 @@ def show_notices(relocation_id: str) -> None:
     _table(relocation_id, "notices", rows, f"{len(notices)} mails")
 
 
-def show_settlement(relocation_id: str) -> None:
-    """Show why a relocation ended without success, and what an operator can do next."""
-    ended = get_relocation(opened_for(relocation_id).ledger, relocation_id)
-    where = f" in `{ended.failed_task}`" if ended.failed_task else ""
-    _markdown(
-        relocation_id,
-        "settlement",
-        f"# {ended.status}{where}\n\n> {ended.reason}\n\n## What to do next\n\n"
-        + _next_steps(ended),
-        "Why it ended, and what to do next",
-    )
-
-
-def _next_steps(ended: Relocation) -> str:
-    if ended.status is Status.CANCELLED:
-        return "Nothing: what was imported is removed. To begin again, **Copy to new run**.\n"
-    return (
-        f"1. Read the internal cause: `relocation show {ended.id}`.\n"
-        "2. Mend it, then press **Retry** on this flow run: the tasks that are done are skipped.\n"
-        "3. If the archive or the request is wrong, submit a new relocation instead.\n"
-        f"4. To remove what was imported so far: `relocation rollback {ended.id}`.\n"
-    )
+def show_standing(relocation_id: str) -> None:
+    """Show how a relocation ended or why it waits, and what an operator can do next."""
+    ledger = opened_for(relocation_id).ledger
+    relocation = get_relocation(ledger, relocation_id)
+    text = standing(ledger, relocation)
+    _markdown(relocation_id, "what-to-do-next", text, f"{relocation.status}, and what to do next")
 
 
 def _markdown(relocation_id: str, what: str, text: str, description: str) -> None:
@@ -138,20 +117,24 @@ def _table(
 def _show(
     relocation_id: str, what: str, kind: str, data: str | float, description: str
 ) -> UUID | None:
-    """Attach an artifact to the relocation's run, from whichever process.
+    """Attach an artifact to the relocation's run, from whichever process, or renew the one it has.
 
     It is for looking at: where the server does not take it, the work goes on without.
     """
-    artifact = ArtifactCreate(
-        key=_key(what, relocation_id),
-        type=kind,
-        data=data,
-        description=description,
-        flow_run_id=UUID(relocation_id),
-    )
+    run, key = UUID(relocation_id), f"{what}-{relocation_id}".lower()
     try:
         with get_client(sync_client=True) as client:
-            return client.create_artifact(artifact).id
+            mine = ArtifactFilter(
+                key=ArtifactFilterKey(any_=[key]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run]),
+            )
+            for old in client.read_artifacts(artifact_filter=mine, limit=1):
+                client.update_artifact(old.id, ArtifactUpdate(data=data, description=description))
+                return old.id
+            new = ArtifactCreate(
+                key=key, type=kind, data=data, description=description, flow_run_id=run
+            )
+            return client.create_artifact(new).id
     except httpx.HTTPError:
         _log.warning("No artifact %s for relocation %s", what, relocation_id, exc_info=True)
         return None
@@ -163,11 +146,3 @@ def _update(artifact: UUID, progress: float) -> None:
             client.update_artifact(artifact, ArtifactUpdate(data=progress))
     except httpx.HTTPError:
         _log.warning("The progress could not be shown", exc_info=True)
-
-
-def _key(what: str, relocation_id: str) -> str:
-    return f"relocation-{what}-{relocation_id}".lower()
-
-
-def _code(text: str) -> str:
-    return one_line(text, limit=120).replace("`", "'")

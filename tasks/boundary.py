@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
 from relocation.errors import FencedOut, PermanentError
+from relocation.flow_runs import FlowRuns
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
@@ -28,8 +29,10 @@ from relocation.ledger.tries import (
 )
 from relocation.notices.kinds import Draft
 from relocation.process import worker_name
+from relocation.recovery.runs import Turn
 from relocation.settings import Settings
 from relocation.steps import Task, backoff
+from tasks.artifacts import show_standing
 from tasks.held import Opened, opened_for
 from tasks.holding import stop_where_asked, worth_another_try
 
@@ -167,3 +170,6 @@ def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
         drafts=done.notices,
         sender_domain=work.settings.sender_domain,
     )
+    if name is Task.COMPLETE:
+        FlowRuns().announce(work.relocation, Turn.SUCCEEDED)
+        show_standing(work.relocation.id)

@@ -15,20 +15,20 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut, PermanentError, StoppedError
-from relocation.flow_runs import FlowRuns
+from relocation.flow_runs import FlowRuns, label
 from relocation.ledger.control import pause_here
 from relocation.ledger.holds import Hold, hold_of, open_relocation, release
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.process import worker_name
 from relocation.recovery.ending import end
-from relocation.recovery.runs import RunState
+from relocation.recovery.runs import RunState, Turn
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.settlement import DeadRun
 from relocation.steps import Step, Task
 from relocation.surroundings import surroundings
-from tasks.artifacts import show_request
+from tasks.artifacts import show_request, show_standing
 from tasks.held import Opened, opened_for, remember
 
 STOPPED = "An operator stopped the relocation."
@@ -79,6 +79,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         raise Abort("The relocation goes on elsewhere.") from err
     except PausedHere as pause:
         pause_here(ledger, hold, pause.step)
+        show_standing(hold.relocation_id)
         get_run_logger().info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
         if pause.state is None and deployed:
             suspend_flow_run(timeout=int(settings.pause_limit))
@@ -88,6 +89,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         dead = DeadRun(hold.relocation_id, cancelled=True, error=None, message="", request={})
         end(around, dead, get_relocation(ledger, hold.relocation_id), own=hold)
         tell(hold.relocation_id)
+        show_standing(hold.relocation_id)
         around.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
         raise Abort("The relocation is cancelled.") from cancel
     except Exception:
@@ -133,6 +135,9 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.round,
         relocation.archive,
     )
+    label(relocation.id, relocation.organizations, runtime.flow_run.tags)
+    first = relocation.fence == 1
+    FlowRuns().announce(relocation, Turn.STARTED if first else Turn.RESUMED)
     show_request(relocation)
     hold = hold_of(relocation)
     remember(hold, opened)

@@ -18,7 +18,7 @@ from relocation.recovery.ending import Surroundings
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.settings import Settings
 from relocation.surroundings import surroundings
-from tasks.artifacts import show_settlement
+from tasks.artifacts import show_standing
 from tasks.held import opened_for, own_hold
 
 _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
@@ -52,12 +52,10 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
         log.info("Relocation %s: %s", relocation_id, outcome)
         if flow_run.deployment_id is None and not state.is_cancelled():
             log.warning(_GO_ON, relocation_id, relocation_id)
-        if outcome is Outcome.INTERRUPTED:
-            return
         # Also where it was settled before: that process may have died before it told anybody.
-        tellers = [notify]
-        if outcome is Outcome.SETTLED:
-            tellers.append(show_settlement)
+        tellers = [] if outcome is Outcome.INTERRUPTED else [notify]
+        if outcome is not Outcome.LEFT:
+            tellers.append(show_standing)
         for tell in tellers:
             try:
                 tell(relocation_id)

@@ -10,7 +10,7 @@ from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
 from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
 from relocation.recovery.runs import Run, RunState
 from relocation.surroundings import surroundings
-from tasks.artifacts import show_settlement
+from tasks.artifacts import show_standing
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[5, 20, 60])
@@ -22,8 +22,8 @@ def reconcile_relocation(relocation_id: str) -> Outcome:
         run = around.runs.read([relocation_id]).get(relocation_id)
         outcome = reconcile(around, relocation_id, run)
     get_run_logger().info("Relocation %s: %s", relocation_id, outcome)
-    if outcome is Outcome.SETTLED:
-        show_settlement(relocation_id)
+    if outcome is not Outcome.LEFT:
+        show_standing(relocation_id)
     return outcome
 
 
@@ -51,5 +51,4 @@ def reconcile_open_relocations() -> None:
             tell_if_stuck(around, silent[relocation_id])
         if outcome is not Outcome.LEFT:
             log.warning("Relocation %s: %s", relocation_id, outcome)
-        if outcome is Outcome.SETTLED:
-            show_settlement(relocation_id)
+            show_standing(relocation_id)

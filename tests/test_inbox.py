@@ -49,7 +49,7 @@ def test_nobody_else_can_read_a_mail(tmp_path: Path, send: Send) -> None:
     with Inbox(tmp_path / "inbox") as inbox:
         send(inbox)
     files = list((tmp_path / "inbox").iterdir())
-    assert len(files) == 3
+    assert len(files) == 4
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE((tmp_path / "inbox").stat().st_mode) == 0o700
 

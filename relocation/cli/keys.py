@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.cli.output import fail, out, plain_errors
+from relocation.cli.output import AsJson, fail, out, plain_errors, print_json
 from relocation.settings import Settings
 
 app = typer.Typer(help="Make a relocation key, and show the half that others encrypt to.")
@@ -17,6 +17,7 @@ app = typer.Typer(help="Make a relocation key, and show the half that others enc
 def create(
     file: Annotated[Path, typer.Argument(help="Where to write the private key, PEM.")],
     bits: Annotated[int, typer.Option(min=2048, max=8192, help="Size of the RSA key.")] = 4096,
+    as_json: AsJson = False,
 ) -> None:
     """Write a new private key to FILE, readable by you alone; an existing file is not replaced."""
     try:
@@ -25,6 +26,9 @@ def create(
         fail(f"{file} exists; keys are never overwritten", err)
     with os.fdopen(descriptor, "w", encoding="ascii") as key:
         key.write(create_private_key(bits))
+    if as_json:
+        print_json({"file": file, "bits": bits})
+        return
     out.print(f"Wrote the private key to {file}. Keep it secret.", soft_wrap=True)
 
 
@@ -34,10 +38,15 @@ def public(
         Path | None,
         typer.Argument(help="A private key; without it, the one of the relocation-key block."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the public key that archives must be encrypted to."""
     with plain_errors():
-        typer.echo(public_key_of(_private_key(file)), nl=False)
+        pem = public_key_of(_private_key(file))
+    if as_json:
+        print_json({"public_key": pem})
+        return
+    typer.echo(pem, nl=False)
 
 
 def _private_key(file: Path | None) -> str:

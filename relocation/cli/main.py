@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import archives, control, keys, notices, relocations, service
+from relocation.cli import archives, control, keys, notices, relocations, service, up
 
 app = typer.Typer(
     name="relocation",
@@ -13,6 +13,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog="Exit codes: 0 it is done; 1 it cannot be done, or did not succeed, or (doctor, scan, "
+    "compare) something was found; 2 the command was not understood. With --json, standard output "
+    "holds JSON alone.",
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(notices.app, name="notices")
@@ -28,6 +31,7 @@ app.command()(control.abort)
 app.command()(control.recover)
 app.command()(control.retry)
 app.command()(control.rollback)
+app.command()(up.up)
 app.command()(service.setup)
 app.command()(service.inbox)
 app.command()(service.doctor)

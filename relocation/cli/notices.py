@@ -29,6 +29,7 @@ def preview(
     send: Annotated[
         str | None, typer.Option(help="Also send each to this address, through the mail block.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write every notice with sample data as .eml, .html and .txt, and one page to look at."""
     settings = Settings()
@@ -43,9 +44,14 @@ def preview(
             )
         )
         index = write_previews(to, previews)
-        out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
         if send:
             _send(settings, send, [wire_bytes(one.message) for one in previews])
+    if as_json:
+        print_json({"written": len(previews), "page": index, "sent": len(previews) if send else 0})
+        return
+    out.print(f"Wrote {len(previews)} notices. Look at {index}", soft_wrap=True)
+    if send:
+        out.print(f"Sent {len(previews)} notices to {send}.", soft_wrap=True)
 
 
 @app.command()
@@ -79,4 +85,3 @@ def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
             outcome = mailer.send(recipient, wire)
             if outcome.state != "sent":
                 fail(f"{sent} of {len(wires)} notices were sent, then: {outcome.detail}")
-    out.print(f"Sent {len(wires)} notices to {recipient}.", soft_wrap=True)

@@ -1,6 +1,7 @@
 """Submit relocations, list them, and tell their story."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relocation.cli.following import follow as to_its_end
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
 from relocation.errors import MAX_REASON
 from relocation.request import RelocationRequest, check_request
@@ -18,6 +20,7 @@ from relocation.text import one_line
 if TYPE_CHECKING:
     from relocation.ledger.outbox import Notice
     from relocation.ledger.relocations import Relocation
+    from relocation.ledger.story import Event
     from relocation.ledger.tries import Try
 
 
@@ -42,6 +45,9 @@ def submit(
             formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Start then, local time."
         ),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it succeeds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Upload FILE to the relocation storage and start relocating organizations out of it.
@@ -61,6 +67,11 @@ def submit(
         check_request(request, settings)
         load_storage(settings).write(key, file.read_bytes())
         relocation_id = start(request, at=at.astimezone() if at else None)
+    if wait:
+        if not as_json:
+            out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
+        show(relocation_id, follow=True, as_json=as_json)
+        return
     if as_json:
         print_json({"id": relocation_id, "archive": key})
         return
@@ -71,7 +82,7 @@ def submit(
 def list_(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Show those whose id, slugs or owner contain every word."),
+        typer.Argument(help="Show those that contain every word: in id, slugs or usernames."),
     ] = None,
     status: Annotated[Status | None, typer.Option(help="Show those of this status.")] = None,
     owner: Annotated[str | None, typer.Option(help="Show those of this owner.")] = None,
@@ -108,6 +119,10 @@ def list_(
 
 def show(
     relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="First wait for its end; exit code 1 unless SUCCESS."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
@@ -119,7 +134,8 @@ def show(
 
     with plain_errors():
         ledger = load_ledger(Settings())
-        one = find_relocation(ledger, relocation_id)
+        find = to_its_end if follow else find_relocation
+        one = find(ledger, relocation_id)
         if one is None:
             fail(f"there is no relocation {relocation_id}")
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
@@ -133,7 +149,18 @@ def show(
                 "notices": [_notice_as_json(notice) for notice in notices],
             }
         )
-        return
+    else:
+        _print_story(one, story, tries, notices)
+    if follow and one.status is not Status.SUCCESS:
+        raise typer.Exit(1)
+
+
+def _print_story(
+    one: "Relocation",
+    story: Sequence["Event"],
+    tries: Sequence["Try"],
+    notices: Sequence["Notice"],
+) -> None:
     asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
     out.print(one_line(asked, limit=MAX_REASON), markup=False, soft_wrap=True)
     out.print(f"{one.status} in {one.step.name}, round {one.round}")

@@ -6,13 +6,13 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from relocation.catalogue import Scope, load_catalogue
-from relocation.demo.console import Console
-from relocation.demo.stage import Stage
+from relocation.console import Console
 from relocation.demo.story import Ending
+from relocation.one_machine import Machine
 from relocation.transfer.schema import reflect
 
 
-def report(stage: Stage, console: Console, endings: list[Ending]) -> None:
+def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
     """Print what was relocated, how each relocation ended, every mail, and where it all lies."""
     say = console.say
     console.heading("How they ended")
@@ -23,20 +23,20 @@ def report(stage: Stage, console: Console, endings: list[Ending]) -> None:
             say(f"     {one.reason}")
         say(f"     id {one.id}")
     console.heading("Rows in the destination")
-    for name, rows in _rows(stage):
+    for name, rows in _rows(machine):
         say(f"  {rows:>6}  {name}")
     console.heading("Every mail that was sent (.eml, and .html to look at)")
-    for mail in stage.inbox.messages():
+    for mail in machine.inbox.messages() if machine.inbox else ():
         say(f"  to {mail.message['To']}: {mail.message['Subject']}")
         say(f"     {_short(mail.path)}")
         say(f"     {_short(mail.path.with_suffix('.html'))}")
     console.heading("Where it all lies")
     for what, path in (
-        ("destination", stage.home / "destination" / "destination.db"),
-        ("ledger", stage.home / "ledger.db"),
-        ("archives", stage.home / "storage" / "archives"),
-        ("mails", stage.home / "inbox"),
-        ("logs", stage.home / "prefect"),
+        ("destination", machine.home / "destination" / "destination.db"),
+        ("ledger", machine.home / "ledger.db"),
+        ("archives", machine.home / "storage" / "archives"),
+        ("mails", machine.home / "inbox"),
+        ("logs", machine.home / "prefect"),
     ):
         say(f"  {what:<12} {_short(path)}")
     console.heading("What to try next")
@@ -45,11 +45,11 @@ def report(stage: Stage, console: Console, endings: list[Ending]) -> None:
     say("  See every command: .venv/bin/relocation --help")
 
 
-def _rows(stage: Stage) -> Iterator[tuple[str, int]]:
+def _rows(machine: Machine) -> Iterator[tuple[str, int]]:
     """Yield each model of an organization that has rows in the destination, and their number."""
     models = load_catalogue().admitted(Scope.ORGANIZATION)
-    with stage.destination.connect() as connection:
-        for name, one in reflect(stage.destination, models).items():
+    with machine.destination.connect() as connection:
+        for name, one in reflect(machine.destination, models).items():
             count = select(func.count()).select_from(one.table)
             rows = connection.execute(count).scalar_one()
             if rows:

@@ -1,19 +1,49 @@
 """Play the demo and report on it."""
 
+import shutil
 from pathlib import Path
 
-from relocation.demo.console import Console
-from relocation.demo.stage import set_stage
+from relocation.console import Console
+from relocation.errors import CommandError
+from relocation.local import free_port
+from relocation.one_machine import one_machine
+from relocation.transfer.embedded import add_users
+
+OWNERS = ("olivia", "marcus", "nadia", "petra")
+"""Users of the destination: each owns one relocation of the demo."""
+
+MARKER = ".made-by-relocation-demo"
+"""Marks a folder that the demo may empty."""
+
+_ENVIRONMENT = {
+    "RELOCATION_PRODUCT_NAME": "Relocation demo",
+    "RELOCATION_BACKOFF": "0.2",  # seconds instead of minutes between the tries
+    "RELOCATION_CHUNK_RECORDS": "200",  # many small chunks, so that an import can be interrupted
+}
 
 
 def run_demo(home: Path) -> bool:
-    """Set the stage in `home`, play the story, report; returns whether all ended as it should."""
+    """Play the story on a machine that begins empty in `home`, and report.
+
+    Returns whether all relocations ended as they should.
+    """
     console = Console()
-    with set_stage(home, console) as stage:
-        # Imported only now: they import Prefect, which must find the stage's server.
+    _empty(home)
+    with one_machine(home, console, port=free_port(), environment=_ENVIRONMENT) as machine:
+        # Imported only now: they import Prefect, which must find the machine's server.
         from relocation.demo.report import report  # noqa: PLC0415
         from relocation.demo.story import Story  # noqa: PLC0415
 
-        endings = Story(stage, console).play()
-        report(stage, console, endings)
+        add_users(machine.destination, OWNERS)
+        endings = Story(machine, console).play()
+        report(machine, console, endings)
     return all(ending.good for ending in endings)
+
+
+def _empty(home: Path) -> None:
+    marker = home / MARKER
+    if home.exists() and any(home.iterdir()) and not marker.exists():
+        raise CommandError(f"{home.absolute()} is in use, and not by the demo: name another.")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
+    marker.touch()

@@ -3,19 +3,17 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from io import BytesIO
 
 from sqlalchemy import func, select
 
-from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.blocks import load_private_key, load_storage
-from relocation.demo.console import Console
-from relocation.demo.stage import Stage
-from relocation.example import example_export, write_export
+from relocation.console import Console
+from relocation.example import example_archive, example_export
 from relocation.flow_runs import is_finished, rerun, submit
 from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.one_machine import Machine
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
 from relocation.transfer.schema import IMPORT_CHUNK
@@ -40,13 +38,13 @@ class Ending:
 class Story:
     """The relocations of the demo, one after the other."""
 
-    def __init__(self, stage: Stage, console: Console) -> None:
-        self._stage = stage
+    def __init__(self, machine: Machine, console: Console) -> None:
+        self._machine = machine
         self._console = console
 
     def play(self) -> list[Ending]:
         """Relocate to success, fail three times, mend the last and rerun it; return the endings."""
-        key = public_key_of(load_private_key(self._stage.settings))
+        key = public_key_of(load_private_key(self._machine.settings))
         with self._console.doing("Writing example archives, encrypted to the relocation key"):
             good = self._archive("two-organizations.tar", example_export(organizations=2), key)
             records = example_export(organizations=1, members=3, projects=300)
@@ -63,12 +61,8 @@ class Story:
         ]
 
     def _archive(self, name: str, records: Iterable[Record], public_key: str) -> str:
-        plain, sealed = BytesIO(), BytesIO()
-        write_export(records, plain)
-        plain.seek(0)
-        seal_export(plain, public_key, sealed)
         key = f"archives/{name}"
-        load_storage(self._stage.settings).write(key, sealed.getvalue())
+        load_storage(self._machine.settings).write(key, example_archive(records, public_key))
         return key
 
     def _relocate(self, title: str, archive: str, slugs: list[str], owner: str) -> Ending:
@@ -82,7 +76,7 @@ class Story:
         self._console.heading(f"Relocation: {title}")
         request = RelocationRequest(archive=archive, organizations=["acme"], owner="petra")
         relocation_id = submit(request)
-        home, away = self._stage.home / "destination", self._stage.home / "destination.away"
+        home, away = self._machine.home / "destination", self._machine.home / "destination.away"
         self._when_importing(relocation_id, lambda: home.rename(away))
         failed = self._follow(title, relocation_id, Status.FAILURE)
 
@@ -97,7 +91,7 @@ class Story:
         deadline = time.monotonic() + WAIT_SECONDS
         shown: Task | None = None
         while time.monotonic() < deadline:
-            one = find_relocation(self._stage.ledger, relocation_id)
+            one = find_relocation(self._machine.ledger, relocation_id)
             if one and one.round == round_:
                 if one.task != shown:
                     shown = one.task
@@ -113,7 +107,7 @@ class Story:
         chunks = select(func.count()).where(IMPORT_CHUNK.c.relocation_id == relocation_id)
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
-            with self._stage.destination.begin() as connection:
+            with self._machine.destination.begin() as connection:
                 done = connection.execute(chunks).scalar_one()
                 if done:
                     act()

@@ -1,17 +1,19 @@
 """Make up an export as a self-hosted instance writes it: for the demo, tests and benchmarks."""
 
 from collections.abc import Iterable
+from io import BytesIO
 from typing import BinaryIO
 
 import orjson
 
+from relocation.archive.envelope import seal_export
 from relocation.archive.record import Record
 from relocation.example.export import Export
 from relocation.example.people import add_instance, add_members, add_organization
 from relocation.example.projects import add_project
 from relocation.example.views import add_views
 
-__all__ = ["example_export", "write_export"]
+__all__ = ["example_archive", "example_export", "write_export"]
 
 SLUGS = ("acme", "birch-labs", "cobalt", "driftwood", "ember-works", "fjord", "granite-co", "heron")
 
@@ -46,3 +48,12 @@ def write_export(records: Iterable[Record], out: BinaryIO) -> None:
     for number, record in enumerate(records):
         out.write((b"," if number else b"") + orjson.dumps(record._asdict()))
     out.write(b"]")
+
+
+def example_archive(records: Iterable[Record], public_key: str) -> bytes:
+    """Return an archive of the records, encrypted to the public key (PEM)."""
+    plain, sealed = BytesIO(), BytesIO()
+    write_export(records, plain)
+    plain.seek(0)
+    seal_export(plain, public_key, sealed)
+    return sealed.getvalue()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Text, cast, or_, select
+from sqlalchemy import Connection, Engine, Row, Text, cast, func, or_, select
 
 from relocation.errors import UnknownRelocationError
 from relocation.ledger.inserting import insert_if_new
@@ -132,7 +132,8 @@ def list_relocations(
 ) -> list[Relocation]:
     """Return relocations, newest first.
 
-    Every word must be part of the id, of the owner's name or of a slug, in upper or lower case.
+    Every word must be part of the id, of a slug, or of the name of owner or creator, in upper or
+    lower case.
     """
     wanted = select(relocations)
     if status is not None:
@@ -142,6 +143,7 @@ def list_relocations(
     searched = (
         relocations.c.id,
         cast(relocations.c.owner, Text),
+        func.coalesce(cast(relocations.c.creator, Text), ""),
         cast(relocations.c.organizations, Text),
     )
     for word in words:

@@ -10,11 +10,11 @@ from relocation.errors import CommandError
 from relocation.ledger.control import forget_import
 from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
-from relocation.ledger.relocations import Relocation
+from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.ledger.settle import Settlement
 from relocation.ledger.tables import utc_now
 from relocation.ledger.tries import done_result, was_tried
-from relocation.recovery.runs import Runs
+from relocation.recovery.runs import Runs, Turn
 from relocation.settings import Settings
 from relocation.settlement import DeadRun, settle_run
 from relocation.steps import Task
@@ -70,7 +70,7 @@ def end(
         except BaseException:
             release(around.ledger, hold)  # whoever goes on need not wait
             raise
-    return settle_run(
+    settlement = settle_run(
         around.ledger,
         dead,
         around.settings,
@@ -78,6 +78,10 @@ def end(
         own=own,
         rolled_back=rolled_back,
     )
+    if settlement is not None:
+        turn = Turn.CANCELLED if dead.cancelled else Turn.FAILED
+        around.runs.announce(get_relocation(around.ledger, dead.relocation_id), turn)
+    return settlement
 
 
 def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> RollBackReport:

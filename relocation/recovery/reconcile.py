@@ -14,12 +14,12 @@ from relocation.ledger.control import (
     record_unopened,
 )
 from relocation.ledger.holds import Hold
-from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.relocations import Relocation, find_relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import last_try, tries_used
 from relocation.recovery.decision import Bounds, Move, next_move
 from relocation.recovery.ending import Surroundings, end
-from relocation.recovery.runs import Run, RunState
+from relocation.recovery.runs import Run, RunState, Turn
 from relocation.settings import Settings
 from relocation.settlement import DeadRun, tolerant_request
 from relocation.steps import Status
@@ -83,8 +83,9 @@ def reconcile(
         case Move.RESUME if relocation is not None and run is not None:
             return _resume(around, relocation, run, own, set_state)
         case Move.RESUME if run is not None and _record_unopened(around, run):
-            opened = find_relocation(around.ledger, relocation_id)
-            if not set_state or opened is None:
+            opened = get_relocation(around.ledger, relocation_id)
+            around.runs.announce(opened, Turn.INTERRUPTED)
+            if not set_state:
                 return Outcome.INTERRUPTED
             return _resume(around, opened, run, own, set_state)
     dead = DeadRun(
@@ -163,6 +164,7 @@ def _resume(
         detail = run.message or f"its flow run was {run.state.lower()}, its process gone"
         if not interrupt(ledger, relocation, detail, own=own, now=now):
             return Outcome.LEFT
+        around.runs.announce(relocation, Turn.INTERRUPTED)
         outcome = Outcome.INTERRUPTED
     interrupted = find_relocation(ledger, relocation.id)
     if schedule and interrupted is not None and claim_resume(ledger, interrupted, run.since, now):

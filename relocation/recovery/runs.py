@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from relocation.ledger.relocations import Relocation
+
 
 class RunState(StrEnum):
     """The state of a flow run, by Prefect's own names of its types."""
@@ -19,6 +21,9 @@ class RunState(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CRASHED = "CRASHED"
+
+
+ENDS = (RunState.COMPLETED, RunState.FAILED, RunState.CRASHED, RunState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,18 @@ class Run:
     """Whether it can be scheduled again: a run without a deployment cannot."""
     request: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The parameter it was given, whatever it holds."""
+
+
+class Turn(StrEnum):
+    """A turn in the life of a relocation, by the name of the event that tells of it."""
+
+    STARTED = "relocation.started"
+    INTERRUPTED = "relocation.interrupted"
+    RESUMED = "relocation.resumed"
+    """It goes on, after an interruption, a pause or a failure."""
+    FAILED = "relocation.failed"
+    CANCELLED = "relocation.cancelled"
+    SUCCEEDED = "relocation.succeeded"
 
 
 class Runs(Protocol):
@@ -54,4 +71,8 @@ class Runs(Protocol):
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         """Set the state of a run whose process is gone."""
+        ...
+
+    def announce(self, relocation: Relocation, turn: Turn) -> None:
+        """Tell whoever listens to events what the ledger has recorded; never raises."""
         ...

@@ -17,31 +17,41 @@ def artifacts(service: Any) -> dict[str, Any]:
     which = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(service.only().id)]))
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=which, limit=100)
-    return {one.key.split("-")[1]: one.data for one in found if one.key}
+    assert len({one.key for one in found}) == len(found), "one of each, whatever was tried again"
+    return {one.key.removesuffix(f"-{service.only().id}"): one.data for one in found if one.key}
 
 
 def test_a_success_shows_request_progress_and_accounts(service: Any) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     shown = artifacts(service)
-    assert "`acme`" in shown["request"]
+    assert "`acme`" in shown["what-was-asked"]
     assert shown["progress"] == 100
     accounts = {row["model"]: row for row in json.loads(shown["accounts"])}
     assert accounts["sentry.organization"]["inserted"] == 1
     counts = ("inserted", "merged", "overwritten", "skipped", "dropped")
     assert all(row["read"] == sum(row[one] for one in counts) for row in accounts.values())
-    assert "settlement" not in shown
+    total = accounts.pop("all")
+    assert total["read"] == sum(row["read"] for row in accounts.values())
+    assert shown["what-to-do-next"].startswith("# SUCCESS")
+    assert "`acme`" in shown["what-to-do-next"]
 
 
 def test_a_failure_shows_why_and_what_to_do_next(service: Any) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "nowhere")
-    text = artifacts(service)["settlement"]
+    text = artifacts(service)["what-to-do-next"]
     assert service.only().reason in text
+    assert "Correct the slugs" in text
     assert "**Retry**" in text
+    assert f"relocation show {service.only().id}\n" in text
+    assert "Nothing was changed in the destination." in text
+    assert "rollback" not in text
 
 
-def test_no_artifact_shows_an_address(service: Any) -> None:
+def test_no_artifact_names_a_person(service: Any) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
-    assert "@" not in json.dumps(artifacts(service))
+    shown = json.dumps(artifacts(service))
+    assert "@" not in shown
+    assert "olivia" not in shown
 
 
 def test_a_server_that_takes_no_artifacts_fails_nothing(
@@ -55,3 +65,12 @@ def test_a_server_that_takes_no_artifacts_fails_nothing(
     monkeypatch.setattr(tasks.artifacts, "get_client", refuse)
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     assert service.only().status is Status.SUCCESS
+
+
+def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: Any) -> None:
+    service.relocate(service.archive(example_export(organizations=1)), "acme", owner="olivia")
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(service.only().id))
+    assert run.name == f"acme {service.only().id}"
+    assert "organization:acme" in run.tags
+    assert "olivia" not in run.name + str(run.tags)

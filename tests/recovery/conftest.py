@@ -14,7 +14,7 @@ from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.migrate import migrate
 from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.recovery.ending import Surroundings
-from relocation.recovery.runs import Run, RunState
+from relocation.recovery.runs import Run, RunState, Turn
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 
@@ -28,6 +28,7 @@ class MemoryRuns:
     clock: Callable[[], datetime]
     runs: dict[str, Run] = field(default_factory=dict)
     rescheduled: list[str] = field(default_factory=list)
+    announced: list[tuple[str, Turn]] = field(default_factory=list)
 
     def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
         return {one: self.runs[one] for one in relocation_ids if one in self.runs}
@@ -44,6 +45,9 @@ class MemoryRuns:
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         self.put(relocation_id, state, message)
+
+    def announce(self, relocation: Relocation, turn: Turn) -> None:
+        self.announced.append((relocation.id, turn))
 
     def put(self, relocation_id: str, state: RunState, message: str = "", **more: object) -> Run:
         run = Run(relocation_id, state, self.clock(), message, **more)

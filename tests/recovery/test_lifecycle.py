@@ -79,6 +79,9 @@ class Runs:
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         self.put(relocation_id, state)
 
+    def announce(self, relocation: Any, turn: Any) -> None:
+        assert turn
+
     def put(self, relocation_id: str, state: RunState) -> None:
         request = {"archive": "a", "organizations": ["acme"], "owner": OWNERS[relocation_id]}
         self.runs[relocation_id] = Run(relocation_id, state, self.clock(), request=request)

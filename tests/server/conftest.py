@@ -170,7 +170,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     home = tmp_path_factory.mktemp("service")
     with ExitStack() as stack:
         inbox = stack.enter_context(Inbox(home / "inbox"))
-        url = stack.enter_context(prefect_server(home / "prefect", free_port()))
+        url = stack.enter_context(prefect_server(home / "prefect", free_port())).url
         environment = {
             **os.environ,
             "PREFECT_API_URL": url,

@@ -1,4 +1,4 @@
-"""What the demo prints while it runs."""
+"""What a long command prints while it runs."""
 
 import time
 from collections.abc import Iterator

@@ -1,0 +1,119 @@
+"""Run the whole service on this machine."""
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from relocation.cli.output import plain_errors
+from relocation.console import Console
+from relocation.errors import CommandError
+from relocation.settings import Settings
+
+if TYPE_CHECKING:
+    from relocation.one_machine import Machine
+
+OWNER = "olivia"
+EXAMPLE = "archives/example.tar"
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI.")] = 4200,
+    inbox_port: Annotated[
+        int | None, typer.Option(help="Port of the mail inbox; a free one when left out.")
+    ] = None,
+    example: Annotated[
+        bool,
+        typer.Option(
+            "--example",
+            help=f"Give a new destination the user {OWNER}, and the storage an example archive.",
+        ),
+    ] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: server, worker, deployments, inbox.
+
+    Its state stays under RELOCATION_HOME (.relocation when that is not set), and the next `up`
+    goes on with it: what was at work is resumed. Listens on this machine's own address alone.
+    """
+    for one in _ENDS:
+        signal.signal(one, _end)
+    console = Console()
+    try:
+        with plain_errors():
+            _run(console, port=port, inbox_port=inbox_port, example=example)
+    except KeyboardInterrupt:
+        console.say("Stopped. `relocation up` goes on with what is there.")
+
+
+def _end(*_: object) -> NoReturn:
+    """Let everything be stopped, which a further Ctrl-C must not interrupt."""
+    for one in _ENDS:
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) -> None:
+    from relocation.one_machine import one_machine  # noqa: PLC0415 - half a second
+
+    home = Settings().home
+    with one_machine(home, console, port=port, inbox_port=inbox_port) as machine:
+        if example and machine.blocks[machine.settings.destination_block] == "created":
+            with console.doing(f"Adding the user {OWNER}, and an example archive"):
+                _add_example(machine)
+        _say_where(machine, console)
+        try:
+            _watch(machine)
+        finally:
+            console.heading("Stopping ...")
+
+
+def _add_example(machine: "Machine") -> None:
+    from relocation.archive.keys import public_key_of  # noqa: PLC0415
+    from relocation.blocks import load_private_key, load_storage  # noqa: PLC0415
+    from relocation.example import example_archive, example_export  # noqa: PLC0415
+    from relocation.transfer.embedded import add_users  # noqa: PLC0415
+
+    add_users(machine.destination, (OWNER,))
+    key = public_key_of(load_private_key(machine.settings))
+    archive = example_archive(example_export(), key)
+    load_storage(machine.settings).write(EXAMPLE, archive)
+
+
+def _say_where(machine: "Machine", console: Console) -> None:
+    ui = machine.server.url.removesuffix("/api")
+    console.heading("The service is up")
+    rows: dict[str, Any] = {
+        "Prefect UI": ui,
+        "start one": f"{ui}/deployments: relocate > Run > Custom run",
+        "mails": machine.inbox.page.as_uri()
+        if machine.inbox
+        else "sent by the mail block's server",
+        "data, logs": _short(machine.home),
+    }
+    if (machine.home / "storage" / EXAMPLE).exists():
+        rows["to try"] = f"archive {EXAMPLE}, organizations acme and birch-labs, owner {OWNER}"
+    for name, what in rows.items():
+        console.say(f"  {name:<11} {what}")
+    console.heading("In another terminal")
+    console.say(f"  export PREFECT_API_URL={machine.server.url}")
+    console.say("  relocation doctor")
+    console.heading("Ctrl-C stops all of it")
+
+
+def _watch(machine: "Machine") -> NoReturn:
+    """Wait for Ctrl-C; raises CommandError where something ends by itself."""
+    running = {"server": machine.server.process, "worker": machine.worker}
+    while True:
+        for name, process in running.items():
+            if process.poll() is not None:
+                log = machine.home / "prefect" / f"{name}.log"
+                raise CommandError(f"The Prefect {name} has ended by itself; see {log}")
+        time.sleep(0.5)
+
+
+def _short(path: Path) -> str:
+    """Return the path from here where it lies below, else in full."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

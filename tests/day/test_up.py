@@ -1,0 +1,43 @@
+"""One command runs the whole service on one machine, and ends it."""
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from relocation.example import example_archive, example_export
+from relocation.local import free_port
+
+
+def test_it_says_where_everything_is(up: Any) -> None:
+    assert f"http://127.0.0.1:{up.port}\n" in up.said
+    (page,) = re.findall(r"file://(\S+)", up.said)
+    assert "Relocation inbox" in Path(page).read_text()
+    assert "archives/example.tar" in up.said
+
+
+def test_a_taken_port_and_a_second_up_are_told_in_a_sentence(up: Any, tmp_path: Path) -> None:
+    taken = up.run("up", "--port", str(up.port), code=1)
+    assert taken.stderr.startswith(f"error: Port {up.port} of this machine is taken.")
+    assert "--port" in taken.stderr
+    second = up.run("up", "--port", str(free_port()), code=1)
+    assert second.stderr.startswith("error: The service is up already")
+
+
+def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
+    archive = up.home / "large.tar"
+    key = up.run("keys", "public").stdout
+    archive.write_bytes(example_archive(example_export(organizations=1, projects=400), key))
+    submitted = up.json("submit", str(archive), "-o", "acme", "--owner", "olivia")["id"]
+    ledger = sqlite3.connect(up.home / "ledger.db")
+    task = "SELECT 1 FROM relocation WHERE id = ? AND task = 'import_organizations'"
+    up.until(lambda: ledger.execute(task, (submitted,)).fetchone())
+    assert up.processes()
+
+    assert "Stopped" in up.stop()
+    assert up.processes() == []
+    status = "SELECT status FROM relocation WHERE id = ?"
+    assert ledger.execute(status, (submitted,)).fetchone() == ("INTERRUPTED",)
+
+    up.start()
+    up.until(lambda: ledger.execute(status, (submitted,)).fetchone() == ("SUCCESS",))

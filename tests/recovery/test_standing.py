@@ -1,0 +1,68 @@
+"""What an operator reads of where a relocation stands, and what listeners hear of it."""
+
+from typing import Any
+
+import pytest
+
+from relocation.errors import EncryptionError
+from relocation.ledger.control import pause_here
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import begin_try, end_try
+from relocation.recovery.reconcile import reconcile
+from relocation.recovery.runs import RunState, Turn
+from relocation.standing import standing
+from relocation.steps import POLICIES, Step, Task
+
+
+def _fail(world: Any, task: Task, error: Exception, outcome: TryOutcome) -> str:
+    hold = world.open()
+    ledger = world.around.ledger
+    number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=world.now)
+    end_try(ledger, hold, task, number, outcome, error="secret", cause=error, now=world.now)
+    world.runs.put("r-1", RunState.FAILED)
+    reconcile(world.around, "r-1", world.runs.runs["r-1"], error=error, own=hold)
+    return standing(ledger, world.stored())
+
+
+def test_a_fault_of_ours_is_mended_and_retried(world: Any) -> None:
+    text = _fail(world, Task.IMPORT_ORGANIZATIONS, OSError("disk"), TryOutcome.FAILED)
+    assert text.startswith("# FAILURE in `import_organizations`\n")
+    assert POLICIES[Task.IMPORT_ORGANIZATIONS].reason in text
+    assert "nobody can see it" in text
+    for command in ("show", "recover", "rollback"):
+        assert f"   relocation {command} r-1\n" in text
+    assert "submit" not in text
+    assert "secret" not in text + str(world.stored())
+
+
+def test_what_was_refused_is_asked_for_anew(world: Any) -> None:
+    error = EncryptionError("The key does not fit.")
+    text = _fail(world, Task.SCAN_EXPORT, error, TryOutcome.REFUSED)
+    assert error.next_step in text
+    assert "   relocation submit FILE -o acme --owner OWNER\n" in text
+    assert "rollback" not in text
+    assert "olivia" not in text
+
+
+def test_what_waits_says_how_it_goes_on(world: Any) -> None:
+    hold = world.open()
+    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
+    paused = standing(world.around.ledger, world.stored())
+    assert "before IMPORTING" in paused
+    assert "\nrelocation unpause r-1\n" in paused
+
+
+@pytest.mark.parametrize(
+    ("state", "turn"),
+    [
+        (RunState.FAILED, Turn.FAILED),
+        (RunState.CANCELLED, Turn.CANCELLED),
+        (RunState.CRASHED, Turn.INTERRUPTED),
+    ],
+)
+def test_each_turn_is_announced_once(world: Any, state: RunState, turn: Turn) -> None:
+    hold = world.open()
+    run = world.runs.put("r-1", state)
+    for _ in range(2):
+        reconcile(world.around, "r-1", run, own=hold, set_state=False)
+    assert world.runs.announced == [("r-1", turn)]
