@@ -84,8 +84,9 @@ def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
 def _go_on(relocation: Relocation) -> str:
     return (
         "Where the cause can be mended in place, mend it, then choose **Retry** in the menu of "
-        "this flow run: what is done is skipped, and the mails tell how it ends. "
-        "The same by command:\n\n" + _command(f"relocation recover {relocation.id}")
+        "this flow run. Whatever its dialog says of results: each task asks the ledger, and what "
+        "is done is skipped. Mails tell how it ends. The same by command:\n\n"
+        + _command(f"relocation recover {relocation.id}")
     )
 
 

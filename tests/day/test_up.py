@@ -5,6 +5,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import httpx
+import yaml
+from prefect.events.schemas.automations import AutomationCore
+
 from relocation.example import example_archive, example_export
 from relocation.local import free_port
 
@@ -40,4 +44,35 @@ def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
     assert ledger.execute(status, (submitted,)).fetchone() == ("INTERRUPTED",)
 
     up.start()
-    up.until(lambda: ledger.execute(status, (submitted,)).fetchone() == ("SUCCESS",))
+    shown = up.json("show", submitted, "--follow")
+    assert shown["status"] == "SUCCESS"
+    assert "INTERRUPTED" in [event["what"] for event in shown["story"]]
+
+    def told() -> Any:
+        events = _events(up, submitted)
+        return events if len(events) == 4 else None
+
+    names = [event["event"].partition(".")[2] for event in up.until(told)]
+    assert names == ["started", "interrupted", "resumed", "succeeded"]
+    for event in _events(up, submitted):
+        assert event["payload"] == {
+            "relocation_id": submitted,
+            "round": 1,
+            "organizations": ["acme"],
+        }
+        assert "olivia" not in str(event)
+
+
+def test_the_documented_automation_is_one_that_prefect_takes() -> None:
+    page = Path(__file__).parents[2] / "docs" / "events.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    AutomationCore.model_validate(yaml.safe_load(text))
+
+
+def _events(up: Any, relocation_id: str) -> list[Any]:
+    """Return the events of a relocation, in order."""
+    answer = httpx.post(
+        f"{up.environment['PREFECT_API_URL']}/events/filter",
+        json={"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}, "order": "ASC"}},
+    )
+    return sorted(answer.json()["events"], key=lambda event: str(event["occurred"]))
