@@ -34,7 +34,7 @@ table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid #8884; }}
 </style>
 <h1>Relocation inbox</h1>
-<p>The newest {number} mails.</p>
+<p>{number} mails, the newest first.</p>
 <table><tr><th>Arrived (UTC)<th>To<th>Subject<th>
 {rows}
 </table>

@@ -1,5 +1,6 @@
 """Commands that need no server."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def test_keys_are_made_private_and_never_overwritten(tmp_path: Path) -> None:
     assert run.invoke(app, create).exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     before = file.read_bytes()
+    shown = json.loads(run.invoke(app, ["keys", "public", str(file), "--json"]).stdout)
+    assert shown["public_key"].startswith("-----BEGIN PUBLIC KEY")
     again = run.invoke(app, create)
     assert again.exit_code == 1
     assert "never overwritten" in again.stderr
@@ -43,6 +46,7 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "up",
         "setup",
         "demo",
         "inbox",

@@ -87,7 +87,7 @@ def _say_where(machine: "Machine", console: Console) -> None:
     console.heading("The service is up")
     rows: dict[str, Any] = {
         "Prefect UI": ui,
-        "start one": f"{ui}/deployments: relocate > Run > Custom run",
+        "start one": "in the UI: Deployments > relocate > Run > Custom run",
         "mails": machine.inbox.page.as_uri()
         if machine.inbox
         else "sent by the mail block's server",

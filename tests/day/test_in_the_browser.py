@@ -125,10 +125,10 @@ def _retry(page: Page, run: str) -> None:
 
 def _read_mails(page: Page, up: Any) -> None:
     inbox = up.home / "inbox" / "index.html"
-    up.until(lambda: "succeeded" in inbox.read_text())
+    up.until(lambda: "Relocation finished: acme" in inbox.read_text())
     page.goto(inbox.as_uri())
     _shoot(page, "9-inbox")
-    page.get_by_role("link", name=re.compile("failed")).first.click()
+    page.get_by_role("link", name=re.compile("Relocation failed: acme")).first.click()
     expect(page.get_by_text("The destination refused some records").first).to_be_visible()
     _shoot(page, "10-mail")
 

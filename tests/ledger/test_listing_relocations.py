@@ -55,11 +55,19 @@ def test_no_more_are_listed_than_asked_for(ledger: Engine, three: None) -> None:
         (["%"], []),
     ],
 )
-def test_words_are_parts_of_id_owner_or_slugs(
+def test_words_are_parts_of_id_usernames_or_slugs(
     ledger: Engine, three: None, words: list[str], found: list[str]
 ) -> None:
     """A-130."""
     assert [one.id for one in list_relocations(ledger, words=words)] == found
+
+
+def test_a_creator_is_found_by_name(ledger: Engine, now: datetime) -> None:
+    """A-130."""
+    asked = RelocationRequest(archive="a", organizations=["x"], owner="olivia", creator="Carla")
+    open_relocation(ledger, "one", asked, now)
+    assert [one.id for one in list_relocations(ledger, words=["carl"])] == ["one"]
+    assert list_relocations(ledger, words=["none"]) == []
 
 
 def test_status_and_owner_narrow_the_list(ledger: Engine, three: None) -> None:

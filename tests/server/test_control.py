@@ -50,3 +50,15 @@ def test_an_abort_ends_it_in_the_middle_of_a_step(operator: Any) -> None:
     assert shown["status"] == "CANCELLED"
     assert operator.imported(relocation_id) == 0
     assert "ended" in operator.run("abort", relocation_id, code=1).stderr
+
+    url = f"{operator.environment['PREFECT_API_URL']}/events/filter"
+    mine = {"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}}}
+
+    def announced() -> bool:
+        events = httpx.post(url, json=mine).json()["events"]
+        return {event["event"] for event in events} == {
+            "relocation.started",
+            "relocation.cancelled",
+        }
+
+    operator.until(announced)

@@ -65,7 +65,8 @@ def test_a_relocation_that_fails_shows_its_reason(operator: Any) -> None:
     shown = operator.ended(submitted["id"])
     assert shown["status"] == "FAILURE"
     assert "nowhere" in shown["reason"]
-    assert "Reason: " + shown["reason"] in operator.run("show", submitted["id"]).stdout
+    story = operator.run("show", submitted["id"], "--follow", code=1).stdout
+    assert "Reason: " + shown["reason"] in story
 
 
 def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(operator: Any) -> None:
