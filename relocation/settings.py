@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     key_block: str = Field(
         default="relocation-key", description="Secret block with the private key, PEM."
     )
+    alert_block: str = Field(
+        default="slack-webhook/relocation-alerts",
+        description="Notification block (type/name) by which Prefect tells the operator that "
+        "nothing runs.",
+    )
 
     accept_plain_exports: bool = Field(
         default=False, description="Take an unencrypted JSON export for an archive."
