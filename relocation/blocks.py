@@ -35,12 +35,12 @@ class MailServer(Block):
     _description = "SMTP server through which relocation sends its notices."
 
     host: str = Field(default=..., description="Name or address of the server.")
-    port: int = Field(default=587, ge=1, le=65535)
+    port: int = Field(default=587, ge=1, le=65535, description="Port of the server.")
     tls: Literal["starttls", "ssl", "none"] = Field(
         default="starttls", description="How the connection is secured; certificates are verified."
     )
     username: str | None = Field(default=None, description="Login name, where one is needed.")
-    password: SecretStr | None = Field(default=None)
+    password: SecretStr | None = Field(default=None, description="Password of the login.")
     cafile: str | None = Field(
         default=None, description="File of further certificate authorities to trust."
     )

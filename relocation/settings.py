@@ -16,7 +16,9 @@ _LARGE = 100 * 1024**2
 class PolicyOverride(BaseModel):
     """Numbers that replace a task's own."""
 
-    tries: int | None = Field(default=None, ge=1, le=50)
+    tries: int | None = Field(
+        default=None, ge=1, le=50, description="How often it is tried, in each round."
+    )
     time_limit: float | None = Field(default=None, gt=0, description="Seconds one try may take.")
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,20 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     refused = operator.run("submit", str(archive), "-o", "$$##", "--owner", "olivia", code=1)
     assert "$$##" in refused.stderr
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
+
+
+def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
+    archive = str(operator.archive("later.tar"))
+    asked = ("submit", archive, "-o", "acme", "--owner", "olivia", "--at")
+    at = f"{operator.now() + timedelta(days=2):%Y-%m-%d}T22:00"
+    submitted = operator.json(*asked, at, "--time-zone", "Asia/Tokyo")
+    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{submitted['id']}"
+    run = httpx.get(url).json()
+    assert run["state"]["type"] == "SCHEDULED"
+    assert run["expected_start_time"].startswith(at.replace("T22:00", "T13:00"))
+    assert httpx.delete(url).status_code == 204
+    refused = operator.run(*asked, "2020-01-01T22:00", code=1)
+    assert "past" in refused.stderr
 
 
 def test_doctor_finds_nothing_to_mend(operator: Any) -> None:

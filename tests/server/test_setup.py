@@ -1,19 +1,12 @@
 """Setting up again: what a person changed stays, what our files say is applied, no secret leaks."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-BLOCKS = """
-mail:
-  host: mail.example.org
-  port: 2525
-  tls: none
-  password: ${MAIL_PASSWORD}
-"""
+DISABLED = "A relocation does not start"
 
 
 def _ask(operator: Any, path: str, **body: Any) -> Any:
@@ -32,11 +25,10 @@ def _automations(operator: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def again(operator: Any) -> Any:
     """Disable an automation as a person does, and set up again."""
-    one = _automations(operator)["No worker is ready"]
+    one = _automations(operator)[DISABLED]
     url = f"{operator.environment['PREFECT_API_URL']}/automations/{one['id']}"
     assert httpx.patch(url, json={"enabled": False}).status_code == 204
-    said = operator.json("setup")
-    yield said
+    yield operator.json("setup")
     httpx.patch(url, json={"enabled": True})
 
 
@@ -46,7 +38,7 @@ def test_applied_twice_there_is_one_of_each_automation(operator: Any, again: Any
 
 def test_an_automation_that_a_person_disabled_stays_disabled(operator: Any, again: Any) -> None:
     enabled = {name: one["enabled"] for name, one in _automations(operator).items()}
-    assert [name for name, on in enabled.items() if not on] == ["No worker is ready"]
+    assert [name for name, on in enabled.items() if not on] == [DISABLED]
 
 
 def test_the_work_pool_and_the_blocks_are_kept(again: Any) -> None:
@@ -71,28 +63,6 @@ def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Any)
     assert all(field["description"] and field["examples"] for field in form.values())
     assert relocate["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert [schedule["active"] for schedule in relocate["schedules"]] == [False]
-
-
-def test_a_file_overwrites_a_block_only_when_told_to_and_no_secret_is_printed(
-    operator: Any, tmp_path: Path
-) -> None:
-    file = tmp_path / "blocks.yaml"
-    file.write_text(BLOCKS)
-    other = {**operator.environment, "MAIL_PASSWORD": "hunter2", "RELOCATION_MAIL_BLOCK": "other"}
-    person = type(operator)(operator.home, other, operator.inbox, "")
-    name = "relocation-mail-server/other"
-    assert person.json("setup", "--blocks", str(file))[name] == "created"
-    file.write_text(BLOCKS.replace("mail.example", "smtp.example"))
-    kept = person.run("setup", "--blocks", str(file), "--json").stdout
-    assert json.loads(kept)[name] == "kept, though it differs from the file"
-    written = person.run("setup", "--blocks", str(file), "--overwrite", "--json").stdout
-    assert json.loads(written)[name] == "overwritten"
-    assert json.loads(written)["secret/relocation-key"] == "kept"
-    assert "hunter2" not in kept + written
-    address = f"{operator.environment['PREFECT_API_URL']}/block_types/slug/relocation-mail-server"
-    stored = httpx.get(f"{address}/block_documents/name/other").text
-    assert "smtp.example.org" in stored
-    assert "hunter2" not in stored
 
 
 def test_no_ready_worker_is_told_to_the_operator_by_mail(operator: Any) -> None:
