@@ -37,7 +37,8 @@ def worker_types() -> Any:
 def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
     """`prefect deploy` alone ends well where a flow cannot be imported."""
     flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
-    assert flow.name == name
+    # `validate` is a part of every relocation too, and that flow needs one.
+    assert flow.name == {"validate": "validate-archive"}.get(name, name)
 
 
 def test_prefect_takes_the_file_and_knows_every_word_of_it() -> None:

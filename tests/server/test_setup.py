@@ -47,7 +47,13 @@ def test_the_work_pool_and_the_blocks_are_kept(again: Any) -> None:
 
 def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Any) -> None:
     stored = _ask(operator, "deployments/filter")
-    assert {one["name"] for one in stored} == {"relocate", "notify", "handle-failure", "sweep"}
+    assert {one["name"] for one in stored} == {
+        "relocate",
+        "validate",
+        "notify",
+        "handle-failure",
+        "sweep",
+    }
     for one in stored:
         kept = json.dumps([one["parameters"], one["job_variables"], one["pull_steps"]])
         assert "sqlite" not in kept
