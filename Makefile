@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test lint format types acceptance lock bench soak mail-tools screenshots clean help
+.PHONY: demo up test lint format types acceptance configuration lock bench soak mail-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -41,6 +41,9 @@ types: $(READY) ## Check types
 
 acceptance: $(READY) ## Say which promises of the reference are tested: docs/acceptance.md
 	@$(BIN)/python docs/acceptance.py
+
+configuration: $(READY) ## List every setting, block and number of a task: docs/configuration.md
+	@$(BIN)/python docs/configuration.py
 
 lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -133,7 +133,7 @@ def _set_up(postgres: Postgres, mail_port: int) -> None:
         settings.mail_block, _sync=True
     )
     set_up(settings, inbox_port=mail_port)
-    deploy()
+    deploy(Settings())
     with get_client(sync_client=True) as client:
         sweep = client.read_deployment_by_name("sweep/sweep")
         (schedule,) = client.read_deployment_schedules(sweep.id)

@@ -1,13 +1,17 @@
-"""The five blocks: the only way to a database, a storage, a mail server or a key (DESIGN 9)."""
+"""The blocks: the only way to a database, a storage, a mail server or a key (DESIGN 9)."""
 
 import os
 import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
+from uuid import UUID
 
+from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import Field, SecretStr
@@ -31,12 +35,12 @@ class MailServer(Block):
     _description = "SMTP server through which relocation sends its notices."
 
     host: str = Field(default=..., description="Name or address of the server.")
-    port: int = Field(default=587, ge=1, le=65535)
+    port: int = Field(default=587, ge=1, le=65535, description="Port of the server.")
     tls: Literal["starttls", "ssl", "none"] = Field(
         default="starttls", description="How the connection is secured; certificates are verified."
     )
     username: str | None = Field(default=None, description="Login name, where one is needed.")
-    password: SecretStr | None = Field(default=None)
+    password: SecretStr | None = Field(default=None, description="Password of the login.")
     cafile: str | None = Field(
         default=None, description="File of further certificate authorities to trust."
     )
@@ -157,13 +161,29 @@ def load_mail_server(settings: Settings) -> MailServer:
     return _load(MailServer, settings.mail_block)
 
 
-def block_exists(kind: type[Block], name: str) -> bool:
-    """Say whether a block of this kind and name is known to the Prefect server."""
-    try:
-        _load(kind, name)
-    except ConfigurationError:
-        return False
-    return True
+def stored_block(name: str) -> Block | None:
+    """Return the block of this type/name, or None where the Prefect server has none."""
+    if block_id(name) is None:
+        return None
+    return _load(Block, name)
+
+
+def block_id(name: str) -> UUID | None:
+    """Return the id of the block of this type/name, or None where the server has none."""
+    slug, _, plain_name = name.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_block_document_by_name(plain_name, slug).id
+        except ObjectNotFound:
+            return None
+
+
+def load_alerts(settings: Settings) -> NotificationBlock:
+    """Return what the operator is alerted by; raises ConfigurationError where it is missing."""
+    block = _load(Block, settings.alert_block)
+    if not isinstance(block, NotificationBlock):
+        raise _missing(settings.alert_block, "is no notification block")
+    return block
 
 
 def database_url(connector: SqlAlchemyConnector) -> URL:

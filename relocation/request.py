@@ -40,6 +40,7 @@ class RelocationRequest(BaseModel):
         default=None,
         title="Creator",
         description="Username, in the destination, of who asks for this; the owner when left out.",
+        examples=["marcus"],
     )
 
 

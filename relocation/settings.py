@@ -16,7 +16,9 @@ _LARGE = 100 * 1024**2
 class PolicyOverride(BaseModel):
     """Numbers that replace a task's own."""
 
-    tries: int | None = Field(default=None, ge=1, le=50)
+    tries: int | None = Field(
+        default=None, ge=1, le=50, description="How often it is tried, in each round."
+    )
     time_limit: float | None = Field(default=None, gt=0, description="Seconds one try may take.")
 
 
@@ -61,6 +63,11 @@ class Settings(BaseSettings):
     )
     key_block: str = Field(
         default="relocation-key", description="Secret block with the private key, PEM."
+    )
+    alert_block: str = Field(
+        default="slack-webhook/relocation-alerts",
+        description="Notification block (type/name) by which Prefect tells the operator that "
+        "nothing runs.",
     )
 
     accept_plain_exports: bool = Field(

@@ -1,70 +1,133 @@
-"""Create what is missing: the five blocks, and the tables behind them."""
+"""Create the blocks, from a file or in their embedded form, and the tables behind them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from prefect.blocks.core import Block
+from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.system import Secret
 from prefect.filesystems import LocalFileSystem
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
-from pydantic import SecretStr
-from sqlalchemy import create_engine
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from relocation.archive.keys import create_private_key
-from relocation.blocks import (
-    MailServer,
-    block_exists,
-    database_url,
-    load_destination,
-    load_ledger,
-)
+from relocation.block_file import bad_file
+from relocation.blocks import MailServer, database_url, load_destination, load_ledger, stored_block
 from relocation.database import engine_options, prepare
 from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import migrate
 from relocation.settings import Settings
 from relocation.transfer.schema import create_embedded, create_own_tables
 
+CREATED, KEPT, OVERWRITTEN = "created", "kept", "overwritten"
+DIFFERS = "kept, though it differs from the file"
+Fields = Mapping[str, Mapping[str, Any]]
 
-def set_up(settings: Settings, *, inbox_port: int) -> dict[str, str]:
-    """Create each block that does not exist yet, in its embedded form; idempotent.
 
-    A block that exists is left as it is, whatever it holds. The ledger is migrated, and the
-    destination is given our own tables; only an embedded one that is new is given all its tables.
-    Returns for each block's name "created" or "kept".
+def set_up(
+    settings: Settings, *, inbox_port: int, fields: Fields | None = None, overwrite: bool = False
+) -> dict[str, str]:
+    """Create each block that does not exist yet, and the tables; idempotent.
+
+    `fields` says by role what a block holds; the others are made in their embedded form. A block
+    that exists is left as it is, whatever it holds; with `overwrite` it takes what `fields` says.
+    The ledger is migrated, and the destination is given our own tables; only an embedded one that
+    is new is given all its tables. Returns for each block's name what was done.
     """
     home = settings.home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    makers: dict[str, tuple[type[Block], Callable[[], Block]]] = {
-        settings.ledger_block: (SqlAlchemyConnector, lambda: _sqlite(home / "ledger.db")),
-        settings.destination_block: (
-            SqlAlchemyConnector,
-            # In a folder of its own, with the files that SQLite lays beside it.
-            lambda: _embedded_destination(home / "destination" / "destination.db"),
-        ),
-        settings.storage_block: (Block, lambda: _folder(home / "storage")),
-        settings.mail_block: (
-            MailServer,
-            lambda: MailServer(host="127.0.0.1", port=inbox_port, tls="none"),
-        ),
-        settings.key_block: (Secret, lambda: Secret(value=SecretStr(create_private_key()))),
+    embedded: dict[str, Callable[[], Block]] = {
+        "ledger": lambda: _sqlite(home / "ledger.db"),
+        # In a folder of its own, with the files that SQLite lays beside it.
+        "destination": lambda: _embedded_destination(home / "destination" / "destination.db"),
+        "storage": lambda: _folder(home / "storage"),
+        "mail": lambda: MailServer(host="127.0.0.1", port=inbox_port, tls="none"),
+        "key": lambda: Secret(value=SecretStr(create_private_key())),
+        "alerts": lambda: _alerts(settings, inbox_port),
     }
-    outcome = {name: _create(name, kind, make) for name, (kind, make) in makers.items()}
+    names = _block_names(settings)
+    given = {role: _from_file(role, names[role], one) for role, one in (fields or {}).items()}
+    outcome = {
+        name: _save(name, given.get(role), embedded[role], overwrite=overwrite)
+        for role, name in names.items()
+    }
     migrate(load_ledger(settings))
     create_own_tables(load_destination(settings))
     return outcome
 
 
-def _create(name: str, kind: type[Block], make: Callable[[], Block]) -> str:
-    if block_exists(kind, name):
-        return "kept"
-    if "/" in name and not name.startswith(f"{LocalFileSystem.get_block_type_slug()}/"):
+def _block_names(settings: Settings) -> dict[str, str]:
+    """Return each block's type and name, by its role."""
+    connector = SqlAlchemyConnector.get_block_type_slug()
+    return {
+        "ledger": f"{connector}/{settings.ledger_block}",
+        "destination": f"{connector}/{settings.destination_block}",
+        "storage": settings.storage_block,
+        "mail": f"{MailServer.get_block_type_slug()}/{settings.mail_block}",
+        "key": f"{Secret.get_block_type_slug()}/{settings.key_block}",
+        "alerts": settings.alert_block,
+    }
+
+
+def _save(name: str, given: Block | None, embed: Callable[[], Block], *, overwrite: bool) -> str:
+    stored = stored_block(name)
+    if stored is not None and (given is None or not overwrite):
+        same = given is None or stored.model_dump() == given.model_dump()
+        return KEPT if same else DIFFERS
+    block = given or embed()
+    slug, _, plain_name = name.partition("/")
+    if block.get_block_type_slug() != slug:
         raise ConfigurationError(
             "The relocation service is not completely set up.",
-            internal=f'the block "{name}" does not exist, and only a local folder can be made here',
+            internal=f'the block "{name}" does not exist, and without a file that describes it '
+            f"only a {block.get_block_type_slug()} can be made",
         )
-    # The storage's name has its type in front, since a filesystem block of any type will do.
-    make().save(name.rsplit("/", 1)[-1], _sync=True)  # type: ignore[call-arg]
-    return "created"
+    block.save(plain_name, overwrite=stored is not None, _sync=True)  # type: ignore[call-arg]
+    return CREATED if stored is None else OVERWRITTEN
+
+
+def _from_file(role: str, name: str, fields: Mapping[str, Any]) -> Block:
+    """Make a block of a role from its fields; errors name fields and never values."""
+    if role in {"ledger", "destination"}:
+        connector: Block = _connector(role, fields)
+        return connector
+    try:
+        kind: type[Block] = Block.get_block_class_from_key(name.partition("/")[0])
+    except ValueError as err:
+        raise bad_file(f"{role}: no block type {name.partition('/')[0]} is installed") from err
+    unknown = fields.keys() - kind.model_fields.keys()
+    if unknown:
+        raise bad_file(f"{role}: no field {', '.join(sorted(unknown))}")
+    try:
+        block: Block = kind(**fields)
+    except ValidationError as err:
+        wrong = ", ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
+        raise bad_file(f"{role}: {wrong}") from None
+    return block
+
+
+def _connector(role: str, fields: Mapping[str, Any]) -> SqlAlchemyConnector:
+    if fields.keys() != {"url"}:
+        raise bad_file(f"{role}: has one field, url")
+    try:
+        url = make_url(str(fields["url"]))
+    except (ArgumentError, ValueError):
+        raise bad_file(f"{role}: the url cannot be read") from None
+    # Apart, not as one text: Prefect hides the password of these alone.
+    parts = ConnectionComponents(
+        driver=url.drivername,
+        database=url.database,
+        username=url.username,
+        password=SecretStr(url.password) if url.password else None,
+        host=url.host,
+        port=url.port,
+        query={name: one for name, one in url.query.items() if isinstance(one, str)} or None,
+    )
+    return SqlAlchemyConnector(connection_info=parts)
 
 
 def _sqlite(path: Path) -> SqlAlchemyConnector:
@@ -90,3 +153,10 @@ def _embedded_destination(path: Path) -> SqlAlchemyConnector:
 def _folder(path: Path) -> LocalFileSystem:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return LocalFileSystem(basepath=str(path))
+
+
+def _alerts(settings: Settings, inbox_port: int) -> SlackWebhook:
+    # Prefect's blocks with a URL take every address that Apprise knows, mail among them, and the
+    # server can load no block type of our own.
+    people = urlencode({"from": settings.sender_email, "to": settings.operator_email})
+    return SlackWebhook(url=SecretStr(f"mailto://127.0.0.1:{inbox_port}?{people}"))

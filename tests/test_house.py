@@ -8,14 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
-from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     path for folder in ("flows", "tasks", "relocation") for path in (ROOT / folder).rglob("*.py")
 )
-DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
 
 def test_imports_go_one_way_and_the_plain_part_knows_no_prefect() -> None:
@@ -39,12 +36,6 @@ def test_every_plain_module_is_held_to_know_no_prefect() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_has_at_most_300_lines(module: Path) -> None:
     assert len(module.read_text(encoding="utf-8").splitlines()) <= 300
-
-
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
-def test_every_deployment_names_a_flow_that_loads(deployment: dict[str, str]) -> None:
-    flow = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
-    assert flow.name == deployment["name"]
 
 
 @pytest.mark.parametrize("name", ["flows", "tasks", "relocation", "templates"])

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, p
 from relocation.errors import MAX_REASON
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
+from relocation.start_time import read_start
 from relocation.steps import Status
 from relocation.text import one_line
 
@@ -40,9 +41,16 @@ def submit(
         str | None, typer.Option(help="Username of who asks for this; the owner when left out.")
     ] = None,
     at: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Start then, local time."
+            metavar="TIME",
+            help="Start then: 2026-03-01T22:00, with an offset like +01:00 or Z, too.",
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Time zone of --at, like Europe/Berlin; this machine's if none."
         ),
     ] = None,
     wait: Annotated[
@@ -64,18 +72,21 @@ def submit(
         archive=key, organizations=organization, owner=owner, creator=creator
     )
     with plain_errors():
+        start_at = read_start(at, time_zone, datetime.now(UTC)) if at is not None else None
         check_request(request, settings)
         load_storage(settings).write(key, file.read_bytes())
-        relocation_id = start(request, at=at.astimezone() if at else None)
+        relocation_id = start(request, at=start_at)
     if wait:
         if not as_json:
             out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
         show(relocation_id, follow=True, as_json=as_json)
         return
     if as_json:
-        print_json({"id": relocation_id, "archive": key})
+        print_json({"id": relocation_id, "archive": key, "starts_at": start_at})
         return
     out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
+    if start_at is not None:
+        out.print(f"It starts at {start_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC.", soft_wrap=True)
     out.print(f"Follow it with: relocation show {relocation_id}", soft_wrap=True)
 
 

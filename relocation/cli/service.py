@@ -8,41 +8,69 @@ from typing import Annotated
 import typer
 
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.errors import RequestError
 from relocation.settings import Settings
 
 INBOX_PORT = 2525
 
 
 def setup(
+    *,
     inbox_port: Annotated[
         int, typer.Option(help="Port, on this machine, of the mail server of a new mail block.")
     ] = INBOX_PORT,
     user: Annotated[
         str | None, typer.Option(help="Add this user to the embedded destination, to own things.")
     ] = None,
+    blocks: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML file that says what blocks hold; ${NAME} in it is an environment variable.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Let blocks that exist take what the file of --blocks says.")
+    ] = False,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML file of a new work pool; a process pool if none.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create what is missing: the five blocks (embedded), the ledger's tables, the deployments.
+    """Create what is missing: blocks, tables, work pool, deployments and automations.
 
-    Needs a running Prefect server (PREFECT_API_URL). A block that exists is left as it is, so
-    that you can point any of them elsewhere in the Prefect UI, before or after.
+    Needs a running Prefect server (PREFECT_API_URL). What no file describes is embedded. A block
+    that exists is left as it is, so that you can point any of them elsewhere in the Prefect UI.
+    Deployments and automations become what their files say; what you disabled stays disabled.
     """
+    from relocation.block_file import read_block_file  # noqa: PLC0415
     from relocation.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.deployments import deploy  # noqa: PLC0415
+    from relocation.deployments import WORK_POOL, deploy  # noqa: PLC0415
     from relocation.setup import set_up  # noqa: PLC0415
     from relocation.transfer.embedded import add_users  # noqa: PLC0415
 
     with plain_errors():
-        outcome = set_up(Settings(), inbox_port=inbox_port)
+        if overwrite and blocks is None:
+            raise RequestError(
+                "--overwrite needs --blocks: nothing else could be overwritten with."
+            )
+        settings, fields = Settings(), read_block_file(blocks) if blocks else None
+        outcome = set_up(settings, inbox_port=inbox_port, fields=fields, overwrite=overwrite)
         if user:
-            add_users(load_destination(Settings()), (user,))
-        deploy()
+            add_users(load_destination(settings), (user,))
+        outcome[f"work pool {WORK_POOL}"] = deploy(settings, pool)
     if as_json:
         print_json(outcome)
         return
-    print_table(("block", "was"), list(outcome.items()))
-    out.print("The ledger is migrated, and the deployments are applied.")
-    out.print("Start a worker with: prefect worker start --pool relocation")
+    print_table(("what", "was"), list(outcome.items()))
+    out.print("The ledger is migrated; deployments and automations are applied.")
+    out.print(f"Start a worker with: prefect worker start --pool {WORK_POOL}")
 
 
 def inbox(

@@ -165,6 +165,7 @@ def service(
     with Inbox(tmp_path / "inbox", begin.mail_port) as inbox:
         ledger, destination = load_ledger(settings), load_destination(settings)
         yield Service(settings, ledger, destination, inbox, private_key)
-    if load_mail_server(settings).port != inbox.port:
+    server = load_mail_server(settings)
+    if (server.host, server.port, server.tls) != ("127.0.0.1", inbox.port, "none"):
         there = MailServer(host="127.0.0.1", port=inbox.port, tls="none")
         there.save(settings.mail_block, overwrite=True, _sync=True)

@@ -1,7 +1,5 @@
 """Finished bytes go to one recipient, and the outcome is what really happened."""
 
-import datetime
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -13,9 +11,6 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from relocation.errors import ConfigurationError
 from relocation.local import free_port
@@ -26,6 +21,7 @@ WIRE = b"Subject: x\r\n\r\nline\r\n.dot\r\n..\r\n\r\nend\r\n"
 ANN = "ann@example.org"
 SENDER = "noreply@relocation.example.org"
 
+SelfSigned = Callable[[Path, x509.GeneralName], Path]
 ServerAt = Callable[..., MailServerSettings]
 
 
@@ -156,40 +152,6 @@ def test_the_password_is_never_shown(server_at: ServerAt) -> None:
     assert "hunter2" not in repr(server_at(25, tls="ssl", user="u", password="hunter2"))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of 127.0.0.1, with its key, in one file."""
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    return _self_signed(tmp_path_factory.mktemp("tls") / "server.pem", address)
-
-
-def _self_signed(path: Path, holder: x509.GeneralName) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([holder])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 @pytest.fixture(params=["ssl", "starttls"])
 def secured(request: pytest.FixtureRequest, peer: Any, certificate: Path) -> Iterator[Any]:
     """A peer that takes a login over TLS alone; yields (tls, port)."""
@@ -244,10 +206,10 @@ def test_an_unknown_certificate_is_refused_before_the_login(
 
 @pytest.mark.parametrize("tls", ["ssl", "starttls"])
 def test_a_trusted_certificate_of_another_name_is_refused_before_the_login(
-    tls: str, peer: Any, tmp_path: Path, server_at: ServerAt
+    tls: str, peer: Any, tmp_path: Path, server_at: ServerAt, self_signed: SelfSigned
 ) -> None:
     """Whoever holds any valid certificate could otherwise stand in for the mail server."""
-    other = _self_signed(tmp_path / "other.pem", x509.DNSName("mail.example.com"))
+    other = self_signed(tmp_path / "other.pem", x509.DNSName("mail.example.com"))
     with _secured(peer, tls, other) as port:
         server = server_at(port, tls=tls, user="u", password="hunter2", cafile=str(other))
         with Mailer(server) as mailer:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,10 @@ import httpx
 from sqlalchemy import text
 
 
-def test_setup_makes_everything_once_and_prints_no_secret(operator: Any) -> None:
-    assert operator.setup_output.count("created") == 5
-    again = operator.run("setup").stdout
-    assert again.count("kept") == 5
-    assert "created" not in again
-    assert "PRIVATE KEY" not in operator.setup_output + again
+def test_setup_makes_everything_and_prints_no_secret(operator: Any) -> None:
+    assert operator.setup_output.count("created") == 7
+    assert "kept" not in operator.setup_output
+    assert "PRIVATE KEY" not in operator.setup_output
 
 
 def test_the_server_schedules_runs(operator: Any) -> None:
@@ -76,13 +75,27 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
 
 
+def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
+    archive = str(operator.archive("later.tar"))
+    asked = ("submit", archive, "-o", "acme", "--owner", "olivia", "--at")
+    at = f"{operator.now() + timedelta(days=2):%Y-%m-%d}T22:00"
+    submitted = operator.json(*asked, at, "--time-zone", "Asia/Tokyo")
+    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{submitted['id']}"
+    run = httpx.get(url).json()
+    assert run["state"]["type"] == "SCHEDULED"
+    assert run["expected_start_time"].startswith(at.replace("T22:00", "T13:00"))
+    assert httpx.delete(url).status_code == 204
+    refused = operator.run(*asked, "2020-01-01T22:00", code=1)
+    assert "past" in refused.stderr
+
+
 def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
     def healthy() -> Any:
         # A worker counts as online once it has sent its first heartbeat.
         checks = operator.json("doctor")
         return checks if all(check["good"] for check in checks) else None
 
-    assert len(operator.until(healthy)) == 9
+    assert len(operator.until(healthy)) == 15
 
 
 def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:

@@ -1,0 +1,240 @@
+"""Doctor finds what is wrong with a service, and says how to mend it."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import prefect
+import pytest
+from aiosmtpd.controller import Controller
+from prefect.blocks.notifications import SlackWebhook
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+from sqlalchemy import create_engine, text
+
+from relocation import deployments
+from relocation.archive.keys import create_private_key, public_key_of
+from relocation.blocks import MailServer, load_mail_server
+from relocation.database import engine_options, prepare
+from relocation.doctor import Check, examine
+from relocation.local import free_port
+from relocation.settings import Settings
+
+
+def look(service: Any, what: str) -> Check:
+    """Return what doctor says of one thing."""
+    (found,) = [check for check in examine(Settings()) if check.what.startswith(what)]
+    assert found.good or found.remedy
+    return found
+
+
+def break_off(service: Any, statement: str, *, database: str = "destination") -> None:
+    """Run a statement in one of the databases."""
+    with getattr(service, database).begin() as connection:
+        connection.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "what", ["ledger", "destination", "claim", "storage", "key", "archives", "mail", "alerts"]
+)
+def test_what_is_well_is_called_so(service: Any, what: str) -> None:
+    found = look(service, what)
+    assert found.good, found.detail
+    assert found.remedy == ""
+
+
+def test_a_server_that_is_away_ends_the_examination(service: Any) -> None:
+    away = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: away}):
+        (only,) = examine(Settings())
+    assert away in only.detail
+    assert "PREFECT_API_URL" in only.remedy
+
+
+def test_a_server_of_another_version(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefect, "__version__", "3.1.4")
+    found = look(service, "Prefect version")
+    assert not found.good
+    assert "3.1.4" in found.detail
+
+
+def test_a_clock_that_differs_from_the_servers(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = format_datetime(datetime.now(UTC) - timedelta(minutes=2), usegmt=True)
+    monkeypatch.setattr(deployments, "server_about", lambda: (prefect.__version__, late))
+    found = look(service, "clock")
+    assert not found.good
+    assert "120" in found.detail or "121" in found.detail
+
+
+def test_a_server_to_which_nothing_was_applied(service: Any) -> None:
+    missing = look(service, "deployments")
+    assert not missing.good
+    assert "handle-failure" in missing.detail
+    unapplied = look(service, "automations")
+    assert not unapplied.good
+    assert '"A relocation ended without success" is not applied' in unapplied.detail
+    assert "relocation setup" in missing.remedy
+    worker = look(service, "worker")
+    assert not worker.good
+    assert worker.remedy == "prefect worker start --pool relocation"
+
+
+def test_a_ledger_that_is_not_migrated(service: Any) -> None:
+    break_off(service, "UPDATE alembic_version SET version_num = '0001'", database="ledger")
+    found = look(service, "ledger")
+    assert not found.good
+    assert "not migrated" in found.detail
+
+
+def test_a_destination_that_lacks_a_column(service: Any) -> None:
+    break_off(service, "ALTER TABLE sentry_project RENAME COLUMN slug TO nickname")
+    found = look(service, "destination")
+    assert not found.good
+    assert "sentry.project" in found.detail
+
+
+def test_a_destination_without_lost_password_records(service: Any) -> None:
+    break_off(service, "DROP TABLE sentry_lostpasswordhash")
+    found = look(service, "claim links")
+    assert not found.good
+    assert "lost-password" in found.detail
+
+
+def test_claim_links_without_a_token(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELOCATION_CLAIM_URL", "https://cloud.example.org/claim/")
+    found = look(service, "claim links")
+    assert not found.good
+    assert "{token}" in found.detail
+
+
+def test_claim_links_that_lead_home_from_a_destination_elsewhere(
+    service: Any, postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = prepare(create_engine(postgres_server, **engine_options("postgresql")))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS sentry_lostpasswordhash (id int)"))
+    monkeypatch.setattr("relocation.doctor.load_destination", lambda _settings: engine)
+    found = look(service, "claim links")
+    engine.dispose()
+    assert not found.good
+    assert "localhost" in found.detail
+    assert "RELOCATION_BASE_URL" in found.remedy
+
+
+def test_a_storage_that_is_gone(service: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "storage"
+    folder.rmdir()
+    folder.write_text("a file where the folder was")
+    assert not look(service, "storage").good
+
+
+def test_a_key_that_is_none(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Secret(value=SecretStr("no key")).save("bad-key", overwrite=True, _sync=True)
+    monkeypatch.setenv("RELOCATION_KEY_BLOCK", "bad-key")
+    found = look(service, "key")
+    assert not found.good
+    assert "no key" not in found.detail
+
+
+def test_a_key_that_does_not_fit_an_unfinished_archive(service: Any) -> None:
+    other = public_key_of(create_private_key(2048))
+    service.relocate(service.store(service.seal(b"[]", other)), "acme")
+    found = look(service, "archives")
+    assert not found.good
+    assert service.only().id in found.detail
+    assert "relocation keys public" in found.remedy
+
+
+def mail_block(service: Any, port: int, **more: Any) -> None:
+    """Let the mail block point at a port."""
+    block = MailServer(host="127.0.0.1", port=port, **{"tls": "none", **more})
+    block.save(service.settings.mail_block, overwrite=True, _sync=True)
+
+
+def test_a_mail_server_that_is_down(service: Any) -> None:
+    service.lose_mail_server()
+    found = look(service, "mail")
+    assert not found.good
+    assert "refused" in found.detail
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A mail server that serves nobody; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.sendall(b"554 not you\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_mail_server_that_refuses(service: Any) -> None:
+    with refusing() as port:
+        mail_block(service, port)
+        found = look(service, "mail")
+    assert not found.good
+    assert "refuses with 554" in found.detail
+    assert "username and password" in found.remedy
+
+
+def test_a_mail_server_whose_certificate_nobody_trusts(service: Any, certificate: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    port = free_port()
+    controller = Controller(object(), hostname="127.0.0.1", port=port, tls_context=context)
+    controller.start()
+    try:
+        mail_block(service, port, tls="starttls")
+        found = look(service, "mail")
+        assert not found.good
+        assert "certificate" in found.detail
+        assert "cafile" in found.remedy
+        mail_block(service, port, tls="starttls", cafile=str(certificate))
+        assert look(service, "mail").good
+    finally:
+        controller.stop()
+
+
+def test_alerts_that_still_go_to_the_local_inbox(service: Any) -> None:
+    block = load_mail_server(service.settings).model_copy(update={"host": "mail.example.org"})
+    block.save(service.settings.mail_block, overwrite=True, _sync=True)
+    found = look(service, "alerts")
+    assert not found.good
+    assert "local inbox" in found.detail
+
+
+def test_alerts_that_are_no_notification_block(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "secret/test-key")
+    found = look(service, "alerts")
+    assert not found.good
+    assert "no notification block" in found.detail
+
+
+def test_no_secret_is_in_what_doctor_says(service: Any) -> None:
+    hook = SecretStr("https://hooks.example.org/hunter2")
+    name = service.settings.alert_block.partition("/")[2]
+    SlackWebhook(url=hook).save(name, overwrite=True, _sync=True)
+    assert look(service, "alerts").good
+    assert "hunter2" not in str([check.as_json() for check in examine(Settings())])

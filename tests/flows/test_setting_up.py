@@ -1,0 +1,108 @@
+"""What a file says becomes a block; what a person changed stays; what is wrong is said safely."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_sqlalchemy import SqlAlchemyConnector
+from sqlalchemy import URL
+
+from relocation.block_file import read_block_file
+from relocation.blocks import load_ledger, load_mail_server
+from relocation.errors import ConfigurationError
+from relocation.ledger.migrate import is_current
+from relocation.setup import set_up
+
+MAIL = """
+mail:
+  host: smtp.example.org
+  username: relocation
+  password: ${MAIL_PASSWORD}
+"""
+
+
+def fields(tmp_path: Path, text: str, **environment: str) -> Any:
+    """Read a file of blocks."""
+    file = tmp_path / "blocks.yaml"
+    file.write_text(text)
+    return read_block_file(file, environment)
+
+
+def test_a_block_that_exists_is_kept_unless_told_to_overwrite(service: Any, tmp_path: Path) -> None:
+    settings, name = service.settings, f"relocation-mail-server/{service.settings.mail_block}"
+    given = fields(tmp_path, MAIL, MAIL_PASSWORD="hunter2")
+    kept = set_up(settings, inbox_port=1, fields=given)
+    assert kept.pop(name) == "kept, though it differs from the file"
+    assert set(kept.values()) == {"kept"}
+    assert load_mail_server(settings).host == "127.0.0.1"
+
+    written = set_up(settings, inbox_port=1, fields=given, overwrite=True)
+    assert written.pop(name) == "overwritten"
+    assert set(written.values()) == {"kept"}  # above all the key: archives are made for it
+    server = load_mail_server(settings)
+    assert (server.host, server.password.get_secret_value()) == ("smtp.example.org", "hunter2")
+    assert set_up(settings, inbox_port=1, fields=given)[name] == "kept"
+
+
+def test_the_password_of_a_database_is_hidden_in_its_block(
+    postgres_server: URL, service: Any, tmp_path: Path
+) -> None:
+    address = postgres_server.set(password="hunter2").render_as_string(hide_password=False)
+    given = fields(tmp_path, f"ledger: {{url: '{address}'}}")
+    done = set_up(service.settings, inbox_port=1, fields=given, overwrite=True)
+    assert "overwritten" in done.values()
+    block = SqlAlchemyConnector.load(service.settings.ledger_block, _sync=True)
+    assert "hunter2" not in f"{block!r} {block.model_dump(mode='json')}"
+    assert is_current(load_ledger(service.settings))
+    assert load_ledger(service.settings).dialect.name == "postgresql"
+
+
+def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(service: Any, tmp_path: Path) -> None:
+    failed = service.relocate("archives/absent.tar", "acme")
+    assert failed.is_failed()
+    before = service.only().id
+    other = tmp_path / "other.db"
+    other.touch()
+    old = SqlAlchemyConnector.load(service.settings.ledger_block, _sync=True)
+    changed = old.connection_info.model_copy(update={"database": f"file:{other}"})
+    SqlAlchemyConnector(connection_info=changed).save(
+        service.settings.ledger_block, overwrite=True, _sync=True
+    )
+    set_up(service.settings, inbox_port=1)
+    service.ledger = load_ledger(service.settings)
+    assert is_current(service.ledger)
+    service.relocate("archives/absent.tar", "acme")
+    assert service.only().id != before
+
+
+def test_a_storage_that_cannot_be_made_here_is_asked_for(
+    service: Any,
+) -> None:
+    settings = service.settings.model_copy(update={"storage_block": "remote-file-system/absent"})
+    with pytest.raises(ConfigurationError) as refused:
+        set_up(settings, inbox_port=1)
+    assert "remote-file-system/absent" in str(refused.value.internal)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mail: {host: '${NOWHERE}'}", "not set in the environment: NOWHERE"),
+        ("mails: {host: x}", "there is no block mails"),
+        ("mail: {hostess: hunter2}", "no field hostess"),
+        ("mail: {host: x, port: hunter2}", "port: Input should be a valid integer"),
+        ("mail: {host: x, tls: hunter2}", "tls"),
+        ("ledger: {host: hunter2}", "one field, url"),
+        ("ledger: {url: hunter2}", "the url cannot be read"),
+        ("mail: [hunter2", "no YAML, at line"),
+        ("hunter2", "no mapping"),
+        ("mail: hunter2", "no mapping"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_without_its_values(
+    service: Any, tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        set_up(service.settings, inbox_port=1, fields=fields(tmp_path, text))
+    assert told in str(refused.value.internal)
+    assert "hunter2" not in f"{refused.value} {refused.value.internal}"

@@ -1,0 +1,96 @@
+"""Setting up again: what a person changed stays, what our files say is applied, no secret leaks."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+DISABLED = "A relocation does not start"
+
+
+def _ask(operator: Any, path: str, **body: Any) -> Any:
+    answer = httpx.post(f"{operator.environment['PREFECT_API_URL']}/{path}", json=body)
+    assert answer.status_code in {200, 201, 204}, answer.text
+    return answer.json() if answer.content else None
+
+
+def _automations(operator: Any) -> dict[str, Any]:
+    found = _ask(operator, "automations/filter")
+    names = [one["name"] for one in found]
+    assert len(names) == len(set(names))
+    return {one["name"]: one for one in found}
+
+
+@pytest.fixture(scope="module")
+def again(operator: Any) -> Any:
+    """Disable an automation as a person does, and set up again."""
+    one = _automations(operator)[DISABLED]
+    url = f"{operator.environment['PREFECT_API_URL']}/automations/{one['id']}"
+    assert httpx.patch(url, json={"enabled": False}).status_code == 204
+    yield operator.json("setup")
+    httpx.patch(url, json={"enabled": True})
+
+
+def test_applied_twice_there_is_one_of_each_automation(operator: Any, again: Any) -> None:
+    assert len(_automations(operator)) == 4
+
+
+def test_an_automation_that_a_person_disabled_stays_disabled(operator: Any, again: Any) -> None:
+    enabled = {name: one["enabled"] for name, one in _automations(operator).items()}
+    assert [name for name, on in enabled.items() if not on] == [DISABLED]
+
+
+def test_the_work_pool_and_the_blocks_are_kept(again: Any) -> None:
+    assert set(again.values()) == {"kept", "kept (process)"}
+
+
+def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Any) -> None:
+    stored = _ask(operator, "deployments/filter")
+    assert {one["name"] for one in stored} == {
+        "relocate",
+        "validate",
+        "notify",
+        "handle-failure",
+        "sweep",
+    }
+    for one in stored:
+        kept = json.dumps([one["parameters"], one["job_variables"], one["pull_steps"]])
+        assert "sqlite" not in kept
+        assert "PRIVATE KEY" not in kept
+        assert "block" not in kept
+        assert (one["parameters"], one["job_variables"]) == ({}, {})
+
+
+def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Any) -> None:
+    (relocate,) = [one for one in _ask(operator, "deployments/filter") if one["name"] == "relocate"]
+    form = relocate["parameter_openapi_schema"]["definitions"]["RelocationRequest"]["properties"]
+    assert form["owner"]["title"] == "Owner"
+    assert all(field["description"] and field["examples"] for field in form.values())
+    assert relocate["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert [schedule["active"] for schedule in relocate["schedules"]] == [False]
+
+
+def test_no_ready_worker_is_told_to_the_operator_by_mail(operator: Any) -> None:
+    """What Prefect says when the last worker is gone leads to a mail, without any flow of ours."""
+    event = {
+        "occurred": operator.now().isoformat(),
+        "event": "prefect.work-pool.not-ready",
+        "resource": {
+            "prefect.resource.id": "prefect.work-pool.0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e55",
+            "prefect.resource.name": "relocation",
+        },
+        "id": "0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e56",
+    }
+    url = f"{operator.environment['PREFECT_API_URL']}/events"
+    assert httpx.post(url, json=[event]).status_code == 204
+
+    def told() -> Any:
+        return [
+            mail.message
+            for mail in operator.inbox.messages()
+            if "no worker is ready" in str(mail.message["Subject"])
+        ]
+
+    (mail,) = operator.until(told, seconds=30)
+    assert "operator@relocation.example.org" in str(mail["To"])

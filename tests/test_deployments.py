@@ -1,0 +1,147 @@
+"""prefect.yaml, automations.yaml and the files of the work pools are what Prefect takes."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import prefect.server
+import pytest
+import yaml
+from hatchling.builders.wheel import WheelBuilder
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig
+from prefect.events.schemas.automations import AutomationCore
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from relocation.deployments import WORK_POOL, pool_template
+from relocation.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
+FILE = yaml.safe_load(TEXT)
+DEPLOYMENTS = {one["name"]: one for one in FILE["deployments"]}
+AUTOMATIONS = yaml.safe_load((ROOT / "automations.yaml").read_text(encoding="utf-8"))
+POOLS = sorted((ROOT / "pools").glob("*.yaml"))
+SOME_ID = "0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e55"
+
+
+@pytest.fixture(scope="module")
+def worker_types() -> Any:
+    """What Prefect knows of the workers of each type, as its server tells it offline."""
+    views = Path(prefect.server.__file__).parent / "api" / "collections_data" / "views"
+    return json.loads((views / "aggregate-worker-metadata.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
+    """`prefect deploy` alone ends well where a flow cannot be imported."""
+    flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
+    # `validate` is a part of every relocation too, and that flow needs one.
+    assert flow.name == {"validate": "validate-archive"}.get(name, name)
+
+
+def test_prefect_takes_the_file_and_knows_every_word_of_it() -> None:
+    """Prefect itself silently ignores what it does not know."""
+    PrefectYamlModel.model_validate(FILE)
+    assert FILE.keys() <= {"name", "definitions", "deployments"}
+    for deployment in DEPLOYMENTS.values():
+        assert deployment.keys() <= DeploymentConfig.model_fields.keys()
+        for schedule in deployment.get("schedules", ()):
+            RawScheduleConfig.model_validate(schedule)
+
+
+def test_every_deployment_explains_itself_and_runs_on_our_pool() -> None:
+    for deployment in DEPLOYMENTS.values():
+        assert len(deployment["description"]) > 100
+        assert deployment["tags"] == ["relocation"]
+        assert deployment["work_pool"] == {"name": WORK_POOL}
+        assert deployment["enforce_parameter_schema"] is True
+
+
+def test_no_deployment_refers_to_a_block() -> None:
+    """Prefect would store what the block holds in plain text."""
+    for deployment in DEPLOYMENTS.values():
+        assert "prefect.blocks" not in str(deployment)
+        assert "$ref" not in str(deployment)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_parameter_is_described_with_an_example(name: str) -> None:
+    flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
+    schema = parameter_schema(flow).model_dump()
+    forms = [schema, *schema["definitions"].values()]
+    for form in forms:
+        for parameter, field in form["properties"].items():
+            if "$ref" not in field:
+                assert field.get("description"), parameter
+                assert field.get("examples") or "enum" in field, parameter
+
+
+def test_the_example_schedule_is_off_and_its_parameters_are_valid() -> None:
+    (example,) = DEPLOYMENTS["relocate"]["schedules"]
+    assert example["active"] is False
+    flow = load_flow_from_entrypoint("flows.relocate.relocate", use_placeholder_flow=False)
+    flow.validate_parameters(example["parameters"])
+
+
+def test_a_relocation_over_the_limit_waits_and_is_never_cancelled() -> None:
+    assert DEPLOYMENTS["relocate"]["concurrency_limit"]["collision_strategy"] == "ENQUEUE"
+
+
+@pytest.mark.parametrize("automation", AUTOMATIONS, ids=lambda one: one["name"])
+def test_prefect_takes_every_automation_and_knows_every_word_of_it(automation: Any) -> None:
+    named = {"deployment": "deployment_id", "block": "block_document_id"}
+    actions = [
+        {named.get(word, word): SOME_ID if word in named else one for word, one in action.items()}
+        for action in automation["actions"]
+    ]
+    read = AutomationCore.model_validate({**automation, "actions": actions})
+    assert automation.keys() <= AutomationCore.model_fields.keys()
+    assert automation["trigger"].keys() <= type(read.trigger).model_fields.keys()
+    for action, given in zip(read.actions, actions, strict=True):
+        assert given.keys() <= type(action).model_fields.keys()
+
+
+def test_every_end_without_success_leads_to_handle_failure() -> None:
+    (one,) = [each for each in AUTOMATIONS if each["actions"][0].get("deployment")]
+    states = {event.removeprefix("prefect.flow-run.") for event in one["trigger"]["expect"]}
+    assert states == {"Failed", "TimedOut", "Crashed", "Cancelled"}
+    assert one["actions"][0]["deployment"] == "handle-failure/handle-failure"
+
+
+@pytest.mark.parametrize("file", POOLS, ids=lambda file: file.stem)
+def test_the_settings_of_every_kind_of_pool_are_those_of_its_worker(
+    file: Path, worker_types: Any
+) -> None:
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    template = pool_template(settings, worker_types)
+    assert settings["type"] == file.stem
+    for name, value in settings["job_variables"].items():
+        assert template["variables"]["properties"][name]["default"] == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"type": "boat"}, "docker"),
+        ({"type": "docker", "jobs": {}}, "job_variables"),
+        ({"type": "docker", "job_variables": {"imgae": "x"}}, "imgae"),
+        ({"type": "docker", "job_variables": {"image_pull_policy": "Sometimes"}}, "pull_policy"),
+        ({"type": "kubernetes", "job_variables": {"finished_job_ttl": "soon"}}, "finished_job"),
+    ],
+)
+def test_a_pool_file_that_its_worker_would_refuse_is_refused(
+    settings: Any, told: str, worker_types: Any
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        pool_template(settings, worker_types)
+    assert told in str(refused.value.internal)
+
+
+def test_a_wheel_brings_everything_that_setup_applies(tmp_path: Path) -> None:
+    """Beside the packages, as in a checkout: relocation.deployments looks there."""
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"prefect.yaml", "automations.yaml", "relocation/deployments.py"} <= names
+    assert any(name.startswith("relocation/ledger/migrations/") for name in names)
