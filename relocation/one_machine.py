@@ -68,13 +68,13 @@ def one_machine(
         from relocation.setup import set_up  # noqa: PLC0415
 
         settings = Settings()
-        with console.doing("Seeing to the inbox, the five blocks and their databases"):
+        with console.doing("Seeing to the inbox, the blocks and their databases"):
             inbox = _inbox(settings, home / "inbox", inbox_port)
             if inbox:
                 stack.enter_context(inbox)
             blocks = set_up(settings, inbox_port=inbox.port if inbox else 0)
         with console.doing("Deploying the flows and starting a worker"):
-            deploy()
+            deploy(settings)
             worker = stack.enter_context(
                 prefect_worker(home / "prefect", server.url, WORK_POOL, environment)
             )
@@ -117,6 +117,7 @@ def _inbox(settings: Settings, folder: Path, port: int | None) -> Inbox | None:
 
 
 def _mail_block(settings: Settings) -> "MailServer | None":
-    from relocation.blocks import MailServer, block_exists, load_mail_server  # noqa: PLC0415
+    from relocation.blocks import MailServer, load_mail_server, stored_block  # noqa: PLC0415
 
-    return load_mail_server(settings) if block_exists(MailServer, settings.mail_block) else None
+    name = f"{MailServer.get_block_type_slug()}/{settings.mail_block}"
+    return load_mail_server(settings) if stored_block(name) else None

@@ -135,7 +135,7 @@ class Begin:
 
 @pytest.fixture(scope="session")
 def begin(private_key: str, tmp_path_factory: pytest.TempPathFactory) -> Begin:
-    """Set a service up once: to save five blocks takes longer than to copy four files."""
+    """Set a service up once: to save six blocks takes longer than to copy four files."""
     folder = tmp_path_factory.mktemp("service")
     variables = {
         "RELOCATION_HOME": str(folder / "home"),
