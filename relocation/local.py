@@ -1,6 +1,7 @@
 """A Prefect server and a worker on this machine, for as long as a `with` block lasts."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -19,6 +21,7 @@ from relocation.errors import CommandError
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,21 @@ def refuse_taken_port(port: int, remedy: str) -> None:
             probe.bind((HOST, port))
         except OSError as err:
             raise CommandError(f"Port {port} of this machine is taken. {remedy}") from err
+
+
+def end_in_order() -> None:
+    """Let Ctrl-C, SIGTERM or a closed terminal end this process through its `with` blocks.
+
+    The first of them counts: none that follows interrupts the stopping.
+    """
+    for one in _ENDS:
+        signal.signal(one, _end)
+
+
+def _end(*_: object) -> NoReturn:
+    for one in _ENDS:
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager

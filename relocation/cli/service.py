@@ -117,7 +117,9 @@ def demo(
     Starts a Prefect server, a worker and a mail server of its own, and ends them.
     """
     from relocation.demo.run import run_demo  # noqa: PLC0415
+    from relocation.local import end_in_order  # noqa: PLC0415
 
+    end_in_order()
     with plain_errors():
         good = run_demo(home)
     if not good:

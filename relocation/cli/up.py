@@ -1,6 +1,5 @@
 """Run the whole service on this machine."""
 
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -10,6 +9,7 @@ import typer
 from relocation.cli.output import plain_errors
 from relocation.console import Console
 from relocation.errors import CommandError
+from relocation.local import end_in_order
 from relocation.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 OWNER = "olivia"
 EXAMPLE = "archives/example.tar"
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def up(
@@ -38,21 +37,13 @@ def up(
     Its state stays under RELOCATION_HOME (.relocation when that is not set), and the next `up`
     goes on with it: what was at work is resumed. Listens on this machine's own address alone.
     """
-    for one in _ENDS:
-        signal.signal(one, _end)
+    end_in_order()
     console = Console()
     try:
         with plain_errors():
             _run(console, port=port, inbox_port=inbox_port, example=example)
     except KeyboardInterrupt:
         console.say("Stopped. `relocation up` goes on with what is there.")
-
-
-def _end(*_: object) -> NoReturn:
-    """Let everything be stopped, which a further Ctrl-C must not interrupt."""
-    for one in _ENDS:
-        signal.signal(one, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) -> None:
