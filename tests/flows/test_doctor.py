@@ -89,7 +89,9 @@ def test_a_server_to_which_nothing_was_applied(service: Any) -> None:
 
 
 def test_a_ledger_that_is_not_migrated(service: Any) -> None:
-    break_off(service, "UPDATE alembic_version SET version_num = '0001'", database="ledger")
+    break_off(
+        service, "UPDATE relocation_ledger_version SET version_num = '0001'", database="ledger"
+    )
     found = look(service, "ledger")
     assert not found.good
     assert "not migrated" in found.detail
@@ -130,8 +132,8 @@ def test_claim_links_that_lead_home_from_a_destination_elsewhere(
     assert "RELOCATION_BASE_URL" in found.remedy
 
 
-def test_a_storage_that_is_gone(service: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "home" / "storage"
+def test_a_storage_that_is_gone(service: Any) -> None:
+    folder = service.settings.home / "storage"
     folder.rmdir()
     folder.write_text("a file where the folder was")
     assert not look(service, "storage").good
@@ -221,6 +223,7 @@ def test_alerts_that_still_go_to_the_local_inbox(service: Any) -> None:
     found = look(service, "alerts")
     assert not found.good
     assert "local inbox" in found.detail
+    assert "mail.example.org" in found.detail
 
 
 def test_alerts_that_are_no_notification_block(
@@ -232,9 +235,9 @@ def test_alerts_that_are_no_notification_block(
     assert "no notification block" in found.detail
 
 
-def test_no_secret_is_in_what_doctor_says(service: Any) -> None:
+def test_no_secret_is_in_what_doctor_says(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = SecretStr("https://hooks.example.org/hunter2")
-    name = service.settings.alert_block.partition("/")[2]
-    SlackWebhook(url=hook).save(name, overwrite=True, _sync=True)
+    SlackWebhook(url=hook).save("other-alerts", overwrite=True, _sync=True)
+    monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "slack-webhook/other-alerts")
     assert look(service, "alerts").good
     assert "hunter2" not in str([check.as_json() for check in examine(Settings())])
