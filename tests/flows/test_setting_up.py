@@ -44,7 +44,7 @@ def own(service: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_a_block_that_exists_is_kept_unless_told_to_overwrite(
     own: Settings, tmp_path: Path
 ) -> None:
-    settings, name = own, f"relocation-mail-server/{own.mail_block}"
+    settings, name = own, own.mail_block
     given = fields(tmp_path, MAIL, MAIL_PASSWORD="hunter2")
     kept = set_up(settings, inbox_port=1, fields=given)
     assert kept.pop(name) == "kept, though it differs from the file"
@@ -65,7 +65,7 @@ def test_the_password_of_a_database_is_hidden_in_its_block(
     address = postgres_server.set(password="hunter2").render_as_string(hide_password=False)
     given = fields(tmp_path, f"ledger: {{url: '{address}'}}")
     done = set_up(own, inbox_port=1, fields=given, overwrite=True)
-    assert done[f"sqlalchemy-connector/{own.ledger_block}"] == "overwritten"
+    assert done[own.ledger_block] == "overwritten"
     block = SqlAlchemyConnector.load(own.ledger_block, _sync=True)
     assert "hunter2" not in f"{block!r} {block.model_dump(mode='json')}"
     ledger = load_ledger(own)
