@@ -115,9 +115,10 @@ def test_a_storage_that_cannot_be_made_here_is_asked_for(
     ],
 )
 def test_a_file_that_is_wrong_is_refused_without_its_values(
-    service: Any, tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, told: str
 ) -> None:
+    """Before anything is made: no server is asked."""
     with pytest.raises(ConfigurationError) as refused:
-        set_up(service.settings, inbox_port=1, fields=fields(tmp_path, text))
+        set_up(Settings(home=tmp_path), inbox_port=1, fields=fields(tmp_path, text))
     assert told in str(refused.value.internal)
     assert "hunter2" not in f"{refused.value} {refused.value.internal}"
