@@ -276,8 +276,10 @@ def _alerts(settings: Settings) -> str:
     url = getattr(block, "url", "")
     target = urlsplit(url.get_secret_value() if isinstance(url, SecretStr) else str(url))
     embedded = (target.scheme, target.hostname) == ("mailto", "127.0.0.1")
-    if embedded and load_mail_server(settings).host != "127.0.0.1":
-        raise _BadError("go to the local inbox, while the notices go elsewhere")
+    mail = load_mail_server(settings)
+    if embedded and (mail.host, mail.port) != (target.hostname, target.port):
+        there = f"{target.hostname}:{target.port}"
+        raise _BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
     return "go to the local inbox" if embedded else "are set up"
 
 

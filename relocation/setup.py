@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from relocation.archive.keys import create_private_key
-from relocation.block_file import bad_file
+from relocation.block_file import ROLES, bad_file
 from relocation.blocks import MailServer, database_url, load_destination, load_ledger, stored_block
 from relocation.database import engine_options, prepare
 from relocation.errors import ConfigurationError
@@ -25,6 +25,7 @@ from relocation.transfer.schema import create_embedded, create_own_tables
 
 CREATED, KEPT, OVERWRITTEN = "created", "kept", "overwritten"
 DIFFERS = "kept, though it differs from the file"
+_SETTINGS = {role: f"{'alert' if role == 'alerts' else role}_block" for role in ROLES}
 Fields = Mapping[str, Mapping[str, Any]]
 
 
@@ -52,32 +53,37 @@ def set_up(
     names = _block_names(settings)
     given = {role: _from_file(role, names[role], one) for role, one in (fields or {}).items()}
     outcome = {
-        name: _save(name, given.get(role), embedded[role], overwrite=overwrite)
-        for role, name in names.items()
+        getattr(settings, setting): _save(
+            names[role], given.get(role), embedded[role], overwrite=overwrite
+        )
+        for role, setting in _SETTINGS.items()
     }
-    migrate(load_ledger(settings))
-    create_own_tables(load_destination(settings))
+    ledger, destination = load_ledger(settings), load_destination(settings)
+    migrate(ledger)
+    create_own_tables(destination)
+    ledger.dispose()
+    destination.dispose()
     return outcome
 
 
 def _block_names(settings: Settings) -> dict[str, str]:
-    """Return each block's type and name, by its role."""
-    connector = SqlAlchemyConnector.get_block_type_slug()
-    return {
-        "ledger": f"{connector}/{settings.ledger_block}",
-        "destination": f"{connector}/{settings.destination_block}",
-        "storage": settings.storage_block,
-        "mail": f"{MailServer.get_block_type_slug()}/{settings.mail_block}",
-        "key": f"{Secret.get_block_type_slug()}/{settings.key_block}",
-        "alerts": settings.alert_block,
+    """Return each block's type and name, by its role; some settings have the type in front."""
+    kinds = {
+        "ledger": SqlAlchemyConnector,
+        "destination": SqlAlchemyConnector,
+        "mail": MailServer,
+        "key": Secret,
+    }
+    names = {role: getattr(settings, setting) for role, setting in _SETTINGS.items()}
+    return names | {
+        role: f"{kind.get_block_type_slug()}/{names[role]}" for role, kind in kinds.items()
     }
 
 
 def _save(name: str, given: Block | None, embed: Callable[[], Block], *, overwrite: bool) -> str:
     stored = stored_block(name)
     if stored is not None and (given is None or not overwrite):
-        same = given is None or stored.model_dump() == given.model_dump()
-        return KEPT if same else DIFFERS
+        return KEPT if given is None or _same(stored, given) else DIFFERS
     block = given or embed()
     slug, _, plain_name = name.partition("/")
     if block.get_block_type_slug() != slug:
@@ -88,6 +94,13 @@ def _save(name: str, given: Block | None, embed: Callable[[], Block], *, overwri
         )
     block.save(plain_name, overwrite=stored is not None, _sync=True)  # type: ignore[call-arg]
     return CREATED if stored is None else OVERWRITTEN
+
+
+def _same(one: Block, other: Block) -> bool:
+    """Compare what two blocks hold, secrets too: a dump would show those as stars."""
+    return type(one) is type(other) and all(
+        getattr(one, field) == getattr(other, field) for field in type(one).model_fields
+    )
 
 
 def _from_file(role: str, name: str, fields: Mapping[str, Any]) -> Block:

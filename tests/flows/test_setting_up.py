@@ -1,5 +1,6 @@
 """What a file says becomes a block; what a person changed stays; what is wrong is said safely."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from relocation.block_file import read_block_file
 from relocation.blocks import load_ledger, load_mail_server
 from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import is_current
+from relocation.ledger.relocations import list_relocations
+from relocation.settings import Settings
 from relocation.setup import set_up
 
 MAIL = """
@@ -28,8 +31,20 @@ def fields(tmp_path: Path, text: str, **environment: str) -> Any:
     return read_block_file(file, environment)
 
 
-def test_a_block_that_exists_is_kept_unless_told_to_overwrite(service: Any, tmp_path: Path) -> None:
-    settings, name = service.settings, f"relocation-mail-server/{service.settings.mail_block}"
+@pytest.fixture
+def own(service: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a service with a ledger block and a mail block that no other test has."""
+    for block in ("LEDGER", "MAIL"):
+        monkeypatch.setenv(f"RELOCATION_{block}_BLOCK", f"own-{uuid.uuid4()}")
+    settings = Settings()
+    set_up(settings, inbox_port=service.inbox.port)
+    return settings
+
+
+def test_a_block_that_exists_is_kept_unless_told_to_overwrite(
+    own: Settings, tmp_path: Path
+) -> None:
+    settings, name = own, own.mail_block
     given = fields(tmp_path, MAIL, MAIL_PASSWORD="hunter2")
     kept = set_up(settings, inbox_port=1, fields=given)
     assert kept.pop(name) == "kept, though it differs from the file"
@@ -45,34 +60,34 @@ def test_a_block_that_exists_is_kept_unless_told_to_overwrite(service: Any, tmp_
 
 
 def test_the_password_of_a_database_is_hidden_in_its_block(
-    postgres_server: URL, service: Any, tmp_path: Path
+    postgres_server: URL, own: Settings, tmp_path: Path
 ) -> None:
     address = postgres_server.set(password="hunter2").render_as_string(hide_password=False)
     given = fields(tmp_path, f"ledger: {{url: '{address}'}}")
-    done = set_up(service.settings, inbox_port=1, fields=given, overwrite=True)
-    assert "overwritten" in done.values()
-    block = SqlAlchemyConnector.load(service.settings.ledger_block, _sync=True)
+    done = set_up(own, inbox_port=1, fields=given, overwrite=True)
+    assert done[own.ledger_block] == "overwritten"
+    block = SqlAlchemyConnector.load(own.ledger_block, _sync=True)
     assert "hunter2" not in f"{block!r} {block.model_dump(mode='json')}"
-    assert is_current(load_ledger(service.settings))
-    assert load_ledger(service.settings).dialect.name == "postgresql"
+    ledger = load_ledger(own)
+    assert (ledger.dialect.name, is_current(ledger)) == ("postgresql", True)
+    ledger.dispose()
 
 
-def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(service: Any, tmp_path: Path) -> None:
-    failed = service.relocate("archives/absent.tar", "acme")
-    assert failed.is_failed()
-    before = service.only().id
+def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(
+    service: Any, own: Settings, tmp_path: Path
+) -> None:
+    assert service.relocate("archives/absent.tar", "acme").is_failed()
+    (first,) = list_relocations(load_ledger(own))
     other = tmp_path / "other.db"
     other.touch()
-    old = SqlAlchemyConnector.load(service.settings.ledger_block, _sync=True)
-    changed = old.connection_info.model_copy(update={"database": f"file:{other}"})
-    SqlAlchemyConnector(connection_info=changed).save(
-        service.settings.ledger_block, overwrite=True, _sync=True
-    )
-    set_up(service.settings, inbox_port=1)
-    service.ledger = load_ledger(service.settings)
-    assert is_current(service.ledger)
-    service.relocate("archives/absent.tar", "acme")
-    assert service.only().id != before
+    block = SqlAlchemyConnector.load(own.ledger_block, _sync=True)
+    elsewhere = block.connection_info.model_copy(update={"database": f"file:{other}"})
+    changed = SqlAlchemyConnector(connection_info=elsewhere)
+    changed.save(own.ledger_block, overwrite=True, _sync=True)
+    set_up(own, inbox_port=1)
+    assert service.relocate("archives/absent.tar", "acme").is_failed()
+    (second,) = list_relocations(load_ledger(own))
+    assert first.id != second.id
 
 
 def test_a_storage_that_cannot_be_made_here_is_asked_for(
@@ -100,9 +115,10 @@ def test_a_storage_that_cannot_be_made_here_is_asked_for(
     ],
 )
 def test_a_file_that_is_wrong_is_refused_without_its_values(
-    service: Any, tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, told: str
 ) -> None:
+    """Before anything is made: no server is asked."""
     with pytest.raises(ConfigurationError) as refused:
-        set_up(service.settings, inbox_port=1, fields=fields(tmp_path, text))
+        set_up(Settings(home=tmp_path), inbox_port=1, fields=fields(tmp_path, text))
     assert told in str(refused.value.internal)
     assert "hunter2" not in f"{refused.value} {refused.value.internal}"
