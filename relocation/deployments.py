@@ -38,6 +38,13 @@ def deploy(settings: Settings, pool: Path | None = None) -> str:
     return outcome
 
 
+def sweep_now() -> None:
+    """Let a worker sweep at once, rather than when it is due."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("sweep/sweep")
+        client.create_flow_run_from_deployment(deployment.id)
+
+
 def server_problem() -> str | None:
     """Return why the Prefect server cannot be reached, or None when it answers."""
     if not PREFECT_API_URL.value():

@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from relocation.blocks import load_private_key, load_storage
-from relocation.errors import ArchiveError, EncryptionError, MissingArchiveError
+from relocation.errors import EncryptionError, MissingArchiveError
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
 from relocation.text import one_line
@@ -43,8 +43,8 @@ def examine_archive(archive: str, organizations: Sequence[str]) -> None:
             progress=lambda _model, _records: None,
         )
     create_markdown_artifact(_described(found), key="relocation-validation", _sync=True)  # type: ignore[call-arg]
-    if found.reason:
-        raise ArchiveError(found.reason)
+    if found.refusal:
+        raise found.refusal
     if not found.encrypted and not settings.accept_plain_exports:
         raise EncryptionError("The archive is an export without encryption.")
 

@@ -129,7 +129,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an archive is, and what would become of it; `reason` says why it would be refused."""
+    """What an archive is, and what would become of it."""
 
     size: int
     encrypted: bool | None
@@ -139,7 +139,15 @@ class Inspection:
     scan: ScanReport | None
     """None where the export cannot be read, or does not hold what was asked for."""
     rehearsal: ImportReport | None
-    reason: str | None
+    refusal: PermanentError | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it would be refused, for whoever prepares it."""
+        if isinstance(self.refusal, ConfigurationError):
+            # Of the rehearsal: its database is ours, not an operator's.
+            return self.refusal.internal or self.refusal.reason
+        return self.refusal.reason if self.refusal else None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -224,18 +232,18 @@ def inspect_archive(
     export: ForeignExport | None = None
     scan: ScanReport | None = None
     rehearsal: ImportReport | None = None
-    reasons: list[str] = []
+    refusals: list[PermanentError] = []
     with (
         path.open("rb") as archive,
         TemporaryDirectory(prefix="relocation-") as folder,
-        _noting(reasons),
+        _noting(refusals),
     ):
         check_size(size, settings)
         own_key = create_private_key(_KEY_BITS)
         export = open_foreign(archive, private_pem, own_key=own_key)
         storage = FolderStorage(Path(folder))
         if wanted:
-            with _noting(reasons):
+            with _noting(refusals):
                 check_slugs(list(wanted), settings)
         scan = scan_export(
             contents.watch(read_records(export.text)),
@@ -246,7 +254,7 @@ def inspect_archive(
             prefix=_FORM,
             public_pem=public_key_of(own_key),
         )
-        with _noting(reasons):
+        with _noting(refusals):
             check_slugs([found.slug for found in scan.organizations], settings)
             check_limits(
                 scan, max_organizations=settings.max_organizations, max_users=settings.max_users
@@ -263,16 +271,14 @@ def inspect_archive(
         contents=contents,
         scan=scan,
         rehearsal=rehearsal,
-        reason=reasons[0] if reasons else None,
+        refusal=refusals[0] if refusals else None,
     )
 
 
 @contextmanager
-def _noting(reasons: list[str]) -> Iterator[None]:
-    """Go on after a refusal, having noted its reason."""
+def _noting(refusals: list[PermanentError]) -> Iterator[None]:
+    """Go on after a refusal, having noted it."""
     try:
         yield
-    except ConfigurationError as err:  # of the rehearsal: its database is ours, not an operator's
-        reasons.append(err.internal or err.reason)
     except PermanentError as err:
-        reasons.append(err.reason)
+        refusals.append(err)

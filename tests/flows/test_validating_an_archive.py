@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.validate import validate_archive
-from relocation.errors import ArchiveError, MissingArchiveError
+from relocation.errors import MissingArchiveError, MissingOrganizationError
 from relocation.example import example_export
 from relocation.ledger.relocations import list_relocations
 
@@ -23,6 +23,6 @@ def test_a_good_archive_is_accepted_and_nothing_is_touched(service: Any) -> None
 def test_what_a_relocation_would_refuse_fails_with_its_reason(service: Any) -> None:
     archive = service.archive(example_export(organizations=1))
     refused = _reason(service, archive, "nowhere")
-    assert isinstance(refused, ArchiveError)
+    assert isinstance(refused, MissingOrganizationError)
     assert "nowhere" in refused.reason
     assert isinstance(_reason(service, "archives/absent.tar", "acme"), MissingArchiveError)
