@@ -105,22 +105,22 @@ class FlowRuns:
         )
 
 
-def label(relocation_id: str, organizations: Sequence[str], tags: Iterable[str]) -> None:
+def label(relocation_id: str, organizations: Sequence[str], name: str, tags: Iterable[str]) -> None:
     """Give a run the name and, besides its `tags`, those by which it can be searched.
 
-    These are its id and the slugs, nothing of people. One that has the tags keeps its name. Where
-    the server does not take them, the relocation goes on without.
+    These are its id and the slugs, nothing of people. One whose `name` has its id is left as it is.
+    Where the server does not take them, the relocation goes on without.
     """
-    slugs = _bounded(organizations)
-    has, wanted = set(tags), {f"organization:{slug}" for slug in slugs}
-    if wanted <= has:
+    if name.endswith(relocation_id):
         return
+    slugs = _bounded(organizations)
+    others = {tag for tag in tags if not tag.startswith("organization:")}
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(
                 UUID(relocation_id),
                 name=f"{listed(slugs, show=3)} {relocation_id}",
-                tags=sorted(has | wanted),
+                tags=sorted(others | {f"organization:{slug}" for slug in slugs}),
             )
     except httpx.HTTPError:
         _log.warning("Relocation %s could not be named", relocation_id, exc_info=True)
@@ -155,7 +155,7 @@ def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
             parameters={"request": request.model_dump()},
             state=Scheduled(scheduled_time=at) if at else None,
         )
-    label(str(run.id), request.organizations, run.tags)
+    label(str(run.id), request.organizations, run.name, run.tags)
     return str(run.id)
 
 

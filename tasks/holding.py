@@ -135,7 +135,8 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.round,
         relocation.archive,
     )
-    label(relocation.id, relocation.organizations, runtime.flow_run.tags)
+    flow_run = runtime.flow_run
+    label(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)
     first = relocation.fence == 1
     FlowRuns().announce(relocation, Turn.STARTED if first else Turn.RESUMED)
     show_request(relocation)
