@@ -39,6 +39,11 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]
         return folder if folder in {"tests/flows", "tests/server"} else file
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: those with a server mostly wait for it."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
     return ByServer(config, log)
 

@@ -27,7 +27,7 @@ from relocation.notices.kinds import NoticeKind
 from relocation.text import one_line
 
 MAX_SUBJECT = 150
-MAX_PREHEADER = 140
+MAX_PREHEADER = 100
 MAX_NAME = 60
 MAX_SENTENCE = 120
 MAX_LISTED = 10

@@ -11,7 +11,7 @@ from relocation.ledger.tables import NoticeState
 from relocation.recovery.runs import RunState
 from relocation.steps import Status
 
-SAMPLE = 8
+SAMPLE = 6
 """Points that are tried unless the environment asks for all of them, with KILL=all."""
 PAIRS = 1
 

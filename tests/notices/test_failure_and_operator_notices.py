@@ -136,6 +136,7 @@ def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "") -> Draf
             ["A CLAIM notice", "550 <j***@example.net> unknown", "tell these people yourself"],
         ),
         (_undeliverable(), ["(nothing)"]),
+        (_undeliverable(NoticeKind.FAILED), [f"relocation notices resend {RELOCATION}"]),
         (UNSETTLED, ["disk is full", "xxx..."]),
     ],
 )

@@ -21,6 +21,7 @@ from relocation.notices.wire import wire_bytes
 HERE = Path(__file__).parent
 MESSAGE_ID = "<6c0f5b8a0f3e4d1c9b7a5e3f1d2c4b6a@relocation.example.org>"
 ACCEPTED = {
+    "links: no-links": "an operator is told commands",
     "spam: missing-unsubscribe": "nobody subscribed: a notice is about the reader's own doing",
     "spam: missing-physical-address": "of advertising; who must have one adds it by template",
     "unsupported: <body> element": "some replace it; its colour is on the outer table as well",
