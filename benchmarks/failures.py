@@ -26,9 +26,9 @@ def _compare_flows(home: Path) -> None:
     home.mkdir()
     with ExitStack() as stack:
         inbox = stack.enter_context(Inbox(home / "inbox"))
-        url = stack.enter_context(prefect_server(home / "prefect", free_port()))
+        server = stack.enter_context(prefect_server(home / "prefect", free_port()))
         os.environ.update(
-            PREFECT_API_URL=url,
+            PREFECT_API_URL=server.url,
             PREFECT_HOME=str(home / "prefect"),
             RELOCATION_HOME=str(home / "data"),
         )

@@ -44,7 +44,6 @@ _ENGINE = {
     "tasks.complete": ["moved_organizations", "issue_claims", "import_report"],
     "tasks.working_files": ["delete_normalised"],
     "tasks.deliver": ["load_templates", "deliver_due"],
-    "tasks.boundary": ["load_private_key"],
 }
 """What a relocation does besides handling failure: the engine's work, and the mail's."""
 
