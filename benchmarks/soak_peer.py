@@ -37,6 +37,8 @@ class Peer:
         """The share of mails that meet a mood."""
         self.taken: list[Taken] = []
         self.answers: Counter[str] = Counter()
+        self.alerts = 0
+        """Mails of Prefect's own automations, which are no notices of ours."""
         self.refused: set[str] = set()
         """Message-IDs that were refused for good."""
         self._random = random.Random(seed)  # noqa: S311 - the same chaos for the same seed
@@ -67,6 +69,9 @@ class Peer:
         """Answer a mail as the mood is."""
         content = bytes(envelope.original_content)
         headers = email.message_from_bytes(content, policy=email.policy.default)
+        if "List-Id" not in headers:
+            self.alerts += 1
+            return "250 2.0.0 taken"
         message_id = str(headers["Message-ID"])
         mood = self._mood()
         with self._lock:

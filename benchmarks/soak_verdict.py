@@ -178,6 +178,7 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
         Line("notices sent twice, their acknowledgement lost", in_doubt),
         Line("notices sent again with other bytes", changed, 0),
         Line("mails that no notice accounts for", len(arrived.keys() - known), 0),
+        Line("alerts of Prefect's automations", stage.peer.alerts),
     ]
 
 
