@@ -19,7 +19,7 @@ from benchmarks.measuring import Result, options, print_results, side_by_side, t
 from benchmarks.stage import Stage, destination, postgresql, run_import, stage
 from relocation.catalogue import load_catalogue
 from relocation.transfer import sealing
-from relocation.transfer.collecting import rare_collections
+from relocation.transfer.bulk import bulk_work
 from relocation.transfer.trial import try_import
 
 Rows = Sequence[tuple[Table, list[str], list[tuple[Any, ...]]]]
@@ -105,7 +105,7 @@ def scan_beside(here: Stage, rounds: int) -> list[Result]:
     text = here.plain.read_bytes()
 
     def parsing() -> float:
-        with rare_collections():
+        with bulk_work():
             return timed(lambda: orjson.loads(text))
 
     def unencrypted() -> float:

@@ -14,6 +14,7 @@ from relocation.findings import Finding, FindingKind
 from relocation.transfer.codec import decoder
 from relocation.transfer.rows import one_of, select_in
 from relocation.transfer.schema import ModelTable, UniqueSet
+from relocation.transfer.trailing import Trailing
 
 _MARK = 48
 """Bytes of the marks of long values; they cannot be taken for those of short ones."""
@@ -46,7 +47,7 @@ class Options:
 class Batch:
     """The drafts of one chunk, and what is to be told of them."""
 
-    connection: Connection
+    transaction: Trailing
     table: ModelTable
     now: str
     """The moment of the import, as an export writes it."""
@@ -64,6 +65,11 @@ class Batch:
     """Drafts that replace the values of a row that is there, and its primary key."""
     slugs: dict[int, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def connection(self) -> Connection:
+        """Return the destination's, with all earlier rows in it."""
+        return self.transaction.connection
 
     def tell(self, kind: FindingKind, pk: int, reason: str, field: str | None = None) -> None:
         """Report something about one record."""
@@ -100,9 +106,13 @@ class Batch:
 
         `seen` has the marks of the earlier chunks, and takes those of this one.
         """
+        marks_here = _marks([draft.values for draft in self.rows], unique)
+        known = {mark for mark in marks_here if mark is not None}
+        if len(known) == len(marks_here) and seen.isdisjoint(known):
+            seen |= known
+            return
         kept = []
-        for draft in self.rows:
-            mark = _mark(draft.values, unique)
+        for draft, mark in zip(self.rows, marks_here, strict=True):
             if mark in seen:
                 names = ", ".join(unique.fields)
                 reason = f"An earlier record has the same {names}, which must be unique."
@@ -140,24 +150,28 @@ def marks(
         for name, column in zip(names, columns, strict=True)
     ]
     rows = connection.execute(select(*columns).where(table.table.c.id.between(low, high)))
-    found = set()
-    for row in rows:
-        pairs = zip(names, decoders, row, strict=True)
-        mark = _mark({name: decode(value) for name, decode, value in pairs}, unique)
-        if mark is not None:
-            found.add(mark)
+    exported = [
+        {name: decode(value) for name, decode, value in zip(names, decoders, row, strict=True)}
+        for row in rows
+    ]
+    return {mark for mark in _marks(exported, unique) if mark is not None}
+
+
+def _marks(rows: Collection[Mapping[str, Any]], unique: UniqueSet) -> list[bytes | None]:
+    """Return a short stand-in for the unique fields of each row, None where it collides with none.
+
+    Column by column, which is much quicker than row by row.
+    """
+    columns = [[row.get(field) for row in rows] for field in unique.fields]
+    texts = map(str.encode, map(repr, zip(*columns, strict=True)))
+    found: list[bytes | None] = [
+        text if len(text) < _MARK else blake2b(text, digest_size=_MARK).digest() for text in texts
+    ]
+    if unique.where or any(None in column for column in columns):
+        for place, (row, *key) in enumerate(zip(rows, *columns, strict=True)):
+            if None in key or any(row.get(field) != value for field, value in unique.where):
+                found[place] = None
     return found
-
-
-def _mark(values: Mapping[str, Any], unique: UniqueSet) -> bytes | None:
-    """Return a short stand-in for a row's unique fields, None where they collide with none."""
-    if unique.where and any(values.get(field) != value for field, value in unique.where):
-        return None
-    key = list(map(values.get, unique.fields))
-    if None in key:
-        return None
-    text = repr(key).encode()
-    return text if len(text) < _MARK else blake2b(text, digest_size=_MARK).digest()
 
 
 def unfit(model: str, pk: int, field: str, message: str) -> ExportError:

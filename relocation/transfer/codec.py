@@ -68,7 +68,9 @@ def parse_datetime(text: Any) -> datetime:
         raise UnfitValueError("is not a date")
     try:
         moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=UTC)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError) as err:
         raise UnfitValueError("is not a date") from err
 
@@ -87,8 +89,8 @@ def _encoder(field: Field, column: Column[Any]) -> Convert:
         FieldType.BOOLEAN: _boolean,
         FieldType.FLOAT: _float,
         FieldType.FLAGS: _ranged(_flags, 64),
-        FieldType.INTEGER: _ranged(_integer, _bits(column)),
-        FieldType.BIGINT: _ranged(_integer, _bits(column)),
+        FieldType.INTEGER: _ranged(_integer, column_bits(column)),
+        FieldType.BIGINT: _ranged(_integer, column_bits(column)),
         FieldType.JSON: _json_text,
         FieldType.OPTION: _option_text(text, null=None if column.nullable else "null"),
     }
@@ -187,7 +189,7 @@ def _ranged(convert: Callable[[Any], int], bits: int) -> Convert:
     return encode
 
 
-def _bits(column: Column[Any]) -> int:
+def column_bits(column: Column[Any]) -> int:
     """Return the width of an integer column; SQLite has one width, whatever a column is called."""
     table = getattr(column, "table", None)
     if table is None or table.info.get("dialect") != "postgresql":

@@ -12,6 +12,7 @@ from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
 from relocation.text import listed
 from relocation.transfer.batch import Options
+from relocation.transfer.bulk import bulk_work
 from relocation.transfer.chunks import (
     Account,
     Chunk,
@@ -24,12 +25,12 @@ from relocation.transfer.chunks import (
     recorded_sizes,
     write_chunk,
 )
-from relocation.transfer.collecting import rare_collections
 from relocation.transfer.references import referenced_models
 from relocation.transfer.rules import WRITTEN
 from relocation.transfer.schema import ModelTable, reflect
 from relocation.transfer.skew import blocks, check_schema, check_values
 from relocation.transfer.source import Source
+from relocation.transfer.trailing import Trailing
 from relocation.transfer.writing import Writer
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
@@ -38,7 +39,7 @@ Piece = tuple[str, int, list[Record]]
 """A model, and the records of its chunk with this number."""
 
 
-@rare_collections()
+@bulk_work()
 def import_records(
     engine: Engine,
     source: Source,
@@ -74,21 +75,30 @@ def import_records(
     sizes = recorded_sizes(engine, relocation_id)
     if scope is Scope.GLOBAL and not sizes:
         _check_empty(engine, reflect(engine, admitted.values()))
-    for pieces in _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records)):
-        with fenced(engine, relocation_id, fence) as connection:
+    groups = _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records))
+    with Trailing(partial(fenced, engine, relocation_id, fence)) as transaction:
+        for pieces in groups:
             for model, number, piece in pieces:
-                chunk = read_chunk(connection, relocation_id, model, number)
+                chunk = None
+                if (model, number) in sizes:
+                    chunk = read_chunk(transaction.connection, relocation_id, model, number)
                 if chunk is None:
-                    chunk = writer.write(connection, model, piece, maps)
-                    write_chunk(connection, relocation_id, model, number, chunk)
+                    chunk = writer.write(transaction, model, piece, maps)
+                    record = partial(write_chunk, relocation_id=relocation_id, chunk=chunk)
+                    transaction.behind(partial(record, model=model, number=number))
                 else:
                     writer.pass_over(model, chunk)
                 _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
                 if model in kept:
                     maps.setdefault(model, {}).update(chunk.pks)
-        for model, _, piece in pieces:
-            progress(model, len(piece))
+            done = [(model, len(piece)) for model, _, piece in pieces]
+            transaction.commit(partial(_tell, progress, done))
     return import_report(engine, relocation_id)
+
+
+def _tell(progress: Callable[[str, int], None], done: Iterable[tuple[str, int]]) -> None:
+    for model, records in done:
+        progress(model, records)
 
 
 def _pieces(

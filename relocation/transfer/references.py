@@ -90,12 +90,13 @@ def resolve_all(
         known: Mapping[Any, int] = maps.get(key.to, {})
         given = [draft.values.get(key.field) for draft in drafts]
         try:
-            found = [known.get(pk) for pk in given]
+            found = list(map(known.get, given))
         except TypeError:  # a natural key, which is a list
             break
-        lost = (pk for pk, here in zip(given, found, strict=True) if here is None)
-        if any(key.required or pk is not None for pk in lost):
-            break
+        if None in found:
+            lost = (pk for pk, here in zip(given, found, strict=True) if here is None)
+            if any(key.required or pk is not None for pk in lost):
+                break
         columns.append((key.field, found))
     else:
         for field, found in columns:

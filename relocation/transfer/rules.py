@@ -64,6 +64,17 @@ terms welcome
 _SLUGS = NameRule(30, frozenset(_RESERVED_SLUGS.split()))
 
 
+SCOPED_BY_ROW: Final = frozenset(
+    {
+        "sentry.apiauthorization",
+        "sentry.apitoken",
+        "sentry.notificationaction",
+        "sentry.savedsearch",
+    }
+)
+"""Models of which some records belong to another scope than others (S-4, I-75)."""
+
+
 def row_scope(model: Model, fields: Mapping[str, Any]) -> Scope:
     """Return the scope of one record: some models leave it to their rows (S-4, I-75)."""
     if model.name == "sentry.notificationaction":

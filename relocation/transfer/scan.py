@@ -15,7 +15,7 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError
 from relocation.findings import Finding, FindingKind
 from relocation.text import listed, one_line
-from relocation.transfer.collecting import rare_collections
+from relocation.transfer.bulk import bulk_work
 from relocation.transfer.left_out import LeftOut
 from relocation.transfer.normalised import NormalisedWriter, encode_record
 from relocation.transfer.selection import Organization, Selected, Selection
@@ -74,7 +74,7 @@ class ScanReport:
         }
 
 
-@rare_collections()
+@bulk_work()
 def scan_export(
     records: Iterable[Record],
     *,

@@ -13,7 +13,7 @@ class Source(Protocol):
         """Return the names of the models that have records, in dependency order."""
 
     def records(self, model: str) -> Iterator[Record]:
-        """Stream the records of one model."""
+        """Stream the records of one model, each made anew: it is the reader's to change."""
 
 
 class RecordList:
@@ -31,4 +31,5 @@ class RecordList:
 
     def records(self, model: str) -> Iterator[Record]:
         """Stream the records of one model."""
-        return iter(self._grouped.get(model, ()))
+        for record in self._grouped.get(model, ()):
+            yield record._replace(fields=dict(record.fields))

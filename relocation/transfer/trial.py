@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
+from relocation.transfer.bulk import bulk_work
 from relocation.transfer.chunks import ImportReport, bind, read_chunks
-from relocation.transfer.collecting import rare_collections
 from relocation.transfer.comparing import compare, compare_unchanged
 from relocation.transfer.existing import Loaded, load_existing
 from relocation.transfer.exporting import LiveSource
@@ -37,7 +37,7 @@ class TrialReport:
     """What the import itself told; these are no differences."""
 
 
-@rare_collections()
+@bulk_work()
 def try_import(
     destination: Engine,
     source: Source,

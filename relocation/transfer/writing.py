@@ -1,23 +1,25 @@
 """Write one chunk of records into the destination, and account for each of them (B-4)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from operator import itemgetter
 from random import SystemRandom
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import update
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.batch import Batch, Draft, Options, checkable, marks, unfit
 from relocation.transfer.chunks import Account, Chunk
-from relocation.transfer.codec import UnfitValueError, encoder, format_datetime
-from relocation.transfer.columns import alike, encode_all, without_nulls
+from relocation.transfer.codec import UnfitValueError, format_datetime
+from relocation.transfer.columns import ColumnEncoder, alike, without_nulls
 from relocation.transfer.references import PkMaps, Reference, references, resolve_all
 from relocation.transfer.rows import advance_sequence, allocate_pks, insert_columns
-from relocation.transfer.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, row_scope
+from relocation.transfer.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, SCOPED_BY_ROW, row_scope
 from relocation.transfer.schema import (
     ModelTable,
     UniqueSet,
@@ -25,6 +27,7 @@ from relocation.transfer.schema import (
     requires_value,
     unique_sets,
 )
+from relocation.transfer.trailing import Trailing
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class _Plan:
     table: ModelTable
     references: list[Reference]
     uniques: list[UniqueSet]
-    encoders: Mapping[str, tuple[str, Callable[[Any], Any]]]
+    encoders: Mapping[str, tuple[str, ColumnEncoder]]
     """By field: its column, and how its values are encoded."""
     required: Mapping[str, str]
     """By column without which no row can be inserted: its field."""
@@ -65,9 +68,11 @@ class Writer:
         self._passed = [min(self._passed), max(self._passed)] if self._passed else []
 
     def write(
-        self, connection: Connection, model: str, records: Sequence[Record], maps: PkMaps
+        self, transaction: Trailing, model: str, records: Sequence[Record], maps: PkMaps
     ) -> Chunk:
         """Write a chunk of one model; `maps` says where the records it refers to are now.
+
+        The rows themselves are left to be written behind.
 
         The chunks of a model are written in order, and model by model. Raises PermanentError for a
         value that a column cannot take.
@@ -77,7 +82,7 @@ class Writer:
             return _leave_out(model, records)
         self._turn_to(model)
         batch = Batch(
-            connection,
+            transaction,
             plan.table,
             format_datetime(datetime.now(UTC)),
             self._options,
@@ -88,7 +93,7 @@ class Writer:
         for rule in RULES.get(model, ()):
             rule(batch)
         for unique in plan.uniques:
-            batch.skip_duplicates(unique, self._seen_before(connection, plan.table, unique))
+            batch.skip_duplicates(unique, self._seen_before(batch, unique))
         inserted = _insert(batch, plan)
         overwritten = _overwrite(batch, plan)
         merged = batch.merged | {pk: inserted[other] for pk, other in batch.twins.items()}
@@ -121,31 +126,31 @@ class Writer:
         if model != self._model:
             self._model, self._passed, self._seen = model, [], {}
 
-    def _seen_before(
-        self, connection: Connection, table: ModelTable, unique: UniqueSet
-    ) -> set[bytes]:
+    def _seen_before(self, batch: Batch, unique: UniqueSet) -> set[bytes]:
         """Return the marks of the model's earlier rows, which an earlier process may have left."""
         if unique not in self._seen:
             passed = self._passed
-            self._seen[unique] = marks(connection, table, unique, *passed) if passed else set()
+            self._seen[unique] = (
+                marks(batch.connection, batch.table, unique, *passed) if passed else set()
+            )
         return self._seen[unique]
 
     def _draft(self, batch: Batch, plan: _Plan, records: Sequence[Record], maps: PkMaps) -> None:
         """Resolve the references of the records that the scope admits."""
         model, scope = plan.table.model, self._options.scope
-        admitted = scope.admits
         used = set[str]().union(*(record.fields for record in records))
-        without_column = used - plan.encoders.keys()
-        drafts = []
-        for _, pk, fields in records:
-            if row_scope(model, fields) not in admitted:
-                reason = f"This record is not part of an import of scope {scope}."
-                batch.skip(pk, FindingKind.OUT_OF_SCOPE, reason)
-                continue
-            values = dict(fields)
-            for field in without_column:
-                values.pop(field, None)
-            drafts.append(Draft(pk, values))
+        drafts = [Draft(pk, fields) for _, pk, fields in records]
+        if model.name in SCOPED_BY_ROW:
+            reason = f"This record is not part of an import of scope {scope}."
+            found, drafts = drafts, []
+            for draft in found:
+                if row_scope(model, draft.values) in scope.admits:
+                    drafts.append(draft)
+                else:
+                    batch.skip(draft.pk, FindingKind.OUT_OF_SCOPE, reason)
+        for field in used - plan.encoders.keys():
+            for draft in drafts:
+                draft.values.pop(field, None)
         batch.rows = resolve_all(batch, drafts, plan.references, maps)
         batch.findings += missing_columns(plan.table, used)
 
@@ -158,7 +163,7 @@ def _plan(table: ModelTable) -> _Plan:
         references=references(table),
         uniques=checkable(table, [*unique_sets(model), *EXTRA_UNIQUES.get(model.name, ())]),
         encoders={
-            field: (column.name, encoder(model.fields[field], column))
+            field: (column.name, ColumnEncoder(model.fields[field], column))
             for field, column in columns.items()
         },
         required={
@@ -175,18 +180,20 @@ def _plan(table: ModelTable) -> _Plan:
 def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
     """Insert the drafts that are left; return where they are now, by the export's keys."""
     table = plan.table.table
+    groups = alike(batch.rows)
+    encoded = [_encode(drafts, plan) for drafts in groups]
     keeps_pks = batch.options.scope is Scope.GLOBAL and plan.table.model.name in KEEP_PKS
     if keeps_pks:
         pks = [draft.pk for draft in batch.rows]
     else:
         pks = allocate_pks(batch.connection, table, len(batch.rows))
     placed = {draft.pk: pk for draft, pk in zip(batch.rows, pks, strict=True)}
-    for drafts in alike(batch.rows):
-        columns = {"id": [placed[draft.pk] for draft in drafts], **_encode(drafts, plan)}
+    for drafts, columns in zip(groups, encoded, strict=True):
+        columns["id"] = [placed[draft.pk] for draft in drafts]
         for part in without_nulls(columns, plan.defaulted):
-            insert_columns(batch.connection, table, part)
+            batch.transaction.behind(partial(insert_columns, table=table, columns=part))
     if keeps_pks:
-        advance_sequence(batch.connection, table)
+        batch.transaction.behind(partial(advance_sequence, table=table))
     return placed
 
 
@@ -200,13 +207,14 @@ def _overwrite(batch: Batch, plan: _Plan) -> dict[int, int]:
     return {draft.pk: pk for draft, pk in batch.overwritten}
 
 
-def _encode(drafts: list[Draft], plan: _Plan) -> dict[str, list[Any]]:
+def _encode(drafts: list[Draft], plan: _Plan) -> dict[str, Sequence[Any]]:
     """Return the columns of drafts that have the same fields; column by column is much quicker."""
-    columns = {}
+    columns: dict[str, Sequence[Any]] = {}
+    rows = [draft.values for draft in drafts]
     for field, (column, encode) in plan.encoders.items():
         if field in drafts[0].values:
             try:
-                columns[column] = encode_all(encode, [draft.values[field] for draft in drafts])
+                columns[column] = encode.all(list(map(itemgetter(field), rows)))
             except UnfitValueError:
                 raise _first_unfit(drafts, plan) from None
     for column, field in plan.required.items():
@@ -223,7 +231,7 @@ def _first_unfit(drafts: list[Draft], plan: _Plan) -> Exception:
     for draft in drafts:
         for field, value in draft.values.items():
             try:
-                plan.encoders[field][1](value)
+                plan.encoders[field][1].one(value)
             except UnfitValueError as err:
                 return unfit(plan.table.model.name, draft.pk, field, str(err))
     raise AssertionError("some value does not fit")

@@ -27,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from relocation.catalogue import Field, FieldType
-from relocation.transfer.codec import decoder, encoder, format_datetime
+from relocation.transfer.codec import UnfitValueError, decoder, encoder, format_datetime
+from relocation.transfer.columns import ColumnEncoder
 
 PLAIN = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 JSON_VALUES = st.recursive(
@@ -83,6 +84,42 @@ def test_what_was_written_is_written_again_the_same(
     encode, decode = codec(kind, stored)
     value = data.draw(values | st.none())
     assert encode(decode(encode(value))) == encode(value)
+
+
+ODD = st.none() | st.sampled_from(
+    ["", "x" * 9, "nul\0", "\ud800", 0, 1, True, -(2**31) - 1, 2**63, 1.5, "null", "5", [], {}]
+)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("kind", "stored", "values"),
+    [*CASES, (FieldType.TEXT, String(8), PLAIN), (FieldType.INTEGER, SmallInteger(), BIG)],
+    ids=lambda case: str(case)[:20],
+)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_values_are_encoded_together_as_each_of_them_is(
+    kind: FieldType,
+    stored: TypeEngine[Any],
+    values: st.SearchStrategy[Any],
+    dialect: str,
+    data: st.DataObject,
+) -> None:
+    column = Column("value", stored)
+    Table("t", MetaData(), column, info={"dialect": dialect})
+    together = ColumnEncoder(Field("value", kind), column)
+    one = encoder(Field("value", kind), column)
+    some = data.draw(st.lists(values, max_size=5) | st.lists(values | ODD, max_size=5))
+    try:
+        expected = [one(value) for value in some]
+    except UnfitValueError:
+        with pytest.raises(UnfitValueError):
+            together.all(some)
+    else:
+        found = together.all(some)
+        assert list(found) == expected
+        assert list(map(type, found)) == list(map(type, expected))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -355,6 +358,30 @@ def test_a_process_that_is_overtaken_stops_at_its_next_chunk(
     report = import_records(destination, SMALL, relocation_id="one", fence=2)
     assert report.accounts["sentry.organization"] == Account(read=1, inserted=1)
     assert len(rows("sentry.organization")) == 1
+
+
+def test_of_two_that_write_at_once_one_does_and_nothing_is_doubled(
+    destination: Engine, rows: Rows
+) -> None:
+    """A-61: whoever comes second is refused or finds it written, and ends the same when retried."""
+    bind(destination, "one", 1)
+    together = Barrier(2)
+
+    def write(_: int) -> ImportReport:
+        together.wait(20)
+        for _ in range(3):
+            with suppress(TransientError):
+                return import_records(
+                    destination, SMALL, relocation_id="one", fence=1, chunk_records=1
+                )
+        raise AssertionError("refused three times")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(write, range(2))
+    assert first == second == import_report(destination, "one")
+    assert first.accounts["sentry.team"] == Account(read=3, inserted=2, skipped=1)
+    assert len(rows("sentry.team")) == 2
+    assert len(rows("sentry.project")) == len(rows("sentry.user")) == 1
 
 
 def test_a_destination_that_is_not_the_bound_one_is_refused(
