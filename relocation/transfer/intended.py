@@ -54,6 +54,7 @@ CHANGES: Final = (
     # An address row that is there already is used as it is.
     Change("sentry.email", "email", "I-56", lambda left, right: left.lower() == right.lower()),
     Change("sentry.email", "date_added", "W-17", lambda _, right: right is not None),
+    Change("sentry.apitoken", "expires_at", "I-80", lambda _, right: right is not None),
     Change("sentry.useremail", "date_hash_added", "I-58", lambda _, right: right is not None),
     # Renewed whatever the export has, even where that has not the right form.
     Change("sentry.monitor", "guid", "I-74", lambda left, right: is_uuid4(right) and left != right),

@@ -129,10 +129,11 @@ def _time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def check_addresses(batch: Batch) -> None:
-    """Refuse what is no IP address (I-59).
+def see_addresses_anew(batch: Batch) -> None:
+    """Refuse what is no IP address; each is first seen now (I-59).
 
-    Country and region stay as they are in the export: we have no register to look them up in.
+    Where it is the export cannot be trusted to say, and there is no register here to look it up in:
+    country and region stay empty until the person comes again.
     """
     for draft in batch.rows:
         try:
@@ -140,6 +141,10 @@ def check_addresses(batch: Batch) -> None:
         except ValueError as err:
             message = "is not an IP address"
             raise unfit(batch.table.model.name, draft.pk, "ip_address", message) from err
+        for field in ("first_seen", "last_seen"):
+            batch.put(draft, field, batch.now)
+        for field in ("country_code", "region_code"):
+            batch.put(draft, field, None)
 
 
 def free_names(batch: Batch, field: str, rule: NameRule, base: Callable[[str], str]) -> list[str]:

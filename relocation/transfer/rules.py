@@ -17,7 +17,6 @@ from relocation.findings import FindingKind
 from relocation.transfer.batch import Batch, storable
 from relocation.transfer.naming import NameRule
 from relocation.transfer.people_rules import (
-    check_addresses,
     check_time_zones,
     distrust_addresses,
     free_names,
@@ -25,6 +24,7 @@ from relocation.transfer.people_rules import (
     merge_addresses,
     merge_users,
     name_users,
+    see_addresses_anew,
     take_over_users,
 )
 from relocation.transfer.renewal import (
@@ -148,7 +148,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "sentry.userpermission": (leave_merged_users_alone,),
     # Not named by I-57, but as little as a permission may it come by a namesake's file.
     "sentry.userroleuser": (leave_merged_users_alone,),
-    "sentry.userip": (leave_merged_users_alone, check_addresses),
+    "sentry.userip": (leave_merged_users_alone, see_addresses_anew),
     **dict.fromkeys(_CONFIGS, (_keep_configs,)),
     "sentry.apitoken": (
         partial(renew, "token", token),

@@ -302,12 +302,24 @@ def ip(pk: int, address: str) -> Record:
 
 
 def test_a_persons_addresses_collapse(take: Take, rows: Rows) -> None:
-    """A-28: as far as duplicates go; countries stay as the file has them."""
+    """A-28"""
     report = take(
         [user(7, "ann"), ip(1, "127.0.0.1"), ip(2, "127.0.0.1"), ip(3, "::1")], Scope.GLOBAL
     )
     assert [str(one["ip_address"]) for one in rows("sentry.userip")] == ["127.0.0.1", "::1"]
     assert report.accounts["sentry.userip"] == Account(read=3, inserted=2, skipped=1)
+
+
+def test_where_and_when_a_person_was_seen_is_not_taken_from_an_export(
+    take: Take, rows: Rows
+) -> None:
+    """A-28, I-59: a country is empty until it is looked up anew."""
+    place = {"country_code": "AT", "region_code": "9"}
+    seen = ip(1, "127.0.0.1")
+    take([user(7, "ann"), seen._replace(fields={**seen.fields, **place})], Scope.GLOBAL)
+    (row,) = rows("sentry.userip")
+    assert (row["country_code"], row["region_code"]) == (None, None)
+    assert min(str(row["first_seen"]), str(row["last_seen"])) > "2024"
 
 
 def test_what_is_no_ip_address_stops_the_import(take: Take) -> None:
