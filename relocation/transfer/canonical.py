@@ -3,8 +3,11 @@
 import ast
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.codec import UnfitValueError, format_datetime, parse_datetime
@@ -20,6 +23,18 @@ def canonical(field: Field, value: Any) -> Any:
         return None
     bring = _FORMS.get(field.type)
     return value if bring is None else bring(value)
+
+
+def written_alike(left: Any, right: Any) -> bool:
+    """Tell quickly of most values that mean the same that they do; of others it tells nothing."""
+    if type(left) is not type(right):
+        return False
+    if not isinstance(left, (dict, list)):
+        return bool(left == right)
+    with suppress(orjson.JSONEncodeError):  # a number beyond 64 bits
+        one, other = (orjson.dumps(side, option=orjson.OPT_SORT_KEYS) for side in (left, right))
+        return one == other
+    return False
 
 
 def same(left: Any, right: Any) -> bool:
@@ -64,12 +79,10 @@ def _json(value: Any, *, bare: bool) -> Any:
 
     A string in a string keeps its quotes: a value that was encoded twice is another value (W-24).
     """
+    if isinstance(value, str) and not bare and value.lstrip()[:1] not in {"{", "["}:
+        return value
     try:
-        parsed = (
-            json.loads(value, parse_float=_number, parse_constant=_refuse)
-            if isinstance(value, str)
-            else value
-        )
+        parsed = _READER.decode(value) if isinstance(value, str) else value
         if isinstance(parsed, (dict, list)):
             return json.dumps(_whole_floats(parsed), sort_keys=True)
     except (ValueError, TypeError, RecursionError):
@@ -84,6 +97,9 @@ def _number(text: str) -> int | float:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+_READER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
 
 
 def _whole_floats(value: Any) -> Any:

@@ -47,6 +47,8 @@ def encoder(field: Field, column: Column[Any]) -> Convert:
 def decoder(field: Field, column: Column[Any]) -> Convert:
     """Return the function that turns the column's value into the export's canonical form."""
     decode = _decoder(field, column)
+    if decode is unchanged:
+        return unchanged
     return lambda value: None if value is None else decode(value)
 
 
@@ -68,8 +70,7 @@ def parse_datetime(text: Any) -> datetime:
         raise UnfitValueError("is not a date")
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError) as err:
         raise UnfitValueError("is not a date") from err
@@ -102,7 +103,7 @@ def _decoder(field: Field, column: Column[Any]) -> Convert:
     if isinstance(stored, JSON):
         if kind is FieldType.ARRAY:
             return str
-        return _json_text if kind is FieldType.TEXT else _unchanged
+        return _json_text if kind is FieldType.TEXT else unchanged
     if isinstance(stored, ARRAY):
         return str
     if isinstance(stored, Uuid):
@@ -115,10 +116,11 @@ def _decoder(field: Field, column: Column[Any]) -> Convert:
         FieldType.JSON: parse_stored_json,
         FieldType.OPTION: _option_value,
     }
-    return by_type.get(kind, _unchanged)
+    return by_type.get(kind, unchanged)
 
 
-def _unchanged(value: Any) -> Any:
+def unchanged(value: Any) -> Any:
+    """Return the value: the decoder of most columns."""
     return value
 
 
@@ -172,8 +174,6 @@ def _integer(value: Any) -> int:
 def _flags(value: Any) -> int:
     if isinstance(value, str) and _FLAGS.fullmatch(value):
         return int(value)
-    if isinstance(value, str):
-        raise UnfitValueError("is not a whole number")
     return _integer(value)
 
 

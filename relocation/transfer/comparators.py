@@ -34,6 +34,8 @@ class Comparator:
     compare: Compare
     removable: bool = False
     """Whether the actual value may be null where the expected one is not."""
+    demanding: bool = False
+    """Whether a value may be wrong although it is the expected one."""
 
 
 def mask_address(value: Any) -> str:

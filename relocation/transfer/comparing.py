@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relocation.archive.record import Record
-from relocation.catalogue import Model, load_catalogue
+from relocation.catalogue import Field, Model, load_catalogue
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.canonical import canonical, same
+from relocation.transfer.canonical import canonical, same, written_alike
 from relocation.transfer.comparators import Comparator, compare_password, missing
 from relocation.transfer.fieldchecks import PASSWORD_FIELDS, USER, Ordinals, field_checks
 from relocation.transfer.intended import Intended
@@ -83,7 +83,11 @@ class _Comparison:
             yield from self._of_model(load_catalogue()[name])
 
     def _of_model(self, model: Model) -> Iterator[Finding]:
-        checks = dict(field_checks(model, self.left_ordinals, self.right_ordinals))
+        checks = [
+            _Check(model.fields[field], comparators, any(one.demanding for one in comparators))
+            for field, comparators in field_checks(model, self.left_ordinals, self.right_ordinals)
+            if comparators
+        ]
         ordinals = self.left_ordinals.get(model.name, {})
         actual, extra = self._by_ordinal(model.name)
         for record in self.left.records(model.name):
@@ -110,19 +114,29 @@ class _Comparison:
         return records, extra
 
 
+@dataclass(frozen=True)
+class _Check:
+    """How one field is compared."""
+
+    field: Field
+    comparators: tuple[Comparator, ...]
+    demanding: bool
+
+
 def _compare_record(
-    model: Model,
-    left: Record,
-    right: Record,
-    checks: Mapping[str, tuple[Comparator, ...]],
-    intended: Intended | None,
+    model: Model, left: Record, right: Record, checks: Iterable[_Check], intended: Intended | None
 ) -> Iterator[Finding]:
-    for field, comparators in checks.items():
-        expected = canonical(model.fields[field], left.fields.get(field))
-        actual = canonical(model.fields[field], right.fields.get(field))
+    for check in checks:
+        field = check.field.name
+        before, after = left.fields.get(field), right.fields.get(field)
+        if before is None is after:
+            continue
+        if not check.demanding and written_alike(before, after):
+            continue  # as most are
+        expected, actual = canonical(check.field, before), canonical(check.field, after)
         found = [
             Finding(kind, model.name, reason, field, left.pk)
-            for comparator in comparators
+            for comparator in check.comparators
             for kind, reason in _faults(comparator, expected, actual)
         ]
         if intended is None or not (found and intended.change(left, field, expected, actual)):

@@ -21,7 +21,7 @@ from sqlalchemy.sql.selectable import CTE
 
 from relocation.archive.record import Record
 from relocation.catalogue import ForeignKey, Model, Scope, load_catalogue
-from relocation.transfer.codec import decoder
+from relocation.transfer.codec import decoder, unchanged
 from relocation.transfer.schema import ModelTable, reflect
 
 _USER: Final = "sentry.user"
@@ -90,14 +90,15 @@ def _columns(table: ModelTable) -> Select[Any]:
 
 
 def _stream(connection: Connection, table: ModelTable, query: Select[Any]) -> Iterator[Record]:
-    name = table.model.name
-    decoders = [
-        (field, decoder(table.model.fields[field], table.column(field))) for field in table.fields
-    ]
+    name, names = table.model.name, tuple(table.fields)
+    decoders = {field: decoder(table.model.fields[field], table.column(field)) for field in names}
+    decoded = [(field, decode) for field, decode in decoders.items() if decode is not unchanged]
     with connection.execute(query.execution_options(yield_per=_ROWS)) as rows:
         for pk, *values in rows:
-            pairs = zip(decoders, values, strict=True)
-            yield Record(name, pk, {field: decode(value) for (field, decode), value in pairs})
+            fields = dict(zip(names, values, strict=True))
+            for field, decode in decoded:
+                fields[field] = decode(fields[field])
+            yield Record(name, pk, fields)
 
 
 class _Selection:

@@ -39,11 +39,11 @@ _INSTANT = Comparator(FindingKind.DATETIME_EQUALITY, same_instant)
 _LATER = Comparator(FindingKind.DATE_UPDATED, not_earlier)
 _ADDRESS = Comparator(FindingKind.EMAIL, same_masked(mask_address))
 _HASH = Comparator(FindingKind.HASH, same_masked(mask_secret))
-_SECRET = Comparator(FindingKind.SECRET_HEX, secret_form)
+_SECRET = Comparator(FindingKind.SECRET_HEX, secret_form, demanding=True)
 _SLUG = Comparator(FindingKind.AUTO_SUFFIX, auto_suffix(lambda slug: one_line(str(slug), limit=60)))
 _USERNAME = Comparator(FindingKind.AUTO_SUFFIX, auto_suffix(mask_address))
-_UUID = Comparator(FindingKind.UUID4, renewed_uuid)
-_SUBSCRIPTION = Comparator(FindingKind.SUBSCRIPTION_ID, renewed_subscription)
+_UUID = Comparator(FindingKind.UUID4, renewed_uuid, demanding=True)
+_SUBSCRIPTION = Comparator(FindingKind.SUBSCRIPTION_ID, renewed_subscription, demanding=True)
 _ITEMS = Comparator(FindingKind.UNORDERED_LIST, same_items)
 
 _EXPLICIT: Mapping[tuple[str, str], tuple[Comparator, ...]] = {
@@ -112,7 +112,10 @@ def field_checks(
         if key is not None:
             compare = same_reference(left.get(key.to, {}), right.get(key.to, {}))
             removable = (model.name, field) in _REMOVABLE
-            yield field, (Comparator(FindingKind.FOREIGN_KEY, compare, removable=removable),)
+            comparator = Comparator(
+                FindingKind.FOREIGN_KEY, compare, removable=removable, demanding=True
+            )
+            yield field, (comparator,)
         else:
             yield field, _by_name_and_type(model, field)
 
