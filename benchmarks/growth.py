@@ -8,7 +8,6 @@ import argparse
 import json
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 from benchmarks.measuring import timed
@@ -18,9 +17,9 @@ from benchmarks.stage import (
     postgresql,
     private_key,
     run_import,
+    run_trial,
     stage,
 )
-from relocation.transfer.trial import try_import
 
 Found = dict[str, list[float]]
 """By step: seconds, and the most MB that the process had used by its end."""
@@ -30,20 +29,9 @@ def relocate(here: Stage, server: str) -> Found:
     """Do what a relocation does, in this process."""
     found: Found = {"start": [0.0, _peak()]}
     found["scan"] = [timed(here.scan_archive), _peak()]
-    source, nothing = here.normalised(), here.normalised("nothing")
+    source = here.normalised()
     with destination(server) as engine:
-        seconds = timed(
-            lambda: try_import(
-                engine,
-                source,
-                baseline=nothing,
-                colliding=nothing,
-                relocation_id=str(uuid.uuid4()),
-                chunk_records=10_000,
-                folder=here.folder / "scratch",
-            )
-        )
-        found["trial"] = [seconds, _peak()]
+        found["trial"] = [timed(lambda: run_trial(engine, here)), _peak()]
         found["import"] = [timed(lambda: run_import(engine, source)), _peak()]
     return found
 

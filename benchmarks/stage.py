@@ -23,6 +23,7 @@ from relocation.transfer.normalised import Normalised, open_normalised, write_re
 from relocation.transfer.scan import ScanReport, scan_export
 from relocation.transfer.schema import create_embedded
 from relocation.transfer.source import Source
+from relocation.transfer.trial import try_import
 
 ANY_NUMBER = 10**9
 
@@ -156,6 +157,22 @@ def _open(address: str) -> Engine:
     engine = prepare(create_engine(address, **engine_options(dialect)))
     create_embedded(engine)
     return engine
+
+
+def run_trial(engine: Engine, here: Stage) -> None:
+    """Try the import as the task does, beside an empty baseline; nothing may be found."""
+    nothing = here.normalised("nothing")
+    report = try_import(
+        engine,
+        here.normalised(),
+        baseline=nothing,
+        colliding=nothing,
+        relocation_id=str(uuid.uuid4()),
+        chunk_records=10_000,
+        folder=here.folder / "scratch",
+    )
+    if report.findings:
+        raise RuntimeError(f"the trial import found {report.findings[:3]}")
 
 
 def run_import(engine: Engine, source: Source) -> int:

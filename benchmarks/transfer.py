@@ -4,7 +4,6 @@
 """
 
 import tempfile
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,10 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine, MetaData, Table, select
 
 from benchmarks.measuring import Result, options, print_results, side_by_side, timed
-from benchmarks.stage import Stage, destination, postgresql, run_import, stage
+from benchmarks.stage import Stage, destination, postgresql, run_import, run_trial, stage
 from relocation.catalogue import load_catalogue
 from relocation.transfer import sealing
 from relocation.transfer.bulk import bulk_work
-from relocation.transfer.trial import try_import
 
 Rows = Sequence[tuple[Table, list[str], list[tuple[Any, ...]]]]
 
@@ -148,23 +146,11 @@ def _no_encryption() -> Any:
 
 def trial_beside(here: Stage, address: str, rounds: int) -> Result:
     """Measure a trial import, with its export and comparison, against the import."""
-    source, nothing = here.normalised(), here.normalised("nothing")
+    source = here.normalised()
 
     def trying() -> float:
         with destination(address) as engine:
-            return timed(lambda: _try(engine))
-
-    def _try(engine: Engine) -> None:
-        report = try_import(
-            engine,
-            source,
-            baseline=nothing,
-            colliding=nothing,
-            relocation_id=str(uuid.uuid4()),
-            chunk_records=10_000,
-            folder=here.folder / "scratch",
-        )
-        assert not report.findings, report.findings[:3]
+            return timed(lambda: run_trial(engine, here))
 
     def importing() -> float:
         with destination(address) as engine:
