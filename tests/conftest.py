@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -125,3 +126,19 @@ def certificate(
     """A self-signed certificate of 127.0.0.1, with its key, in one file."""
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     return self_signed(tmp_path_factory.mktemp("tls") / "server.pem", address)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser without a window, or a skipped test where none is installed."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("Chromium is not installed")
+    quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()

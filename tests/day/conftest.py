@@ -1,27 +1,21 @@
 """`relocation up` on this machine, from nothing, and what an operator does with it."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from command_line import COMMAND, CommandLine
 
 from relocation.local import free_port
 
-COMMAND = Path(sys.executable).parent / "relocation"
-PATIENCE = 120
-
 
 @dataclass
-class Up:
+class Up(CommandLine):
     """A home, and the process that is up in it while there is one."""
 
     home: Path
@@ -75,34 +69,6 @@ class Up:
             except psutil.Error:
                 continue
         return found
-
-    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """Run the command `relocation`, which must end with the code."""
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            env=self.environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """Run the command with --json and read what it prints."""
-        return json.loads(self.run(*arguments, "--json").stdout)
-
-    def until(self, holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-        """Wait until something holds, and return it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := holds():
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"did not come to hold within {seconds} seconds")
 
 
 @pytest.fixture(scope="session")

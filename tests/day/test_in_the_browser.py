@@ -4,27 +4,15 @@ The pictures stay in screenshots/day/, to be looked at.
 """
 
 import re
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SHOTS = Path(__file__).parents[2] / "screenshots" / "day"
 PATIENCE = 60_000
 """Milliseconds in which a run comes into its next state."""
@@ -33,18 +21,13 @@ FULL = (
     " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
 )
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
-
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Page:
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 1150})
-        page.set_default_timeout(PATIENCE / 2)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 1150})
+    page.set_default_timeout(PATIENCE / 2)
+    return page
 
 
 def test_a_relocation_is_started_mended_and_retried_in_the_browser(up: Any, page: Page) -> None:

@@ -1,12 +1,10 @@
 """The service as an operator has it: a server, a worker, an inbox, and the command line."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import COMMAND, CommandLine
 from sqlalchemy import Engine, create_engine, text
 
 from relocation.archive.envelope import seal_export
@@ -29,11 +28,10 @@ from relocation.local import free_port, prefect_server, prefect_worker
 from relocation.transfer.embedded import add_users
 
 ROOT = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).parent / "relocation"
 
 
 @dataclass
-class Operator:
+class Operator(CommandLine):
     """What an operator has and can do."""
 
     home: Path
@@ -42,25 +40,6 @@ class Operator:
     setup_output: str
     worker: Any = None
     start_worker: Any = None
-
-    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """Run the command `relocation`, which must end with the code."""
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            env=self.environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """Run the command with --json and read what it prints."""
-        return json.loads(self.run(*arguments, "--json").stdout)
 
     def archive(self, name: str, records: list[Record] | None = None) -> Path:
         """Write an example archive, encrypted to the service's public key."""
@@ -134,16 +113,6 @@ class Operator:
     def tries(self, relocation_id: str) -> list[Try]:
         """Return the relocation's tries, the last one last."""
         return tries_of(self._database("ledger.db"), relocation_id)
-
-    def until(self, holds: Callable[[], Any], seconds: float = 120) -> Any:
-        """Wait until something holds, and return it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = holds()
-            if found:
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"did not come to hold within {seconds} seconds")
 
     def now(self) -> datetime:
         """Return the time by which leases run out."""
