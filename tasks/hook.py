@@ -82,12 +82,13 @@ def _settle(flow_run: FlowRun, state: "State[Any]") -> Outcome:
 def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> Outcome:
     relocation_id = str(flow_run.id)
     own = own_hold(relocation_id)
+    run = to_run(flow_run.model_copy(update={"state": state}))
     if own is None:
         # Another process held it. Only the end of its lease shows that it is gone, and not that
         # the report of its end came late and a successor is at work already.
         wait_until_free(around, relocation_id)
-    # What the hook is given can be older than what the server knows.
-    run = around.runs.read([relocation_id]).get(relocation_id) or to_run(flow_run)
+        # What the hook is given can be older by now than what the server knows.
+        run = around.runs.read([relocation_id]).get(relocation_id) or run
     error = _error(state)
     return reconcile(around, relocation_id, run, error=error, own=own, set_state=False)
 
