@@ -12,9 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal
 from prefect.states import Completed
-from sqlalchemy import Engine
 
-from relocation.archive.storage import Storage
 from relocation.errors import FencedOut, PermanentError
 from relocation.flow_runs import FlowRuns
 from relocation.ledger.holds import Hold
@@ -46,26 +44,6 @@ class Work:
     hold: Hold
     relocation: Relocation
     log: "Logger | LoggerAdapter[Logger]"
-
-    @property
-    def ledger(self) -> Engine:
-        """The ledger."""
-        return self.opened.ledger
-
-    @property
-    def destination(self) -> Engine:
-        """The database relocated into."""
-        return self.opened.destination
-
-    @property
-    def storage(self) -> Storage:
-        """The relocation storage."""
-        return self.opened.storage
-
-    @property
-    def private_key(self) -> str:
-        """The relocation key, PEM."""
-        return self.opened.private_key
 
 
 @dataclass(frozen=True)
@@ -163,7 +141,7 @@ def _outcome(err: BaseException) -> TryOutcome:
 def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
     record = succeed if name is Task.COMPLETE else partial(complete_task, task=name)
     record(
-        work.ledger,
+        work.opened.ledger,
         work.hold,
         number=number,
         result=done.result,

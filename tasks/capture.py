@@ -17,12 +17,12 @@ def capture_baseline(work: Work) -> Done:
 
     From here on this destination is the relocation's: every later task checks that it still is.
     """
-    bind(work.destination, work.hold.relocation_id, work.hold.fence)
-    records = export_records(work.destination, scope=Scope.CONFIG, privileged_only=True)
+    bind(work.opened.destination, work.hold.relocation_id, work.hold.fence)
+    records = export_records(work.opened.destination, scope=Scope.CONFIG, privileged_only=True)
     write_records(
-        work.storage,
+        work.opened.storage,
         baseline_prefix(work.hold.relocation_id),
-        public_key_of(work.private_key),
+        public_key_of(work.opened.private_key),
         records,
     )
     return Done()
@@ -31,14 +31,14 @@ def capture_baseline(work: Work) -> Done:
 @relocation_task(Task.CAPTURE_COLLIDING_USERS)
 def capture_colliding_users(work: Work) -> Done:
     """Keep the destination's users whose usernames the export uses too (A-110)."""
-    scanned = done_result(work.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
+    scanned = done_result(work.opened.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
     records = export_records(
-        work.destination, scope=Scope.USER, usernames=scanned.get("usernames", [])
+        work.opened.destination, scope=Scope.USER, usernames=scanned.get("usernames", [])
     )
     write_records(
-        work.storage,
+        work.opened.storage,
         colliding_users_prefix(work.hold.relocation_id),
-        public_key_of(work.private_key),
+        public_key_of(work.opened.private_key),
         records,
     )
     return Done()

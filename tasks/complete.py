@@ -18,10 +18,10 @@ def complete(work: Work) -> Done:
     """
     now = datetime.now(UTC)
     relocation_id = work.hold.relocation_id
-    moved = moved_organizations(work.destination, relocation_id)
-    claims = issue_claims(work.destination, relocation_id, work.hold.fence, now)
-    report = import_report(work.destination, relocation_id)
-    scanned = done_result(work.ledger, relocation_id, Task.SCAN_EXPORT) or {}
+    moved = moved_organizations(work.opened.destination, relocation_id)
+    claims = issue_claims(work.opened.destination, relocation_id, work.hold.fence, now)
+    report = import_report(work.opened.destination, relocation_id)
+    scanned = done_result(work.opened.ledger, relocation_id, Task.SCAN_EXPORT) or {}
     return Done(
         {"organizations": [organization.slug for organization in moved], "claims": len(claims)},
         [

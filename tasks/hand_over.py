@@ -15,16 +15,16 @@ def grant_ownership(work: Work) -> Done:
 
     The one whom the username named when the relocation began: the name may be another's by now.
     """
-    received = done_result(work.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
-    owner = find_user(work.destination, work.relocation.owner)
+    received = done_result(work.opened.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
+    owner = find_user(work.opened.destination, work.relocation.owner)
     if owner is None or owner.id != received.get("owner_id"):
         raise PersonError("The owner named in the request is no longer a user here.")
-    grant(work.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
+    grant(work.opened.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
     return Done()
 
 
 @relocation_task(Task.REVEAL_ORGANIZATIONS)
 def reveal_organizations(work: Work) -> Done:
     """Make the imported organizations visible; idempotent (A-118)."""
-    reveal(work.destination, work.hold.relocation_id, work.hold.fence)
+    reveal(work.opened.destination, work.hold.relocation_id, work.hold.fence)
     return Done()

@@ -13,9 +13,11 @@ from tasks.working_files import export_prefix
 def import_organizations(work: Work) -> Done:
     """Import the organizations, hidden, chunk by chunk; a rerun goes on after the last chunk."""
     relocation_id = work.hold.relocation_id
-    source = open_normalised(work.storage, export_prefix(relocation_id), work.private_key)
+    source = open_normalised(
+        work.opened.storage, export_prefix(relocation_id), work.opened.private_key
+    )
     report = import_records(
-        work.destination,
+        work.opened.destination,
         source,
         relocation_id=relocation_id,
         fence=work.hold.fence,

@@ -17,10 +17,10 @@ def receive_archive(work: Work) -> Done:
     The addresses are kept in the ledger, so that a failing destination cannot silence the mail.
     """
     request = work.relocation.request
-    owner = find_user(work.destination, request.owner)
-    creator = find_user(work.destination, request.creator or request.owner)
+    owner = find_user(work.opened.destination, request.owner)
+    creator = find_user(work.opened.destination, request.creator or request.owner)
     record_people(
-        work.ledger,
+        work.opened.ledger,
         work.hold,
         owner.email if owner else None,
         creator.email if creator else None,
@@ -33,7 +33,7 @@ def receive_archive(work: Work) -> Done:
     check_request(request, work.settings)
     size = _size(work, request)
     sizes, limit = work.settings.daily_limits.of(size)
-    admit(work.ledger, work.hold, size, sizes=sizes, limit=limit)
+    admit(work.opened.ledger, work.hold, size, sizes=sizes, limit=limit)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
     return Done({"bytes": size, "owner_id": people["owner"].id})
 
@@ -48,7 +48,7 @@ def _existing(role: str, username: str, person: Person | None) -> Person:
 
 def _size(work: Work, request: RelocationRequest) -> int:
     try:
-        with work.storage.open(request.archive) as archive:
+        with work.opened.storage.open(request.archive) as archive:
             size = archive.seek(0, 2)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as err:
         raise MissingArchiveError(

@@ -16,16 +16,18 @@ from tasks.working_files import export_prefix
 def scan_export(work: Work) -> Done:
     """Unwrap, decrypt, normalise and check the export; the STARTED notice goes with its success."""
     settings, relocation = work.settings, work.relocation
-    with work.storage.open(relocation.archive) as archive:
-        export = open_export(archive, work.private_key, accept_plain=settings.accept_plain_exports)
+    with work.opened.storage.open(relocation.archive) as archive:
+        export = open_export(
+            archive, work.opened.private_key, accept_plain=settings.accept_plain_exports
+        )
         report = scan(
             read_records(export),
             wanted=relocation.organizations,
             max_organizations=settings.max_organizations,
             max_users=settings.max_users,
-            storage=work.storage,
+            storage=work.opened.storage,
             prefix=export_prefix(relocation.id),
-            public_pem=public_key_of(work.private_key),
+            public_pem=public_key_of(work.opened.private_key),
         )
     work.log.info(
         "The export of relocation %s holds %d records, %d of them to be moved",

@@ -15,10 +15,14 @@ def try_import(work: Work) -> Done:
 
     The scratch database has the destination's own tables and is always removed.
     """
-    relocation_id, storage, key = work.hold.relocation_id, work.storage, work.private_key
+    relocation_id, storage, key = (
+        work.hold.relocation_id,
+        work.opened.storage,
+        work.opened.private_key,
+    )
     source = open_normalised(storage, export_prefix(relocation_id), key)
     report = trial(
-        work.destination,
+        work.opened.destination,
         source,
         baseline=open_normalised(storage, baseline_prefix(relocation_id), key),
         colliding=open_normalised(storage, colliding_users_prefix(relocation_id), key),

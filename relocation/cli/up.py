@@ -54,19 +54,15 @@ def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) 
         if example and machine.blocks[machine.settings.destination_block] == "created":
             with console.doing(f"Adding the user {OWNER}, and an example archive"):
                 _add_example(machine)
-        _go_on()
+        # Only now: it imports Prefect, which must find the server's address.
+        from relocation.deployments import sweep_now  # noqa: PLC0415
+
+        sweep_now()
         _say_where(machine, console)
         try:
             _watch(machine)
         finally:
             console.heading("Stopping ...")
-
-
-def _go_on() -> None:
-    """Resume what was at work when the service was stopped."""
-    from relocation.deployments import sweep_now  # noqa: PLC0415 - imports Prefect, once set up
-
-    sweep_now()
 
 
 def _add_example(machine: "Machine") -> None:
