@@ -36,8 +36,7 @@ ENVIRONMENT = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # A sweep that was killed keeps its place for so long, and every other is cancelled.
-    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
+    "RELOCATION_SWEEP_LEASE": "30",
 }
 
 BAD = ("foreign-key", "missing-organization", "missing-owner", "missing-archive", "no-archive")

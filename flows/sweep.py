@@ -1,8 +1,16 @@
 """Find what nobody else has seen: dead runs, forgotten relocations, notices that are due."""
 
+from typing import Any
+
 from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from flows.notify import notify
+from relocation.blocks import load_ledger
+from relocation.ledger.sweeping import leased_sweep
+from relocation.process import worker_name
+from relocation.settings import Settings
 from tasks.reconcile import reconcile_open_relocations
 from tasks.working_files import discard_abandoned_scratch, discard_old_files
 
@@ -12,12 +20,22 @@ def _name() -> str:
 
 
 @flow(name="sweep", flow_run_name=_name, persist_result=False)
-def sweep() -> None:
+def sweep() -> State[Any] | None:
     """Settle or resume every relocation that nobody works on, then send every notice that is due.
 
-    Safe to run twice at once, and cheap where there is nothing to do.
+    Safe to run twice at once, and cheap where there is nothing to do. While another sweep is at
+    work it ends as Cancelled.
     """
-    reconcile_open_relocations(return_state=True)
-    notify(return_state=True)
-    discard_old_files(return_state=True)
-    discard_abandoned_scratch(return_state=True)
+    settings = Settings()
+    # Not by a concurrency limit of the server: one that is restarted forgets when to free the place
+    # of a run that died, and then no sweep would ever run again.
+    with leased_sweep(
+        load_ledger(settings), worker=worker_name(), lease_seconds=settings.sweep_lease
+    ) as free:
+        if not free:
+            return Cancelled(message="Another sweep is at work.")
+        reconcile_open_relocations(return_state=True)
+        notify(return_state=True)
+        discard_old_files(return_state=True)
+        discard_abandoned_scratch(return_state=True)
+    return None

@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds back to which a sweep looks for failed runs that nobody settled.",
     )
+    sweep_lease: float = Field(
+        default=600,
+        gt=0,
+        description="Seconds for which a sweep keeps others from sweeping, should it die.",
+    )
     pause_limit: float = Field(
         default=365 * 86400.0, gt=0, description="Seconds a paused relocation may wait."
     )

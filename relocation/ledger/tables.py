@@ -240,6 +240,15 @@ events = Table(
 )
 Index("ix_event_relocation_id", events.c.relocation_id, events.c.id)
 
+sweep_lease = Table(
+    "sweep_lease",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("worker", BoundedText(400), nullable=False),
+    Column("lease_until", UtcTime, nullable=False),
+)
+"""One row: until when the sweep that began last keeps others from sweeping."""
+
 notices = Table(
     "notice",
     metadata,

@@ -1,5 +1,6 @@
 """What a hook could not record is found and settled later, and nothing is lost."""
 
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from relocation.example import example_export
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
+from relocation.ledger.sweeping import leased_sweep
 from relocation.ledger.tables import NoticeState
 from relocation.request import RelocationRequest
 from relocation.steps import Status
@@ -106,6 +108,17 @@ def test_a_silent_run_without_a_deployment_fails_and_is_told(
     assert get_relocation(service.ledger, str(run.id)).status is Status.FAILURE
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(UUID(str(run.id))).state.is_failed()
+
+
+def test_a_sweep_that_died_keeps_others_out_for_its_lease_alone(service: Any) -> None:
+    """Whatever the server knows of its run: one that is restarted forgets who died."""
+    dead = leased_sweep(service.ledger, worker="dead", lease_seconds=2)
+    dead.__enter__()
+    kept_out = sweep(return_state=True)
+    assert kept_out.is_cancelled()
+    assert kept_out.message == "Another sweep is at work."
+    time.sleep(2)
+    assert sweep(return_state=True).is_completed()
 
 
 def test_a_sweep_that_finds_nothing_changes_nothing(service: Any) -> None:

@@ -77,7 +77,10 @@ class Operator(CommandLine):
 
     def sweep(self) -> None:
         """Run the sweep that is due in at most five minutes."""
-        code = "from flows.sweep import sweep; sweep()"
+        code = (
+            "from flows.sweep import sweep; import time\n"
+            "while sweep(return_state=True).is_cancelled(): time.sleep(0.5)"  # another one sweeps
+        )
         done = subprocess.run(
             [sys.executable, "-c", code],
             env=self.environment,
