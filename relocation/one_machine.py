@@ -104,15 +104,16 @@ def _only_one(home: Path) -> Iterator[None]:
 
 def _inbox(settings: Settings, folder: Path, port: int | None) -> Inbox | None:
     """Return the inbox that the mail block means, where it means one; it does not listen yet."""
+    from relocation.setup import move_inbox  # noqa: PLC0415
+
     block = _mail_block(settings)
     if block is not None and (block.host, block.tls) != (HOST, "none"):
         return None
     inbox = Inbox(folder, port if port is not None else block.port if block else 0)
     if inbox.port:
         refuse_taken_port(inbox.port, "It is the inbox's: choose another with --inbox-port.")
-    if block is not None and block.port != inbox.port:
-        block.port = inbox.port
-        block.save(settings.mail_block, overwrite=True, _sync=True)  # type: ignore[call-arg]
+    if block is not None:
+        move_inbox(settings, inbox.port)
     return inbox
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import SlackWebhook
@@ -16,9 +16,17 @@ from sqlalchemy.exc import ArgumentError
 
 from relocation.archive.keys import create_private_key
 from relocation.block_file import ROLES, bad_file
-from relocation.blocks import MailServer, database_url, load_destination, load_ledger, stored_block
+from relocation.blocks import (
+    MailServer,
+    database_url,
+    load_destination,
+    load_ledger,
+    load_mail_server,
+    stored_block,
+)
 from relocation.database import engine_options, prepare
 from relocation.errors import ConfigurationError
+from relocation.inbox import HOST
 from relocation.ledger.migrate import migrate
 from relocation.settings import Settings
 from relocation.transfer.schema import create_embedded, create_own_tables
@@ -46,7 +54,7 @@ def set_up(
         # In a folder of its own, with the files that SQLite lays beside it.
         "destination": lambda: _embedded_destination(home / "destination" / "destination.db"),
         "storage": lambda: _folder(home / "storage"),
-        "mail": lambda: MailServer(host="127.0.0.1", port=inbox_port, tls="none"),
+        "mail": lambda: MailServer(host=HOST, port=inbox_port, tls="none"),
         "key": lambda: Secret(value=SecretStr(create_private_key())),
         "alerts": lambda: _alerts(settings, inbox_port),
     }
@@ -64,6 +72,26 @@ def set_up(
     ledger.dispose()
     destination.dispose()
     return outcome
+
+
+def move_inbox(settings: Settings, port: int) -> None:
+    """Let the mail block, and the alerts that go where its mails go, mean an inbox on `port`."""
+    mail = load_mail_server(settings)
+    if mail.port == port:
+        return
+    alerts = stored_block(settings.alert_block)
+    if isinstance(alerts, SlackWebhook):
+        address = urlsplit(alerts.url.get_secret_value())
+        if (address.scheme, address.netloc) == ("mailto", f"{HOST}:{mail.port}"):
+            alerts.url = SecretStr(address._replace(netloc=f"{HOST}:{port}").geturl())
+            _replace(settings.alert_block.partition("/")[2], alerts)
+    # Last: by its old port the alerts are known, should this process end between the two.
+    mail.port = port
+    _replace(settings.mail_block, mail)
+
+
+def _replace(name: str, block: Block) -> None:
+    block.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
 
 
 def _block_names(settings: Settings) -> dict[str, str]:
@@ -172,4 +200,4 @@ def _alerts(settings: Settings, inbox_port: int) -> SlackWebhook:
     # Prefect's blocks with a URL take every address that Apprise knows, mail among them, and the
     # server can load no block type of our own.
     people = urlencode({"from": settings.sender_email, "to": settings.operator_email})
-    return SlackWebhook(url=SecretStr(f"mailto://127.0.0.1:{inbox_port}?{people}"))
+    return SlackWebhook(url=SecretStr(f"mailto://{HOST}:{inbox_port}?{people}"))

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.blocks.notifications import SlackWebhook
 from prefect_sqlalchemy import SqlAlchemyConnector
+from pydantic import SecretStr
 from sqlalchemy import URL
 
 from relocation.block_file import read_block_file
@@ -14,7 +16,7 @@ from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
 from relocation.settings import Settings
-from relocation.setup import set_up
+from relocation.setup import move_inbox, set_up
 
 MAIL = """
 mail:
@@ -97,6 +99,30 @@ def test_a_storage_that_cannot_be_made_here_is_asked_for(
     with pytest.raises(ConfigurationError) as refused:
         set_up(settings, inbox_port=1)
     assert "remote-file-system/absent" in str(refused.value.internal)
+
+
+@pytest.mark.parametrize(
+    ("address", "moves"),
+    [
+        ("mailto://127.0.0.1:{old}?from=a@example.org&to=b@example.org", True),
+        ("mailto://127.0.0.1:1?to=b@example.org", False),  # not where the inbox was
+        ("mailtos://user:hunter2@127.0.0.1:{old}?to=b@example.org", False),  # a relay with a login
+        ("https://hooks.slack.com/services/A/B/{old}", False),
+    ],
+)
+def test_alerts_move_with_the_inbox_they_go_to(
+    own: Settings, monkeypatch: pytest.MonkeyPatch, address: str, moves: bool
+) -> None:
+    monkeypatch.setenv("RELOCATION_ALERT_BLOCK", f"slack-webhook/own-{uuid.uuid4()}")
+    settings, old = Settings(), load_mail_server(own).port
+    before = address.format(old=old)
+    name = settings.alert_block.partition("/")[2]
+    SlackWebhook(url=SecretStr(before)).save(name, _sync=True)
+    move_inbox(settings, 4025)
+    move_inbox(settings, 4025)
+    after = SlackWebhook.load(name, _sync=True).url.get_secret_value()
+    assert after == (before.replace(str(old), "4025") if moves else before)
+    assert load_mail_server(settings).port == 4025
 
 
 @pytest.mark.parametrize(
