@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test lint format types acceptance configuration lock bench soak mail-tools screenshots clean help
+.PHONY: demo up test lint format types acceptance configuration lock bench soak machines test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -56,13 +56,15 @@ ROUNDS ?= 5
 bench: $(READY) ## Measure the speed, on exports of SIZE records and ten times that (many minutes)
 	@$(BIN)/python -m benchmarks --records $(SIZE) --rounds $(ROUNDS)
 
-N ?= 300
 SEED ?= 1
 soak: $(READY) ## Relocate N times while everything is killed in turn; count what was lost (an hour)
-	@N=$(N) SEED=$(SEED) $(BIN)/python -m benchmarks.soak
+	@N=$(or $(N),300) SEED=$(SEED) $(BIN)/python -m benchmarks.soak
 
-mail-tools: ## Install what checks the mails: SpamAssassin and Chromium (Debian, as root), linters (npm)
-	@.ci/mail-tools
+machines: $(READY) ## Relocate N times at once on two machines that share nothing, one of which dies (N=20)
+	@N=$(or $(N),20) $(BIN)/python -m benchmarks.machines
+
+test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL (Debian, as root), linters of mails (npm)
+	@.ci/test-tools
 
 screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone, in screenshots/
 	@mkdir -p screenshots

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.soak_chaos import Chaos
-from benchmarks.soak_stage import Requests, Stage, let_an_hour_pass, set_stage
+from benchmarks.soak_stage import Requests, Stage, deliver_the_rest, set_stage
 from benchmarks.soak_verdict import row_counts, settled, verdict, why_good_ones_failed
 
 AHEAD = 5
@@ -48,7 +48,7 @@ def main() -> int:
         _await_end(stage, requests, time.monotonic() + SECONDS_MORE)
         for worker in stage.workers:
             worker.kill(everything=True)
-        _deliver_the_rest(stage)
+        deliver_the_rest(stage.ledger)
         lines = verdict(stage, requests.asked, before, chaos.deaths)
         reasons = why_good_ones_failed(stage.ledger, requests.asked)
         print("\n| harm | times |\n|---|---|")
@@ -82,15 +82,6 @@ def _await_end(stage: Stage, requests: Requests, until: float) -> None:
         if len(settled(stage.ledger, requests.asked)) == len(requests.asked):
             return
         time.sleep(0.5)
-
-
-def _deliver_the_rest(stage: Stage) -> None:
-    """Let hours pass, and a sweep's `notify` in each: notices that were put off wait up to one."""
-    from flows.notify import notify  # noqa: PLC0415 - after Prefect's settings
-
-    for _ in range(4):
-        let_an_hour_pass(stage.ledger)
-        notify(return_state=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 from urllib.error import URLError
@@ -58,17 +59,29 @@ class Postgres:
 class Program:
     """A process that is started, stopped, killed and started again, with all that it starts."""
 
-    def __init__(self, name: str, arguments: list[str], home: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        home: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        module: str = "prefect",
+    ) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", "prefect", *arguments]
-        self._log = home / f"{name}.log"
+        self._command = [sys.executable, "-m", module, *arguments]
+        self.log = home / f"{name}.log"
+        self._environment = environment
+        self._folder = home
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it in a process group of its own."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 self._command,
+                env=self._environment,
+                cwd=self._folder if self._environment else None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -86,6 +99,19 @@ class Program:
             else:
                 process.kill()
         process.wait()
+
+    def die(self) -> None:
+        """Send SIGKILL to it and to all that it has started, flow runs too, as a machine dies."""
+        for run in self.flow_runs():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                run.kill()
+        self.kill(everything=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process, while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def flow_runs(self) -> list[psutil.Process]:
         """Return the processes of the flow runs that it has started."""

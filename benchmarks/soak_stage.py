@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, text
 
+from benchmarks.debian_postgres import DebianPostgres
 from benchmarks.soak_machines import Postgres, Program, await_api
 from benchmarks.soak_peer import Peer
 from relocation.archive.envelope import seal_export
@@ -47,7 +48,7 @@ BAD = ("foreign-key", "missing-organization", "missing-owner", "missing-archive"
 class Stage:
     """Everything that runs while a soak does."""
 
-    postgres: Postgres
+    postgres: Postgres | DebianPostgres
     server: Program
     workers: list[Program]
     peer: Peer
@@ -79,14 +80,14 @@ def set_stage(home: Path, seed: int) -> Iterator[Stage]:
         server = Program("server", arguments, home)
         stack.callback(server.kill, everything=True)
         server.start()
-        destination = _open(postgres, "destination")
+        destination = open_named(postgres, "destination")
         create_embedded(destination)
         peer = Peer(free_port(), seed)
         peer.start()
         stack.callback(peer.stop)
         await_api(url)
         _set_up(postgres, peer.port)
-        ledger = _open(postgres, "ledger")
+        ledger = open_named(postgres, "ledger")
         arguments = ["worker", "start", "--pool", "relocation", "--limit", str(RUNS_A_WORKER)]
         workers = [
             Program(f"worker-{number}", [*arguments, "--name", f"worker-{number}"], home)
@@ -97,7 +98,8 @@ def set_stage(home: Path, seed: int) -> Iterator[Stage]:
         yield Stage(postgres, server, workers, peer, url, ledger, destination)
 
 
-def _open(postgres: Postgres, database: str) -> Engine:
+def open_named(postgres: Postgres | DebianPostgres, database: str) -> Engine:
+    """Return an engine whose connections can be told from those of flow runs."""
     # By its name the chaos knows what it must not cut.
     named = postgres.url(database).update_query_dict({"application_name": "soak"})
     return prepare(create_engine(named, **engine_options("postgresql")))
@@ -105,8 +107,6 @@ def _open(postgres: Postgres, database: str) -> Engine:
 
 def _set_up(postgres: Postgres, mail_port: int) -> None:
     # Imported only now: they import Prefect, which must find the server's address.
-    from prefect.client.orchestration import get_client  # noqa: PLC0415
-    from prefect.client.schemas.schedules import IntervalSchedule  # noqa: PLC0415
     from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector  # noqa: PLC0415
 
     from relocation.blocks import MailServer  # noqa: PLC0415
@@ -133,11 +133,19 @@ def _set_up(postgres: Postgres, mail_port: int) -> None:
     )
     set_up(settings, inbox_port=mail_port)
     deploy(Settings())
+    sweep_every(SWEEP_SECONDS)
+
+
+def sweep_every(seconds: float) -> None:
+    """Replace the schedule of `sweep`."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.schedules import IntervalSchedule  # noqa: PLC0415
+
     with get_client(sync_client=True) as client:
         sweep = client.read_deployment_by_name("sweep/sweep")
         (schedule,) = client.read_deployment_schedules(sweep.id)
         client.delete_deployment_schedule(sweep.id, schedule.id)
-        often = IntervalSchedule(interval=timedelta(seconds=SWEEP_SECONDS))
+        often = IntervalSchedule(interval=timedelta(seconds=seconds))
         client.create_deployment_schedules(sweep.id, [(often, True)])
 
 
@@ -146,6 +154,15 @@ def let_an_hour_pass(ledger: Engine) -> None:
     nearer = "UPDATE notice SET not_before = not_before - {0}, lease_until = lease_until - {0}"
     with ledger.begin() as connection:
         connection.execute(text(nearer.format("interval '1 hour'")))
+
+
+def deliver_the_rest(ledger: Engine) -> None:
+    """Let hours pass, and a sweep's `notify` in each: notices that were put off wait up to one."""
+    from flows.notify import notify  # noqa: PLC0415 - after Prefect's settings
+
+    for _ in range(4):
+        let_an_hour_pass(ledger)
+        notify(return_state=True)
 
 
 @dataclass(frozen=True)
@@ -160,8 +177,11 @@ class Asked:
 class Requests:
     """Ask for relocations, one in five of them flawed, each for an owner of its own."""
 
-    def __init__(self, stage: Stage, count: int, seed: int, *, flawed: bool = True) -> None:
+    def __init__(
+        self, stage: Stage, count: int, seed: int, *, flawed: bool = True, projects: int = 2
+    ) -> None:
         self._flawed = flawed
+        self._projects = projects
         self._random = random.Random(seed)  # noqa: S311 - the same requests for the same seed
         self._number = 0
         self.asked: list[Asked] = []
@@ -177,7 +197,7 @@ class Requests:
         settings = Settings()
         storage = load_storage(settings)
         plain = BytesIO()
-        write_export(example_export(organizations=2, members=2, projects=2), plain)
+        write_export(example_export(organizations=2, members=2, projects=self._projects), plain)
         ours = public_key_of(load_private_key(settings))
         foreign = public_key_of(create_private_key(2048))
         for name, key in (("good", ours), ("foreign-key", foreign)):

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -25,6 +26,7 @@ from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.settings import Settings
 
 B = TypeVar("B", bound=Block)
+R = TypeVar("R")
 
 
 class MailServer(Block):
@@ -90,7 +92,7 @@ class BlockStorage:
         if isinstance(self._block, LocalFileSystem):
             return self._local(key).open("rb")
         if isinstance(self._block, RemoteFileSystem):
-            return cast(BinaryIO, self._block.filesystem.open(self._remote(key), "rb"))
+            return self._remotely(lambda files: cast(BinaryIO, files.open(self._remote(key), "rb")))
         try:
             return BytesIO(self._block.read_path(key, _sync=True))
         except ValueError as err:  # what Prefect's filesystems raise for a missing path
@@ -98,6 +100,9 @@ class BlockStorage:
 
     def write(self, key: str, data: bytes) -> None:
         """Store under the key; a local file appears whole or not at all, readable by us alone."""
+        if isinstance(self._block, RemoteFileSystem):
+            self._remotely(lambda _files: self._block.write_path(key, data, _sync=True))
+            return
         if not isinstance(self._block, LocalFileSystem):
             self._block.write_path(key, data, _sync=True)
             return
@@ -117,10 +122,31 @@ class BlockStorage:
         if isinstance(self._block, LocalFileSystem):
             self._local(key).unlink(missing_ok=True)
         elif isinstance(self._block, RemoteFileSystem):
-            if self._block.filesystem.exists(self._remote(key)):
-                self._block.filesystem.rm(self._remote(key))
+            # Asked before: FTP has no error of its own for what is not there.
+            path = self._remote(key)
+            self._remotely(lambda files: files.rm(path) if files.exists(path) else None)
         else:
             self._block.write_path(key, b"", _sync=True)
+
+    def _remotely(self, act: Callable[[Any], R]) -> R:
+        """Act on the remote file system; over a new connection where the old one has broken.
+
+        Not every kind of file system connects again by itself: FTP and SFTP do not, and their
+        servers cut a connection that was idle for some minutes.
+        """
+        try:
+            return act(self._files_as_they_are())
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception:  # noqa: BLE001 - each kind has errors of its own
+            type(self._block.filesystem).clear_instance_cache()
+            self._block._filesystem = None  # Prefect has no other way
+            return act(self._files_as_they_are())
+
+    def _files_as_they_are(self) -> Any:
+        """Return the remote file system, without what it remembers: others write there too."""
+        self._block.filesystem.invalidate_cache()
+        return self._block.filesystem
 
     def _local(self, key: str) -> Path:
         base = Path(self._block.basepath or ".").expanduser().resolve()

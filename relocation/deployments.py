@@ -18,12 +18,11 @@ from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
 
 from relocation.blocks import block_id
+from relocation.checkout import PROJECT
 from relocation.errors import ConfigurationError
 from relocation.settings import Settings
 
 WORK_POOL = "relocation"
-PROJECT = Path(__file__).resolve().parents[1]
-"""Where prefect.yaml and automations.yaml lie: the checkout, or beside the installed packages."""
 
 
 def deploy(settings: Settings, pool: Path | None = None) -> str:

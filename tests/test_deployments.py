@@ -44,7 +44,7 @@ def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
 def test_prefect_takes_the_file_and_knows_every_word_of_it() -> None:
     """Prefect itself silently ignores what it does not know."""
     PrefectYamlModel.model_validate(FILE)
-    assert FILE.keys() <= {"name", "definitions", "deployments"}
+    assert FILE.keys() <= {"name", "pull", "definitions", "deployments"}
     for deployment in DEPLOYMENTS.values():
         assert deployment.keys() <= DeploymentConfig.model_fields.keys()
         for schedule in deployment.get("schedules", ()):

@@ -63,7 +63,7 @@ def test_spamassassin_holds_nothing_against_a_notice(
 
 @pytest.mark.skipif(not shutil.which("node"), reason="Node is not installed")
 @pytest.mark.skipif(
-    not (HERE / "node_modules").is_dir(), reason="run: make mail-tools (the linters of mails)"
+    not (HERE / "node_modules").is_dir(), reason="run: make test-tools (the linters of mails)"
 )
 def test_mail_clients_show_what_a_notice_uses(
     build: Build, html_of: Callable[[EmailMessage], str], tmp_path: Path
