@@ -75,6 +75,11 @@ class Operator(CommandLine):
         os.killpg(self.worker.pid, signal.SIGKILL)
         self.worker = self.start_worker()
 
+    def stop_worker(self) -> None:
+        """End the worker in an orderly way; nobody takes its place."""
+        self.worker.terminate()
+        self.worker.wait(60)
+
     def sweep(self) -> None:
         """Run the sweep that is due in at most five minutes."""
         code = (
@@ -137,10 +142,21 @@ class Operator(CommandLine):
         return prepare(create_engine(url, **engine_options("sqlite")))
 
 
+QUICK = {
+    # What the server else takes a minute and more to find: a worker that is gone, a late run.
+    "PREFECT_WORKER_HEARTBEAT_SECONDS": "4",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "5",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "5",
+}
+
+
 @pytest.fixture(scope="session")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     home = tmp_path_factory.mktemp("service")
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in QUICK.items():
+            patch.setenv(name, value)
         inbox = stack.enter_context(Inbox(home / "inbox"))
         url = stack.enter_context(prefect_server(home / "prefect", free_port())).url
         environment = {
@@ -159,7 +175,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         one.setup_output = one.run(
             "setup", "--user", "olivia", "--inbox-port", str(inbox.port)
         ).stdout
-        add_users(one.destination, ("marcus", "nadia", "petra", "carl", "dora", "emil"))
+        add_users(one.destination, ("marcus", "nadia", "petra", "carl", "dora", "emil", "gerd"))
         one.start_worker = lambda: stack.enter_context(
             prefect_worker(home / "prefect", url, "relocation", environment)
         )

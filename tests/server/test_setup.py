@@ -69,28 +69,3 @@ def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Any)
     assert all(field["description"] and field["examples"] for field in form.values())
     assert relocate["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert [schedule["active"] for schedule in relocate["schedules"]] == [False]
-
-
-def test_no_ready_worker_is_told_to_the_operator_by_mail(operator: Any) -> None:
-    """What Prefect says when the last worker is gone leads to a mail, without any flow of ours."""
-    event = {
-        "occurred": operator.now().isoformat(),
-        "event": "prefect.work-pool.not-ready",
-        "resource": {
-            "prefect.resource.id": "prefect.work-pool.0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e55",
-            "prefect.resource.name": "relocation",
-        },
-        "id": "0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e56",
-    }
-    url = f"{operator.environment['PREFECT_API_URL']}/events"
-    assert httpx.post(url, json=[event]).status_code == 204
-
-    def told() -> Any:
-        return [
-            mail.message
-            for mail in operator.inbox.messages()
-            if "no worker is ready" in str(mail.message["Subject"])
-        ]
-
-    (mail,) = operator.until(told, seconds=30)
-    assert "operator@relocation.example.org" in str(mail["To"])

@@ -1,0 +1,65 @@
+"""What no flow of ours can tell, Prefect's automations do: seen with no worker at all."""
+
+from collections.abc import Iterator
+from email.message import EmailMessage
+from typing import Any
+
+import httpx
+import pytest
+
+LATE = "A relocation does not start"
+
+
+@pytest.fixture
+def impatient(operator: Any) -> Iterator[Any]:
+    """The operator's service, whose alert of late runs waits ten seconds instead of minutes."""
+    url = f"{operator.environment['PREFECT_API_URL']}/automations"
+    (written,) = [one for one in httpx.post(f"{url}/filter", json={}).json() if one["name"] == LATE]
+    kept = {
+        name: written[name] for name in ("name", "description", "enabled", "trigger", "actions")
+    }
+    shorter = {**kept, "trigger": {**kept["trigger"], "within": 10}}
+    assert httpx.put(f"{url}/{written['id']}", json=shorter).status_code == 204
+    yield operator
+    if operator.worker.poll() is not None:
+        operator.worker = operator.start_worker()
+    assert httpx.put(f"{url}/{written['id']}", json=kept).status_code == 204
+
+
+def _alerts(operator: Any, subject: str) -> list[EmailMessage]:
+    messages = [mail.message for mail in operator.inbox.messages()]
+    return [one for one in messages if subject in str(one["Subject"])]
+
+
+def _text(mail: EmailMessage) -> str:
+    part = mail.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def test_without_a_worker_the_operator_is_alerted_of_that_and_of_the_run_that_is_late(
+    impatient: Any,
+) -> None:
+    """Prefect finds both by itself, and its own notifications tell: no process of ours runs."""
+    operator = impatient
+    told = {subject: len(_alerts(operator, subject)) for subject in ("ready", "does not start")}
+    pool = f"{operator.environment['PREFECT_API_URL']}/work_pools/relocation"
+    operator.until(lambda: httpx.get(pool).json()["status"] == "READY")
+    operator.stop_worker()
+    archive = str(operator.archive("late.tar"))
+    late = operator.json("submit", archive, "-o", "acme", "--owner", "gerd")["id"]
+
+    def new(subject: str) -> Any:
+        return _alerts(operator, subject)[told[subject] :]
+
+    (mail,) = operator.until(lambda: new("ready"))
+    assert mail["Subject"] == "Relocation: no worker is ready"
+    assert mail["To"] == "operator@relocation.example.org"
+    assert "prefect worker start --pool relocation" in _text(mail)
+    (mail,) = operator.until(lambda: new("does not start"))
+    assert late in _text(mail)
+    assert operator.find(late) is None
+
+    operator.worker = operator.start_worker()
+    assert operator.ended(late)["status"] == "SUCCESS"
+    assert len(new("ready")) == len(new("does not start")) == 1
