@@ -85,6 +85,8 @@ class Stock:
     stored: int
     """Bytes in the storage."""
     server_seconds: float
+    worker_seconds: float
+    """Of the workers with all that they ever started."""
     at: float
 
 
@@ -105,7 +107,15 @@ def take_stock(stage: Stage, storage: Path) -> Stock:
         for path in _CALL.findall(stage.server.log.read_text(errors="replace"))
     )
     stored = sum(one.stat().st_size for one in storage.rglob("*") if one.is_file())
-    return Stock(rows, size, calls, stored, _seconds(stage.server), time.monotonic())
+    return Stock(
+        rows,
+        size,
+        calls,
+        stored,
+        _seconds(stage.server),
+        sum(map(_seconds, stage.workers)),
+        time.monotonic(),
+    )
 
 
 def _tables(engine: Engine) -> list[str]:
@@ -117,11 +127,12 @@ def _tables(engine: Engine) -> list[str]:
 
 
 def _seconds(program: Program) -> float:
+    """Return the processor seconds of a program with what it started, ended or not."""
     if program.pid is None:
         return 0.0
     whole = psutil.Process(program.pid)
     total = 0.0
     for process in [whole, *whole.children(recursive=True)]:
         times = process.cpu_times()
-        total += times.user + times.system
+        total += times.user + times.system + times.children_user + times.children_system
     return total
