@@ -29,7 +29,7 @@ def test_nothing_relies_on_a_shared_disk_or_on_one_process() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| relocations that succeeded | 4 | 4 |" in done.stdout
