@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.machines_cost import Stock, Watch, take_stock
 from benchmarks.machines_stage import Machine, set_stage
+from benchmarks.soak_chaos import Death
 from benchmarks.soak_stage import Requests, Stage, deliver_the_rest, sweep_every
 from benchmarks.soak_verdict import Line, row_counts, settled, verdict, why_good_ones_failed
 from relocation.ledger.relocations import find_relocation
@@ -60,8 +61,10 @@ def _run(home: Path, count: int, *, measure: bool) -> int:
             worker.start()
         deadline = time.monotonic() + SECONDS_MORE + SECONDS_EACH * count
         ids = [one.id for one in requests.asked]
+        deaths: list[Death] = []
         if not measure:
             _await_import(stage, watch, ids, deadline)
+            deaths = [Death(run.pid, time.time()) for run in stage.workers[0].flow_runs()]
             stage.workers[0].die()
             shutil.rmtree(machines[0].folder)
             print("A machine has died, and its folder is gone", flush=True)
@@ -75,7 +78,7 @@ def _run(home: Path, count: int, *, measure: bool) -> int:
             worker.die()
         deliver_the_rest(stage.ledger)
         lines = [
-            *verdict(stage, requests.asked, rows, []),
+            *verdict(stage, requests.asked, rows, deaths),
             *_who_did_what(stage, machines, watch, ids, one_died=not measure),
         ]
         reasons = why_good_ones_failed(stage.ledger, requests.asked)
