@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, text
 
-from benchmarks.debian_postgres import DebianPostgres
-from benchmarks.soak_machines import Postgres, Program, await_api
+from benchmarks.debian_postgres import DebianPostgres, find_postgres
+from benchmarks.soak_machines import CONNECTIONS, Postgres, Program, await_api
 from benchmarks.soak_peer import Peer
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
@@ -75,7 +75,12 @@ def set_stage(home: Path, seed: int) -> Iterator[Stage]:
     )
     with ExitStack() as stack:
         postgres = stack.enter_context(Postgres(home))
-        # Prefect's own database is SQLite: this PostgreSQL lacks the extension that Prefect needs.
+        # That PostgreSQL lacks the extension that Prefect's own database needs. Without Debian's it
+        # is SQLite, where a server with this much to do stands still for minutes.
+        if find_postgres() is not None:
+            own = stack.enter_context(DebianPostgres(("prefect",), CONNECTIONS))
+            address = own.url("prefect", "postgresql+asyncpg").render_as_string(hide_password=False)
+            os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
         arguments = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
         server = Program("server", arguments, home)
         stack.callback(server.kill, everything=True)
