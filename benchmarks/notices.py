@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import datetime
-import ipaddress
 import itertools
 import os
 import smtplib
@@ -19,10 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from sqlalchemy import Engine, create_engine, event, make_url
 
 from relocation.database import engine_options, prepare
@@ -264,24 +260,7 @@ def _sink(certificate: Path | None = None) -> Iterator[int]:
 
 
 def _certificate(path: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain
-    )
-    path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
+    authority = trustme.CA()
+    own = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+    path.write_bytes(own.bytes() + authority.cert_pem.bytes())
     return path

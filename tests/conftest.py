@@ -1,7 +1,5 @@
 """Keep every test away from the machine's own Prefect, and servers in one process each."""
 
-import datetime
-import ipaddress
 import os
 import shutil
 import tempfile
@@ -11,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from xdist.scheduler import LoadScopeScheduling
 
@@ -92,27 +87,13 @@ def postgres_ledger(postgres_server: URL, migrated_postgres: URL) -> Iterator[En
 
 
 @pytest.fixture(scope="session")
-def self_signed() -> Callable[[Path, x509.GeneralName], Path]:
-    """What writes a self-signed certificate of somebody, with its key, into one file."""
+def certify() -> Callable[[Path, str], Path]:
+    """What writes a certificate of a host, with its key and its authority, into one file."""
 
-    def write(path: Path, holder: x509.GeneralName) -> Path:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        now = datetime.datetime.now(datetime.UTC)
-        signed = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([holder]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        secret = key.private_bytes(pem, pkcs8, serialization.NoEncryption())
-        path.write_bytes(secret + signed.public_bytes(pem))
+    def write(path: Path, host: str) -> Path:
+        authority = trustme.CA()
+        own = authority.issue_cert(host).private_key_and_cert_chain_pem
+        path.write_bytes(own.bytes() + authority.cert_pem.bytes())
         return path
 
     return write
@@ -120,12 +101,10 @@ def self_signed() -> Callable[[Path, x509.GeneralName], Path]:
 
 @pytest.fixture(scope="session")
 def certificate(
-    tmp_path_factory: pytest.TempPathFactory,
-    self_signed: Callable[[Path, x509.GeneralName], Path],
+    tmp_path_factory: pytest.TempPathFactory, certify: Callable[[Path, str], Path]
 ) -> Path:
-    """A self-signed certificate of 127.0.0.1, with its key, in one file."""
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem", address)
+    """A certificate of 127.0.0.1, with its key and its authority, in one file."""
+    return certify(tmp_path_factory.mktemp("tls") / "server.pem", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")
