@@ -49,7 +49,8 @@ def main() -> int:
 
 def _run(home: Path, count: int, *, measure: bool) -> int:
     print(f"{count} relocations at once, on two machines, in {home}", flush=True)
-    with set_stage(home, at_once=(count + 1) // 2) as (stage, machines):
+    # One place more than half of them: else a sweep has to wait for a relocation to end.
+    with set_stage(home, at_once=(count + 1) // 2 + 1) as (stage, machines):
         requests = Requests(stage, count, seed=1, flawed=False, projects=PROJECTS)
         rows = row_counts(stage.destination)
         before = take_stock(stage, home / "storage")
