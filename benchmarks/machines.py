@@ -24,8 +24,8 @@ from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Task
 
 SECONDS_EACH = 40
-SECONDS_MORE = 240
-SWEEP_SECONDS = 15
+SECONDS_MORE = 480
+SWEEP_SECONDS = 30
 """Between two sweeps, once a machine has died: else their cost would be in the figures."""
 PROJECTS = 30
 """Of each organization: an import then takes long enough to be killed in."""
