@@ -29,8 +29,8 @@ def compare(
     With `pairs`, from left to right primary keys per model, records are matched exactly; otherwise
     by natural keys and order, and a difference in their numbers ends the comparison. What is
     `intended` is no finding. At most MAX_FINDINGS are told, then one says how many more there are.
-    Holds one model's records of the right side in memory. Raises ValueError for a model outside the
-    catalogue.
+    Holds in memory what comes in another order on the right than on the left. Raises ValueError for
+    a model outside the catalogue.
     """
     models = _models(left, right)
     if pairs is not None:
@@ -89,29 +89,61 @@ class _Comparison:
             if comparators
         ]
         ordinals = self.left_ordinals.get(model.name, {})
-        actual, extra = self._by_ordinal(model.name)
+        actual = _ByOrdinal(
+            self.right.records(model.name),
+            self.right_ordinals.get(model.name, {}),
+            again=len(set(ordinals.values())) < len(ordinals),  # some were merged into one
+        )
         for record in self.left.records(model.name):
             ordinal = ordinals.get(record.pk)
-            found = None if ordinal is None else actual.get(ordinal)
+            found = None if ordinal is None else actual.take(ordinal)
             if found is not None:
                 yield from _compare_record(model, record, found, checks, self.intended)
             elif self.intended is None or not self.intended.absence(model.name, record.pk):
                 reason = "The record did not arrive, and nothing says why."
                 yield Finding(FindingKind.EXISTENCE, model.name, reason, pk=record.pk)
-        if extra:
+        if extra := actual.count_extra():
             reason = f"{extra} records came into being that no expected record stands for."
             yield Finding(FindingKind.UNEQUAL_COUNTS, model.name, reason)
 
-    def _by_ordinal(self, name: str) -> tuple[dict[int, Record], int]:
-        """Return the actual records by ordinal, and how many have none."""
-        ordinals = self.right_ordinals.get(name, {})
-        records, extra = {}, 0
-        for record in self.right.records(name):
-            if record.pk in ordinals:
-                records[ordinals[record.pk]] = record
-            else:
-                extra += 1
-        return records, extra
+
+class _ByOrdinal:
+    """Records by ordinal, read no further than they are asked for.
+
+    With `again` each may be asked for more than once.
+    """
+
+    def __init__(
+        self, records: Iterator[Record], ordinals: Mapping[int, int], *, again: bool
+    ) -> None:
+        self._records = records
+        self._ordinals = ordinals
+        self._again = again
+        self._waiting: dict[int, Record] = {}
+        self._extra = 0
+
+    def take(self, ordinal: int) -> Record | None:
+        """Return the record with this ordinal; None where there is none."""
+        while ordinal not in self._waiting and self._read():
+            pass
+        return self._waiting.get(ordinal) if self._again else self._waiting.pop(ordinal, None)
+
+    def count_extra(self) -> int:
+        """Return how many records have no ordinal; reads all that are left."""
+        while self._read():
+            pass
+        return self._extra
+
+    def _read(self) -> bool:
+        record = next(self._records, None)
+        if record is None:
+            return False
+        ordinal = self._ordinals.get(record.pk)
+        if ordinal is None:
+            self._extra += 1
+        else:
+            self._waiting[ordinal] = record
+        return True
 
 
 @dataclass(frozen=True)

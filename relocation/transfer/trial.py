@@ -93,7 +93,8 @@ def _has_arrived(
     pairs: Mapping[str, Mapping[int, int]], existing: Sequence[Loaded]
 ) -> Callable[[Record], bool]:
     """Return what tells records that are new, or were merged into, from those left alone."""
-    arrived = {model: frozenset(found.values()) for model, found in pairs.items()}
+    models = {model for loaded in existing for model in loaded}
+    arrived = {model: frozenset(pairs[model].values()) for model in models & pairs.keys()}
 
     def tell(record: Record) -> bool:
         was_there = any(record.pk in loaded.get(record.model, ()) for loaded in existing)
