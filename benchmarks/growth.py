@@ -5,6 +5,7 @@ does what a relocation does: scan the archive, try the import, import.
 """
 
 import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -26,7 +27,8 @@ Found = dict[str, list[float]]
 
 
 def relocate(here: Stage, server: str) -> Found:
-    """Do what a relocation does, in this process."""
+    """Do what a relocation does, in this process, which has all loaded that its flow would."""
+    importlib.import_module("flows.relocate")
     found: Found = {"start": [0.0, _peak()]}
     found["scan"] = [timed(here.scan_archive), _peak()]
     source = here.normalised()

@@ -161,10 +161,10 @@ def read_chunk(connection: Connection, relocation_id: str, model: str, number: i
     return None if row is None else _chunk(row)
 
 
-def read_chunks(connection: Connection, relocation_id: str, model: str) -> list[Chunk]:
-    """Return the model's chunks that were written, in order."""
+def read_chunks(connection: Connection, relocation_id: str, model: str) -> Iterator[Chunk]:
+    """Yield the model's chunks that were written, in order."""
     rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id, model=model)
-    return [_chunk(row) for row in connection.execute(rows.order_by(IMPORT_CHUNK.c.chunk))]
+    yield from map(_chunk, connection.execute(rows.order_by(IMPORT_CHUNK.c.chunk)))
 
 
 def inserted_pks(connection: Connection, relocation_id: str, model: str) -> dict[int, int]:

@@ -12,6 +12,7 @@ from relocation.transfer.comparators import Comparator, compare_password, missin
 from relocation.transfer.fieldchecks import PASSWORD_FIELDS, USER, Ordinals, field_checks
 from relocation.transfer.intended import Intended
 from relocation.transfer.ordinals import number_records, unequal_counts
+from relocation.transfer.references import MapsOnDemand
 from relocation.transfer.source import Source
 
 MAX_FINDINGS: Final = 1000
@@ -34,7 +35,7 @@ def compare(
     """
     models = _models(left, right)
     if pairs is not None:
-        arrived = {name: {pk: pk for pk in found.values()} for name, found in pairs.items()}
+        arrived = MapsOnDemand(pairs, lambda name: {pk: pk for pk in pairs[name].values()})
         return _bounded(_Comparison(left, right, pairs, arrived, intended).differences(models))
     left_ordinals, findings = number_records(left, models, "expected")
     right_ordinals, more = number_records(right, models, "actual")

@@ -1,7 +1,8 @@
 """Turn the export's references into the destination's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from relocation.catalogue import load_catalogue
@@ -107,11 +108,44 @@ def resolve_all(
     return [draft for draft in drafts if resolve(batch, draft, keys, maps)]
 
 
+@cache
 def referenced_models() -> frozenset[str]:
     """Return the models that others refer to, whose maps an import has to keep."""
     return frozenset(
         key.to for model in load_catalogue().values() for key in model.foreign_keys.values()
     )
+
+
+class MapsOnDemand(PkMaps):
+    """Makes the map of a model when it is asked for.
+
+    Keeps it if others refer to the model, and until the next one is made: most records of a large
+    export are of models that nothing refers to.
+    """
+
+    def __init__(
+        self, models: Collection[str], make: Callable[[str], Mapping[int, int]], /
+    ) -> None:
+        self._models = models
+        self._make = make
+        self._kept: dict[str, Mapping[int, int]] = {}
+        self._passing = ""
+        """The model whose map is kept until the next one is made."""
+
+    def __getitem__(self, model: str) -> Mapping[int, int]:
+        if model not in self._models:
+            raise KeyError(model)
+        if model not in self._kept:
+            self._kept.pop(self._passing, None)
+            self._passing = "" if model in referenced_models() else model
+            self._kept[model] = self._make(model)
+        return self._kept[model]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
 
 
 def _reason(key: Reference, given: Any) -> str:

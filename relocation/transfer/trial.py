@@ -4,8 +4,9 @@ The scratch is made like the destination, gets what the import could collide wit
 same import as the destination will. Then all of it is read back and compared.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -20,6 +21,7 @@ from relocation.transfer.existing import Loaded, load_existing
 from relocation.transfer.exporting import LiveSource
 from relocation.transfer.importing import import_records
 from relocation.transfer.intended import CHANGES, Intended
+from relocation.transfer.references import MapsOnDemand
 from relocation.transfer.schema import ModelTable, reflect
 from relocation.transfer.scratch import scratch
 from relocation.transfer.source import Source
@@ -70,7 +72,7 @@ def try_import(
             progress=progress,
         )
         live = LiveSource(copy.engine, tables)
-        pairs = _pairs(copy.engine, relocation_id, source.models())
+        pairs = MapsOnDemand(source.models(), partial(_pairs, copy.engine, relocation_id))
         intended = Intended(CHANGES, report.findings, _defaulted(tables))
         arrived = _Filtered(live, _has_arrived(pairs, existing))
         findings = compare(source, arrived, pairs=pairs, intended=intended)
@@ -79,14 +81,11 @@ def try_import(
     return TrialReport(tuple(findings), report)
 
 
-def _pairs(engine: Engine, relocation_id: str, models: Iterable[str]) -> dict[str, dict[int, int]]:
-    """Return where each record is now, from the import's own records of it."""
-    pairs: dict[str, dict[int, int]] = {model: {} for model in models}
+def _pairs(engine: Engine, relocation_id: str, model: str) -> dict[int, int]:
+    """Return where each record of a model is now, from the import's own records of it."""
     with engine.connect() as connection:
-        for model, found in pairs.items():
-            for chunk in read_chunks(connection, relocation_id, model):
-                found.update(chunk.pks)
-    return pairs
+        chunks = read_chunks(connection, relocation_id, model)
+        return {pk: here for chunk in chunks for pk, here in chunk.pks.items()}
 
 
 def _has_arrived(

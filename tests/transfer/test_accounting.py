@@ -168,7 +168,7 @@ def check_references(
         if one.kind is FindingKind.NULLED_REFERENCE
     }
     with engine.connect() as connection:
-        chunks = {model: read_chunks(connection, name, model) for model in selected}
+        chunks = {model: list(read_chunks(connection, name, model)) for model in selected}
         maps = {
             model: {pk: here for chunk in found for pk, here in chunk.pks.items()}
             for model, found in chunks.items()
