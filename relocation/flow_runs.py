@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -21,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Cancelling, Scheduled
+from prefect.states import AwaitingRetry, Cancelling, Crashed, Scheduled
 
 from relocation.errors import ConfigurationError
 from relocation.ledger.relocations import Relocation
@@ -73,12 +74,16 @@ class FlowRuns:
                     return found
 
     def reschedule(self, relocation_id: str) -> None:
-        """Let the run begin again, as Retry in the Prefect UI does."""
-        _set(relocation_id, AwaitingRetry(message="Resumed after an interruption"))
+        """Let a run whose process is gone begin again, as Retry in the Prefect UI does."""
+        with get_client(sync_client=True) as client:
+            _end_children(client, relocation_id)
+            _propose(client, relocation_id, AwaitingRetry(message="Resumed after an interruption"))
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         """Set the state of a run whose process is gone."""
-        _set(relocation_id, State(type=StateType(state.value), message=message))
+        with get_client(sync_client=True) as client:
+            _end_children(client, relocation_id)
+            _propose(client, relocation_id, State(type=StateType(state.value), message=message))
 
     def announce(self, relocation: Relocation, turn: Turn) -> None:
         """Emit the event, with the id, the round and the slugs alone."""
@@ -191,8 +196,19 @@ def _set(relocation_id: str, state: "State[Any]") -> None:
         _propose(client, relocation_id, state)
 
 
-def _propose(client: SyncPrefectClient, relocation_id: str, state: "State[Any]") -> None:
-    client.set_flow_run_state(UUID(relocation_id), state, force=True)
+def _propose(client: SyncPrefectClient, flow_run_id: str, state: "State[Any]") -> None:
+    client.set_flow_run_state(UUID(flow_run_id), state, force=True)
+
+
+def _end_children(client: SyncPrefectClient, relocation_id: str) -> None:
+    """Show the subflows of a dead process as crashed; Prefect has them at work for ever."""
+    at_work = [StateType.PENDING, StateType.RUNNING]
+    which = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(relocation_id)]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work)),
+    )
+    for child in client.read_flow_runs(flow_run_filter=which):
+        _propose(client, str(child.id), Crashed(message="The process of its flow run is gone."))
 
 
 def _bounded(slugs: Sequence[str]) -> list[str]:

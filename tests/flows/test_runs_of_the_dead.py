@@ -1,0 +1,64 @@
+"""What Prefect shows of the runs of a process that is gone."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from prefect import flow, get_client, task
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Completed, Running
+
+from relocation.flow_runs import FlowRuns
+from relocation.recovery.runs import RunState
+
+
+@flow
+def parent() -> None: ...
+
+
+@flow
+def child() -> None: ...
+
+
+@task
+def holds_a_child() -> None: ...
+
+
+@pytest.fixture
+def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def dead(client: SyncPrefectClient) -> FlowRun:
+    return client.create_flow_run(parent, state=Running())
+
+
+def child_of(client: SyncPrefectClient, dead: FlowRun) -> FlowRun:
+    held = client.create_task_run(holds_a_child, dead.id, "0", state=Running())
+    return client.create_flow_run(child, parent_task_run_id=held.id, state=Running())
+
+
+def state_of(client: SyncPrefectClient, flow_run_id: UUID) -> StateType | None:
+    return client.read_flow_run(flow_run_id).state_type
+
+
+def test_a_resumed_run_leaves_no_subflow_at_work(client: SyncPrefectClient, dead: FlowRun) -> None:
+    left, other = child_of(client, dead), client.create_flow_run(child, state=Running())
+    FlowRuns().reschedule(str(dead.id))
+    assert state_of(client, dead.id) is StateType.SCHEDULED
+    assert state_of(client, left.id) is StateType.CRASHED
+    assert state_of(client, other.id) is StateType.RUNNING
+
+
+def test_a_concluded_run_leaves_no_subflow_at_work(
+    client: SyncPrefectClient, dead: FlowRun
+) -> None:
+    left, done = child_of(client, dead), child_of(client, dead)
+    client.set_flow_run_state(done.id, Completed(), force=True)
+    FlowRuns().conclude(str(dead.id), RunState.FAILED, "Its process is gone.")
+    assert state_of(client, dead.id) is StateType.FAILED
+    assert state_of(client, left.id) is StateType.CRASHED
+    assert state_of(client, done.id) is StateType.COMPLETED
