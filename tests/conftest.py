@@ -63,6 +63,18 @@ def _run_on(server: URL, statement: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger in a SQLite file, to be copied."""
+    from ledgers import sqlite_ledger
+
+    from relocation.ledger.migrate import migrate
+
+    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
+    migrate(sqlite_ledger(path))
+    return path
+
+
+@pytest.fixture(scope="session")
 def migrated_postgres(postgres_server: URL) -> URL:
     """A ledger on PostgreSQL, to be copied."""
     from relocation.ledger.migrate import migrate

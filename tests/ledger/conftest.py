@@ -6,34 +6,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from ledgers import sqlite_ledger
+from sqlalchemy import Engine
 
-from relocation.database import engine_options, prepare
 from relocation.ledger.holds import Hold, hold_of, open_relocation
-from relocation.ledger.migrate import migrate
 from relocation.request import RelocationRequest
-
-
-def _engine(path: Path) -> Engine:
-    return prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
-    migrate(_engine(path))
-    return path
 
 
 @pytest.fixture
 def empty_database(tmp_path: Path) -> Engine:
-    return _engine(tmp_path / "empty.db")
+    return sqlite_ledger(tmp_path / "empty.db")
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, migrated_file: Path) -> Engine:
+def file_ledger(tmp_path: Path, migrated_file: Path) -> Engine:
     shutil.copy(migrated_file, tmp_path / "ledger.db")
-    return _engine(tmp_path / "ledger.db")
+    return sqlite_ledger(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def ledger(file_ledger: Engine) -> Engine:
+    return file_ledger
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_ledger(request: pytest.FixtureRequest) -> Engine:
+    """An empty ledger, on each database."""
+    name = "file_ledger" if request.param == "sqlite" else "postgres_ledger"
+    engine: Engine = request.getfixturevalue(name)
+    return engine
 
 
 @pytest.fixture

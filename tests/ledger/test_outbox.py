@@ -17,13 +17,9 @@ STARTED = Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
 FAILED = Draft(NoticeKind.FAILED, "olivia@example.org")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, ledger: Engine) -> Engine:
-    """An empty ledger, on either database."""
-    if request.param == "sqlite":
-        return ledger
-    engine: Engine = request.getfixturevalue("postgres_ledger")
-    return engine
+@pytest.fixture
+def ledger(either_ledger: Engine) -> Engine:
+    return either_ledger
 
 
 def _enqueue(ledger: Engine, drafts: Sequence[Draft], now: datetime, round_: int = 1) -> int:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from sqlalchemy import Engine, create_engine
+from ledgers import sqlite_ledger
+from sqlalchemy import Engine
 
-from relocation.database import engine_options, prepare
 from relocation.ledger.holds import open_relocation
-from relocation.ledger.migrate import migrate
 from relocation.local import free_port
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.kinds import NoticeKind
@@ -199,21 +198,36 @@ def html_of() -> Callable[[EmailMessage], str]:
     return lambda message: message.get_body(("html",)).get_content()
 
 
-def _engine(path: Path) -> Engine:
-    return prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
+def _open(ledger: Engine) -> Engine:
+    asked = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
+    open_relocation(ledger, RELOCATION, asked, datetime(2026, 3, 19, 14, tzinfo=UTC))
+    return ledger
 
 
 @pytest.fixture(scope="session")
-def opened_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def opened_file(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Path:
     path = tmp_path_factory.mktemp("notices") / "ledger.db"
-    migrate(_engine(path))
-    request = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
-    open_relocation(_engine(path), RELOCATION, request, datetime(2026, 3, 19, 14, tzinfo=UTC))
+    shutil.copy(migrated_file, path)
+    _open(sqlite_ledger(path)).dispose()
     return path
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, opened_file: Path) -> Engine:
-    """A migrated ledger that holds one relocation."""
+def file_ledger(tmp_path: Path, opened_file: Path) -> Engine:
     shutil.copy(opened_file, tmp_path / "ledger.db")
-    return _engine(tmp_path / "ledger.db")
+    return sqlite_ledger(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def ledger(file_ledger: Engine) -> Engine:
+    """A migrated ledger that holds one relocation."""
+    return file_ledger
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_ledger(request: pytest.FixtureRequest) -> Engine:
+    """A ledger that holds one relocation, on each database."""
+    if request.param == "postgresql":
+        return _open(request.getfixturevalue("postgres_ledger"))
+    engine: Engine = request.getfixturevalue("file_ledger")
+    return engine

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Engine, event
 
 from relocation.ledger.dispatch import Terms, claim_due, release_expired
-from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState
 from relocation.local import free_port
@@ -21,7 +20,6 @@ from relocation.notices.delivery import DeliveryReport, Post, deliver_due
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import Templates
 from relocation.notices.transport import Mailer, MailServerSettings
-from relocation.request import RelocationRequest
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
@@ -33,15 +31,9 @@ Deliver = Callable[..., DeliveryReport]
 Enqueue = Callable[..., None]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, ledger: Engine) -> Engine:
-    """A ledger that holds one relocation, on either database."""
-    if request.param == "sqlite":
-        return ledger
-    engine: Engine = request.getfixturevalue("postgres_ledger")
-    asked = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
-    open_relocation(engine, RELOCATION, asked, NOW)
-    return engine
+@pytest.fixture
+def ledger(either_ledger: Engine) -> Engine:
+    return either_ledger
 
 
 @pytest.fixture

@@ -13,26 +13,18 @@ import pytest
 from sqlalchemy import Engine, text
 
 from relocation.ledger.dispatch import Terms, release_expired
-from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState, notices
 from relocation.notices.kinds import Draft, NoticeKind
-from relocation.request import RelocationRequest
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 TERMS = Terms("operator@example.org", "example.org", resend_unknown=True)
 DRAIN = Path(__file__).with_name("drain.py")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, ledger: Engine) -> Engine:
-    """A ledger that holds one relocation, on either database."""
-    if request.param == "sqlite":
-        return ledger
-    engine: Engine = request.getfixturevalue("postgres_ledger")
-    asked = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
-    open_relocation(engine, RELOCATION, asked, datetime.now(UTC))
-    return engine
+@pytest.fixture
+def ledger(either_ledger: Engine) -> Engine:
+    return either_ledger
 
 
 def _put(ledger: Engine, kind: NoticeKind, facts: Any, people: int) -> None:

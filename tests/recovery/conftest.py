@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from ledgers import sqlite_ledger
+from sqlalchemy import Engine
 
-from relocation.database import engine_options, prepare
 from relocation.ledger.holds import Hold, hold_of, open_relocation
-from relocation.ledger.migrate import migrate
 from relocation.ledger.relocations import Relocation, get_relocation
 from relocation.recovery.ending import Surroundings
 from relocation.recovery.runs import Run, RunState, Turn
@@ -83,17 +82,6 @@ class World:
         return get_relocation(self.around.ledger, relocation_id)
 
 
-def _engine(path: Path) -> Engine:
-    return prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
-    migrate(_engine(path))
-    return path
-
-
 @pytest.fixture
 def world(tmp_path: Path, migrated_file: Path) -> World:
     shutil.copy(migrated_file, tmp_path / "ledger.db")
@@ -106,7 +94,7 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
     made.runs = MemoryRuns(lambda: made.now)
     made.around = Surroundings(
         Settings(_env_file=None),
-        _engine(tmp_path / "ledger.db"),
+        sqlite_ledger(tmp_path / "ledger.db"),
         made.runs,
         no_destination,
         "host:2",

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,22 @@ def add(destination: Engine, tables: dict[str, ModelTable]) -> Callable[..., int
             return connection.execute(insert(table.table).values(row)).inserted_primary_key[0]
 
     return put
+
+
+@pytest.fixture
+def owner(add: Callable[..., int]) -> int:
+    """A user who asked for a relocation."""
+    return add(
+        "sentry.user",
+        username="olga",
+        email="olga@example.org",
+        password="!",
+        is_active=True,
+        is_staff=False,
+        is_superuser=False,
+        is_unclaimed=False,
+        date_joined=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
 
 
 class Killed(BaseException):

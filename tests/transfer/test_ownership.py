@@ -33,21 +33,6 @@ def relocate(engine: Engine, source: RecordList, relocation_id: str = "one") -> 
     import_records(engine, source, relocation_id=relocation_id, fence=1)
 
 
-@pytest.fixture
-def owner(add: Add) -> int:
-    return add(
-        "sentry.user",
-        username="olga",
-        email="olga@example.org",
-        password="!",
-        is_active=True,
-        is_staff=False,
-        is_superuser=False,
-        is_unclaimed=False,
-        date_joined=NOW,
-    )
-
-
 def user(pk: int, username: str, **fields: Any) -> Record:
     email = f"{username}@example.org"
     named = {

@@ -47,21 +47,6 @@ def dump(engine: Engine) -> dict[str, list[Any]]:
         }
 
 
-@pytest.fixture
-def owner(add: Add) -> int:
-    return add(
-        "sentry.user",
-        username="olga",
-        email="olga@example.org",
-        password="!",
-        is_active=True,
-        is_staff=False,
-        is_superuser=False,
-        is_unclaimed=False,
-        date_joined=NOW,
-    )
-
-
 def test_all_that_a_relocation_brought_goes_and_all_else_stays(
     destination: Engine, owner: int
 ) -> None:
