@@ -54,6 +54,7 @@ class Chaos(Thread):
         self._stage.peer.trouble = TROUBLED_MAIL
         try:
             while not self._over.wait(self._random.uniform(0.5, 1.5) * self._pause):
+                self._start_what_ended()
                 (harm,) = self._random.choices(list(harms), list(harms.values()))
                 harm()
         except BaseException as err:  # noqa: BLE001 - told by `calm`, in the main thread
@@ -66,6 +67,14 @@ class Chaos(Thread):
         self._stage.peer.trouble = 0.0
         if self.trouble is not None:
             raise self.trouble
+        self._start_what_ended()
+
+    def _start_what_ended(self) -> None:
+        """Start the workers that ended though nobody killed them, as their supervisor would."""
+        for worker in self._stage.workers:
+            if worker.pid is None:
+                worker.start()
+                self.done["workers that ended by themselves"] += 1
 
     def _kill_flow_run(self) -> None:
         runs = [run for worker in self._stage.workers for run in worker.flow_runs()]

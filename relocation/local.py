@@ -82,16 +82,27 @@ def prefect_server(home: Path, port: int) -> Iterator[Server]:
 
 @contextmanager
 def prefect_worker(
-    home: Path, api_url: str, pool: str, environment: Mapping[str, str]
+    home: Path,
+    api_url: str,
+    pool: str,
+    environment: Mapping[str, str],
+    *,
+    limit: int | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a worker of the pool; what it starts inherits the environment and ends with it."""
+    """Run a worker of the pool; what it starts inherits the environment and ends with it.
+
+    It runs at most `limit` flow runs at once, else as many as there are.
+    """
     variables = {
         "PREFECT_API_URL": api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_LOGGING_LEVEL": "INFO",  # a command's own level is not that of the flows
         **environment,
     }
-    with _running("worker", ["worker", "start", "--pool", pool], home, variables) as worker:
+    arguments = ["worker", "start", "--pool", pool]
+    if limit is not None:
+        arguments += ["--limit", str(limit)]
+    with _running("worker", arguments, home, variables) as worker:
         yield worker
 
 

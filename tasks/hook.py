@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relocation.errors import RequestError
 from relocation.flow_runs import to_run
 from relocation.recovery.ending import Surroundings
-from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
+from relocation.recovery.reconcile import Outcome, reconcile
 from relocation.settings import Settings
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_standing
@@ -53,8 +53,8 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
         if flow_run.deployment_id is None and not state.is_cancelled():
             log.warning(_GO_ON, relocation_id, relocation_id)
         # Also where it was settled before: that process may have died before it told anybody.
-        tellers = [] if outcome is Outcome.INTERRUPTED else [notify]
-        if outcome is not Outcome.LEFT:
+        tellers = [] if outcome in {Outcome.INTERRUPTED, Outcome.HELD} else [notify]
+        if outcome.is_change:
             tellers.append(show_standing)
         for tell in tellers:
             try:
@@ -84,10 +84,9 @@ def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> 
     own = own_hold(relocation_id)
     run = to_run(flow_run.model_copy(update={"state": state}))
     if own is None:
-        # Another process held it. Only the end of its lease shows that it is gone, and not that
-        # the report of its end came late and a successor is at work already.
-        wait_until_free(around, relocation_id)
-        # What the hook is given can be older by now than what the server knows.
+        # This is a worker, and another process held it. The worker must not be made to wait until
+        # that one's lease is over: a run that comes back to a worker whose hook is still at work
+        # ends the worker, if it has a limit (Prefect 3). What it is given can be out of date.
         run = around.runs.read([relocation_id]).get(relocation_id) or run
     error = _error(state)
     return reconcile(around, relocation_id, run, error=error, own=own, set_state=False)

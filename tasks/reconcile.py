@@ -17,12 +17,12 @@ from tasks.artifacts import show_standing
 def reconcile_relocation(relocation_id: str) -> Outcome:
     """Settle or resume one relocation, once the process that held it is surely gone."""
     around = surroundings()
-    outcome = Outcome.LEFT
+    outcome = Outcome.HELD
     if wait_until_free(around, relocation_id):
         run = around.runs.read([relocation_id]).get(relocation_id)
         outcome = reconcile(around, relocation_id, run)
     get_run_logger().info("Relocation %s: %s", relocation_id, outcome)
-    if outcome is not Outcome.LEFT:
+    if outcome.is_change:
         show_standing(relocation_id)
     return outcome
 
@@ -49,6 +49,6 @@ def reconcile_open_relocations() -> None:
             continue
         if outcome is Outcome.LEFT and relocation_id in silent:
             tell_if_stuck(around, silent[relocation_id])
-        if outcome is not Outcome.LEFT:
+        if outcome.is_change:
             log.warning("Relocation %s: %s", relocation_id, outcome)
             show_standing(relocation_id)

@@ -35,10 +35,17 @@ class Outcome(StrEnum):
     """What reconciling did."""
 
     LEFT = "left"
+    HELD = "held"
+    """Left to whoever looks when the lease of the process that holds it is over."""
     PAUSED = "paused"
     INTERRUPTED = "interrupted"
     RESUMED = "resumed"
     SETTLED = "settled"
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was done."""
+        return self not in {Outcome.LEFT, Outcome.HELD}
 
 
 def reconcile(
@@ -66,7 +73,7 @@ def reconcile(
         return Outcome.LEFT
     now = around.clock()
     if relocation is not None and _is_held(relocation, own, now):
-        return Outcome.LEFT
+        return Outcome.HELD
     move = next_move(
         relocation,
         run,

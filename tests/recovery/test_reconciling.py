@@ -44,7 +44,7 @@ def test_a_relocation_with_a_live_lease_is_left_whatever_its_run_says(world: Any
     for state in RunState:
         world.runs.put("r-1", state)
         before = world.stored()
-        assert look(world) is Outcome.LEFT
+        assert look(world) is Outcome.HELD
         assert world.stored() == before
     assert world.runs.rescheduled == []
 
@@ -151,7 +151,7 @@ def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
     world.runs.put("r-1", RunState.FAILED)
     lost = FencedOut("The relocation goes on elsewhere.")
     assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
-    assert look(world, error=OSError(), own=old, set_state=False) is Outcome.LEFT
+    assert look(world, error=OSError(), own=old, set_state=False) is Outcome.HELD
     world.wait(31)  # even where the successor's lease is over: its end is not this one's to tell
     assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
     assert world.stored().status is Status.IN_PROGRESS

@@ -177,7 +177,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         ).stdout
         add_users(one.destination, ("marcus", "nadia", "petra", "carl", "dora", "emil", "gerd"))
         one.start_worker = lambda: stack.enter_context(
-            prefect_worker(home / "prefect", url, "relocation", environment)
+            prefect_worker(home / "prefect", url, "relocation", environment, limit=10)
         )
         one.worker = one.start_worker()
         yield one

@@ -14,7 +14,10 @@ def _told(shown: Any) -> set[str]:
 
 
 def test_a_killed_run_goes_on_where_it_was_and_succeeds(operator: Any) -> None:
-    """The worker reports the crash, twice; hook and automation see to the rest."""
+    """The worker reports the crash, twice; hook and automation see to the rest.
+
+    A worker with a limit would end if it were given the run while its hook for it is at work.
+    """
     relocation_id = operator.submitted("killed", "nadia")
     os.kill(operator.begun(relocation_id), signal.SIGKILL)
     shown = operator.ended(relocation_id)
@@ -23,6 +26,7 @@ def test_a_killed_run_goes_on_where_it_was_and_succeeds(operator: Any) -> None:
     assert _tried(shown, "scan_export") == ["DONE"]
     assert "FAILED" not in _told(shown)
     assert "INTERRUPTED" in [event["what"] for event in shown["story"]]
+    assert operator.worker.poll() is None
 
 
 def test_a_machine_that_never_comes_back_loses_no_relocation(operator: Any) -> None:
