@@ -53,8 +53,8 @@ def _deaths(stage: Stage, requests: Requests) -> None:
     print(f"\n## From SIGKILL to the resumption, with a lease of {lease} s\n")
     print("| noticed by | s, median | s, slowest |\n|---|---|---|")
     ways: dict[str, Callable[[Stage, int], None]] = {
-        "hook and automation (the flow run was killed)": _kill_run,
-        "sweep (the worker and all its runs were killed)": _kill_machine,
+        "`handle-failure` (the flow run was killed)": _kill_run,
+        "`sweep` (the worker and all its runs were killed)": _kill_machine,
     }
     for name, kill in ways.items():
         waits = []
