@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from benchmarks.soak_stage import ENVIRONMENT, Requests, Stage, set_stage
+from benchmarks.soak_stage import ENVIRONMENT, SWEEP_SECONDS, Requests, Stage, set_stage
 from benchmarks.soak_verdict import settled
 from relocation.ledger.tables import Happening, events, relocations, task_tries
 from relocation.steps import Task
@@ -50,7 +50,8 @@ def _one_more(stage: Stage, requests: Requests, batch: int) -> None:
 def _deaths(stage: Stage, requests: Requests) -> None:
     """Print how long a killed relocation waits, for each way in which that is noticed."""
     lease = ENVIRONMENT["RELOCATION_LEASE_SECONDS"]
-    print(f"\n## From SIGKILL to the resumption, with a lease of {lease} s\n")
+    bounds = f"lease of {lease} s, sweep every {SWEEP_SECONDS} s"
+    print(f"\n## From SIGKILL to the resumption ({bounds})\n")
     print("| noticed by | s, median | s, slowest |\n|---|---|---|")
     ways: dict[str, Callable[[Stage, int], None]] = {
         "`handle-failure` (the flow run was killed)": _kill_run,
@@ -80,7 +81,7 @@ def _kill_run(stage: Stage, pid: int) -> None:
 def _kill_machine(stage: Stage, pid: int) -> None:
     for worker in stage.workers:
         if pid in {run.pid for run in worker.flow_runs()}:
-            worker.kill(everything=True)
+            worker.die()
             worker.start()
 
 
