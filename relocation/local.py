@@ -71,7 +71,13 @@ def prefect_server(home: Path, port: int) -> Iterator[Server]:
     """Run a Prefect server with a home of its own; yields it once it answers."""
     url = f"http://{HOST}:{port}/api"
     arguments = ["server", "start", "--host", HOST, "--port", str(port)]
-    with _running("server", arguments, home, {"PREFECT_API_URL": url}) as process:
+    variables = {
+        "PREFECT_API_URL": url,
+        # By default a restart forgets them, and then ends each run that renews its own.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage"
+        ".filesystem",
+    }
+    with _running("server", arguments, home, variables) as process:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
