@@ -23,6 +23,8 @@ from relocation.errors import ConfigurationError
 from relocation.settings import Settings
 
 WORK_POOL = "relocation"
+FIRST_QUEUE = "safety-net"
+"""The queue of what must not wait behind relocations."""
 
 
 def deploy(settings: Settings, pool: Path | None = None) -> str:
@@ -32,6 +34,7 @@ def deploy(settings: Settings, pool: Path | None = None) -> str:
     ConfigurationError, with Prefect's own words where those fail.
     """
     outcome = _make_pool(pool)
+    _make_first_queue()
     _prefect("--no-prompt", "deploy", "--all")
     _apply_automations(settings)
     return outcome
@@ -145,6 +148,14 @@ def _make_pool(file: Path | None) -> str:
             WorkPoolCreate(name=WORK_POOL, type=settings["type"], base_job_template=template)
         )
     return f"created ({settings['type']})"
+
+
+def _make_first_queue() -> None:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_queue_by_name(FIRST_QUEUE, work_pool_name=WORK_POOL)
+        except ObjectNotFound:
+            client.create_work_queue(FIRST_QUEUE, priority=1, work_pool_name=WORK_POOL)
 
 
 def _apply_automations(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from relocation.deployments import WORK_POOL, pool_template
+from relocation.deployments import FIRST_QUEUE, WORK_POOL, pool_template
 from relocation.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,8 @@ def test_every_deployment_explains_itself_and_runs_on_our_pool() -> None:
     for deployment in DEPLOYMENTS.values():
         assert len(deployment["description"]) > 100
         assert deployment["tags"] == ["relocation"]
-        assert deployment["work_pool"] == {"name": WORK_POOL}
+        assert deployment["work_pool"]["name"] == WORK_POOL
+        assert deployment["work_pool"].get("work_queue_name") in {None, FIRST_QUEUE}
         assert deployment["enforce_parameter_schema"] is True
 
 

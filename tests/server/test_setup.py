@@ -45,6 +45,14 @@ def test_the_work_pool_and_the_blocks_are_kept(again: Any) -> None:
     assert set(again.values()) == {"kept", "kept (process)"}
 
 
+def test_what_is_overdue_is_begun_before_relocations_that_wait(operator: Any, again: Any) -> None:
+    priorities = {one["name"]: one["priority"] for one in _ask(operator, "work_queues/filter")}
+    assert priorities == {"safety-net": 1, "default": 2}
+    stored = {one["name"]: one["work_queue_name"] for one in _ask(operator, "deployments/filter")}
+    first = {name for name, queue in stored.items() if queue == "safety-net"}
+    assert first == {"notify", "handle-failure", "sweep"}
+
+
 def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Any) -> None:
     stored = _ask(operator, "deployments/filter")
     assert {one["name"] for one in stored} == {
