@@ -83,7 +83,8 @@ class Settings(BaseSettings):
     chunk_records: int = Field(
         default=10_000,
         ge=1,
-        description="Most records written to the destination in one transaction.",
+        description="Most records written to the destination in one transaction; fewer where they "
+        "are large.",
     )
 
     backoff: float = Field(

@@ -1,9 +1,10 @@
 """Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from typing import Final
 
 from sqlalchemy import Engine, select
 
@@ -34,6 +35,11 @@ from relocation.transfer.trailing import Trailing
 from relocation.transfer.writing import Writer
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
+
+_WEIGHED: Final = 25
+"""Records by which the size of a chunk is chosen."""
+_CHUNK_CHARACTERS: Final = 16 * 1024**2
+"""About how much a chunk may hold; three are in memory, and take several times that in Python."""
 
 Piece = tuple[str, int, list[Record]]
 """A model, and the records of its chunk with this number."""
@@ -104,15 +110,26 @@ def _tell(progress: Callable[[str, int], None], done: Iterable[tuple[str, int]])
 def _pieces(
     source: Source, sizes: Mapping[tuple[str, int], int], chunk_records: int
 ) -> Iterator[Piece]:
-    """Cut the records of each model into chunks.
+    """Cut the records of each model into chunks, smaller ones where records are large.
 
     One that was written keeps its size, even if the setting has changed meanwhile.
     """
     for model in source.models():
         records, number = source.records(model), 0
-        while piece := list(islice(records, sizes.get((model, number), chunk_records))):
-            yield model, number, piece
+        while True:
+            known = sizes.get((model, number))
+            first = list(islice(records, min(_WEIGHED, known or chunk_records)))
+            if not first:
+                break
+            size = known or _size(first, chunk_records)
+            yield model, number, [*first, *islice(records, size - len(first))]
             number += 1
+
+
+def _size(first: Sequence[Record], most: int) -> int:
+    """Return how many records like these a chunk may have."""
+    written = sum(len(repr(record.fields)) for record in first)
+    return max(len(first), min(most, _CHUNK_CHARACTERS * len(first) // written))
 
 
 def _grouped(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:

@@ -20,6 +20,7 @@ from relocation.database import prepare
 from relocation.errors import ConfigurationError, FencedOut, PermanentError, TransientError
 from relocation.findings import FindingKind
 from relocation.transfer.importing import (
+    _CHUNK_CHARACTERS,
     Account,
     ImportReport,
     bind,
@@ -265,6 +266,21 @@ def test_progress_is_told_by_model_and_number(destination: Engine) -> None:
     run(destination, SMALL, chunk_records=2, progress=lambda *what: told.append(what))
     assert told[:3] == [("sentry.organization", 1), ("sentry.team", 2), ("sentry.team", 1)]
     assert sum(count for _, count in told) == 9
+
+
+def large(records: int) -> RecordList:
+    """Records of which 40 fill a chunk."""
+    shared = {"value": "x" * (_CHUNK_CHARACTERS // 41), "last_updated": "2026-01-01T00:00:00Z"}
+    made = [Record("sentry.option", pk, {"key": f"k{pk}", **shared}) for pk in range(1, records)]
+    return RecordList(made, load_catalogue())
+
+
+def test_large_records_come_in_smaller_chunks(destination: Engine) -> None:
+    told: list[tuple[str, int]] = []
+    options = {"scope": Scope.CONFIG, "progress": lambda *what: told.append(what)}
+    run(destination, large(101), **options)
+    assert told == [("sentry.option", 40), ("sentry.option", 40), ("sentry.option", 20)]
+    assert run(destination, large(101), **options).inserted("sentry.option") == 100
 
 
 class Killed(BaseException):
