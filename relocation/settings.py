@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     lease_renewal: float = Field(
         default=10, gt=0, description="Seconds between two signs of life of such a process."
     )
+    crash_grace: float = Field(
+        default=15,
+        ge=0,
+        description="Seconds from the report of a crash until the run may go on: its worker still "
+        "runs the hook.",
+    )
     start_limit: float = Field(
         default=300,
         gt=0,

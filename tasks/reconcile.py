@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
-from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
+from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
 from relocation.recovery.runs import Run, RunState
 from relocation.surroundings import surroundings
 from tasks.artifacts import show_standing
@@ -19,7 +19,7 @@ def reconcile_relocation(relocation_id: str) -> Outcome:
     around = surroundings()
     outcome = Outcome.HELD
     if wait_until_free(around, relocation_id):
-        run = around.runs.read([relocation_id]).get(relocation_id)
+        run = await_worker(around, relocation_id)
         outcome = reconcile(around, relocation_id, run)
     get_run_logger().info("Relocation %s: %s", relocation_id, outcome)
     if outcome.is_change:

@@ -92,9 +92,8 @@ def reconcile(
         case Move.RESUME if run is not None and _record_unopened(around, run):
             opened = get_relocation(around.ledger, relocation_id)
             around.runs.announce(opened, Turn.INTERRUPTED)
-            if not set_state:
-                return Outcome.INTERRUPTED
-            return _resume(around, opened, run, own, set_state)
+            outcome = _resume(around, opened, run, own, set_state)
+            return outcome if outcome.is_change else Outcome.INTERRUPTED
     dead = DeadRun(
         relocation_id=relocation_id,
         cancelled=move is Move.CANCEL,
@@ -130,6 +129,28 @@ def wait_until_free(
         if again is None or again.lease_until != until:
             return again is None or again.lease_until is None
     return True
+
+
+def await_worker(
+    around: Surroundings, relocation_id: str, sleep: Callable[[float], None] = time.sleep
+) -> Run | None:
+    """Return the run, once the worker that reported its crash must be done with it.
+
+    Until then the worker runs hooks, and reports the crash again; one with a limit would end if it
+    were given the run meanwhile (Prefect 3).
+    """
+    while True:
+        run = around.runs.read([relocation_id]).get(relocation_id)
+        rest = timedelta() if run is None else _until_worker_is_done(around, run)
+        if rest <= timedelta():
+            return run
+        sleep(rest.total_seconds())
+
+
+def _until_worker_is_done(around: Surroundings, run: Run) -> timedelta:
+    if run.state is not RunState.CRASHED:
+        return timedelta()
+    return run.since + timedelta(seconds=around.settings.crash_grace) - around.clock()
 
 
 def _is_held(relocation: Relocation, own: Hold | None, now: datetime) -> bool:
@@ -173,8 +194,10 @@ def _resume(
             return Outcome.LEFT
         around.runs.announce(relocation, Turn.INTERRUPTED)
         outcome = Outcome.INTERRUPTED
+    if not schedule or _until_worker_is_done(around, run) > timedelta():
+        return outcome  # whoever looks next schedules it
     interrupted = find_relocation(ledger, relocation.id)
-    if schedule and interrupted is not None and claim_resume(ledger, interrupted, run.since, now):
+    if interrupted is not None and claim_resume(ledger, interrupted, run.since, now):
         around.runs.reschedule(relocation.id)
         outcome = Outcome.RESUMED
     return outcome

@@ -15,7 +15,7 @@ from relocation.ledger.tables import Happening, TryOutcome
 from relocation.ledger.tries import begin_try, end_try, succeed
 from relocation.notices.kinds import NoticeKind
 from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
-from relocation.recovery.reconcile import Outcome, reconcile, wait_until_free
+from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
@@ -81,6 +81,40 @@ def test_of_many_that_resume_at_once_one_schedules_the_run(world: Any) -> None:
     assert world.runs.rescheduled == ["r-1"]
 
 
+def test_a_run_goes_on_only_when_the_worker_that_reported_its_crash_is_done(world: Any) -> None:
+    """A worker with a limit ends when it is given a run while its hook for that is at work."""
+    world.open()
+    world.wait(31)
+    world.runs.put("r-1", RunState.CRASHED)
+    assert look(world) is Outcome.INTERRUPTED
+    world.wait(14)
+    assert look(world) is Outcome.LEFT
+    assert world.runs.rescheduled == []
+    world.wait(1)
+    assert look(world) is Outcome.RESUMED
+
+
+def test_waiting_for_a_worker_begins_anew_with_its_second_report(world: Any) -> None:
+    reported = world.runs.put("r-1", RunState.CRASHED).since
+
+    def sleep(seconds: float) -> None:
+        world.wait(seconds)
+        if world.now - reported == timedelta(seconds=15):
+            world.runs.put("r-1", RunState.CRASHED, "reported once more")
+
+    run = await_worker(world.around, "r-1", sleep=sleep)
+    assert run is not None
+    assert run.message == "reported once more"
+    assert world.now - reported == timedelta(seconds=30)
+
+
+def test_nobody_waits_for_the_worker_of_a_run_that_did_not_crash(world: Any) -> None:
+    world.runs.put("r-1", RunState.FAILED)
+    assert await_worker(world.around, "r-1", sleep=world.wait) is not None
+    assert await_worker(world.around, "r-2", sleep=world.wait) is None
+    assert world.now == world.runs.runs["r-1"].since
+
+
 def test_a_resumption_that_a_second_crash_report_undid_is_asked_again(world: Any) -> None:
     """Measured: the worker reports a SIGKILL twice, the second time over the new state."""
     world.open()
@@ -89,7 +123,7 @@ def test_a_resumption_that_a_second_crash_report_undid_is_asked_again(world: Any
     assert look(world) is Outcome.RESUMED
     world.wait(1)
     world.runs.put("r-1", RunState.CRASHED, "reported once more")
-    world.wait(1)
+    world.wait(16)
     assert look(world) is Outcome.RESUMED
     assert world.runs.rescheduled == ["r-1", "r-1"]
 
@@ -199,6 +233,7 @@ def test_a_run_that_opened_nothing_is_settled_from_its_request(world: Any) -> No
 def test_a_run_that_died_before_it_opened_its_relocation_goes_on_and_opens_it(world: Any) -> None:
     world.runs.put("r-1", RunState.CRASHED, "killed", request=REQUEST.model_dump())
     assert look(world, set_state=False) is Outcome.INTERRUPTED
+    world.wait(16)
     assert look(world) is Outcome.RESUMED
     assert world.runs.rescheduled == ["r-1"]
     assert kinds(world) == []
@@ -218,6 +253,7 @@ def test_a_run_that_dies_each_time_before_it_opens_its_relocation_fails_in_the_e
     """Its code cannot be imported: no hook runs, and each process ends at once."""
     for _ in range(world.around.settings.max_resumes):
         world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
+        world.wait(16)
         assert look(world) is Outcome.RESUMED
         world.wait(1)
     world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
