@@ -152,7 +152,7 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
     arrived: dict[str, list[Taken]] = defaultdict(list)
     for mail in stage.peer.taken:
         arrived[mail.message_id].append(mail)
-    missing, twice, in_doubt, changed, refused = 0, 0, 0, 0, 0
+    missing, unknown, twice, in_doubt, changed, refused = 0, 0, 0, 0, 0, 0
     with stage.ledger.connect() as connection:
         known = set(connection.execute(select(notices_table.c.message_id)).scalars())
     for relocation in settled:
@@ -162,6 +162,10 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
             mails = arrived[notice.message_id]
             if notice.message_id in stage.peer.refused:
                 refused += 1
+            elif notice.state is NoticeState.UNKNOWN and not mails:
+                # The server was silent twice, after all of it: resent once, then left to a person.
+                unknown += 1
+                missing += not _is_told(notice, notices)
             elif not mails or notice.state not in _ENDS:
                 missing += 1
             changed += len({mail.content for mail in mails}) > 1
@@ -173,6 +177,7 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
     return [
         Line("notices that arrived", sum(len(mails) > 0 for mails in arrived.values())),
         Line("notices that the mail server refused for good", refused),
+        Line("notices given up after two silences, the operator told", unknown),
         Line("notices missing", missing, 0),
         Line("notices sent twice", twice, 0),
         Line("notices sent twice, their acknowledgement lost", in_doubt),
@@ -180,6 +185,12 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
         Line("mails that no notice accounts for", len(arrived.keys() - known), 0),
         Line("alerts of Prefect's automations", stage.peer.alerts),
     ]
+
+
+def _is_told(notice: Notice, notices: Sequence[Notice]) -> bool:
+    """Say whether the operator is told of a notice that was given up; never of one of his own."""
+    about = f"undeliverable:{notice.kind}"
+    return notice.kind is NoticeKind.OPERATOR or any(one.about == about for one in notices)
 
 
 def _unwritten(ledger: Engine, relocation: Relocation, notices: Sequence[Notice]) -> int:

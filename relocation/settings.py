@@ -102,11 +102,11 @@ class Settings(BaseSettings):
     lease_renewal: float = Field(
         default=10, gt=0, description="Seconds between two signs of life of such a process."
     )
-    crash_grace: float = Field(
+    resume_after: float = Field(
         default=15,
         ge=0,
-        description="Seconds from the report of a crash until the run may go on: its worker still "
-        "runs the hook.",
+        description="Seconds from the end of a run until it is resumed: its worker may still run "
+        "the hook.",
     )
     start_limit: float = Field(
         default=300,

@@ -51,6 +51,8 @@ def next_move(
     match run.state:
         case RunState.CANCELLED | RunState.CANCELLING:
             return Move.CANCEL
+        case RunState.FAILED if relocation is not None and _ended_by_it(relocation, run):
+            return _of_a_dead_run(relocation, run, tries_left, bounds, now)
         case RunState.FAILED | RunState.COMPLETED:
             return Move.FAIL
         case RunState.PAUSED:
@@ -75,7 +77,8 @@ def _of_a_dead_run(
 ) -> Move:
     if relocation.status is Status.PAUSED and run.state is RunState.CRASHED:
         return Move.LEAVE  # a person has to unpause it
-    if run.state is not RunState.CRASHED and _may_be_starting(relocation, run, bounds, now):
+    over = run.state in {RunState.CRASHED, RunState.FAILED}
+    if not over and _may_be_starting(relocation, run, bounds, now):
         return Move.LEAVE
     given_up = (
         not run.deployed
@@ -84,6 +87,11 @@ def _of_a_dead_run(
         or _interrupted_since(relocation, now) > bounds.interrupted
     )
     return Move.FAIL if given_up else Move.RESUME
+
+
+def _ended_by_it(relocation: Relocation, run: Run) -> bool:
+    """Say whether it was an interruption that failed the run, and no person after it."""
+    return relocation.status is Status.INTERRUPTED and relocation.updated_at >= run.since
 
 
 def _may_be_starting(relocation: Relocation, run: Run, bounds: Bounds, now: datetime) -> bool:

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from relocation.errors import FencedOut
+from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.control import (
     claim_resume,
     interrupt,
@@ -74,6 +75,9 @@ def reconcile(
     now = around.clock()
     if relocation is not None and _is_held(relocation, own, now):
         return Outcome.HELD
+    if relocation is not None and run is not None and _is_passing(error):
+        # No try is to blame as long as tries are left: a connection was cut between two tasks.
+        run = replace(run, state=RunState.CRASHED)
     move = next_move(
         relocation,
         run,
@@ -134,23 +138,30 @@ def wait_until_free(
 def await_worker(
     around: Surroundings, relocation_id: str, sleep: Callable[[float], None] = time.sleep
 ) -> Run | None:
-    """Return the run, once the worker that reported its crash must be done with it.
+    """Return the run, once the worker that reported its end must be done with it.
 
-    Until then the worker runs hooks, and reports the crash again; one with a limit would end if it
+    Until then the worker runs hooks, and reports a crash again; one with a limit would end if it
     were given the run meanwhile (Prefect 3).
     """
     while True:
         run = around.runs.read([relocation_id]).get(relocation_id)
-        rest = timedelta() if run is None else _until_worker_is_done(around, run)
+        relocation = find_relocation(around.ledger, relocation_id)
+        if run is None or (relocation is not None and not relocation.is_open):
+            return run
+        rest = _until_worker_is_done(around, run)
         if rest <= timedelta():
             return run
         sleep(rest.total_seconds())
 
 
 def _until_worker_is_done(around: Surroundings, run: Run) -> timedelta:
-    if run.state is not RunState.CRASHED:
+    if run.state not in {RunState.CRASHED, RunState.FAILED}:
         return timedelta()
-    return run.since + timedelta(seconds=around.settings.crash_grace) - around.clock()
+    return run.since + timedelta(seconds=around.settings.resume_after) - around.clock()
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, PermanentError)
 
 
 def _is_held(relocation: Relocation, own: Hold | None, now: datetime) -> bool:

@@ -109,10 +109,48 @@ def test_waiting_for_a_worker_begins_anew_with_its_second_report(world: Any) -> 
 
 
 def test_nobody_waits_for_the_worker_of_a_run_that_did_not_crash(world: Any) -> None:
-    world.runs.put("r-1", RunState.FAILED)
+    world.runs.put("r-1", RunState.CANCELLED)
     assert await_worker(world.around, "r-1", sleep=world.wait) is not None
+    hold = world.open("r-3")
+    world.runs.put("r-3", RunState.FAILED)
+    assert look(world, "r-3", error=PermanentError("No."), own=hold) is Outcome.SETTLED
+    assert await_worker(world.around, "r-3", sleep=world.wait) is not None
     assert await_worker(world.around, "r-2", sleep=world.wait) is None
     assert world.now == world.runs.runs["r-1"].since
+
+
+def test_an_error_between_two_tries_is_an_interruption_and_goes_on(world: Any) -> None:
+    """Seen in a soak: a connection was cut while the flow asked whether a task was done."""
+    hold = world.open()
+    world.runs.put("r-1", RunState.FAILED)
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.INTERRUPTED
+    assert kinds(world) == []
+    world.wait(14)
+    assert look(world) is Outcome.LEFT
+    world.wait(1)
+    assert look(world) is Outcome.RESUMED
+    assert world.runs.rescheduled == ["r-1"]
+
+
+def test_an_error_of_the_last_try_is_no_interruption(world: Any) -> None:
+    hold = world.open()
+    for _ in range(POLICIES[SCAN].tries):
+        number = begin(world, hold)
+        ledger, now = world.around.ledger, world.now
+        end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="cut", now=now)
+    world.runs.put("r-1", RunState.FAILED)
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.SETTLED
+    assert kinds(world) == ["FAILED"]
+
+
+def test_an_interrupted_run_that_a_person_sets_to_failed_fails(world: Any) -> None:
+    hold = world.open()
+    world.runs.put("r-1", RunState.FAILED)
+    look(world, error=OSError("cut"), own=hold, set_state=False)
+    world.wait(5)
+    world.runs.put("r-1", RunState.FAILED, "set by hand")
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().status is Status.FAILURE
 
 
 def test_a_resumption_that_a_second_crash_report_undid_is_asked_again(world: Any) -> None:

@@ -17,8 +17,9 @@ from relocation.steps import POLICIES, Step, Task
 def _fail(world: Any, task: Task, error: Exception, outcome: TryOutcome) -> str:
     hold = world.open()
     ledger = world.around.ledger
-    number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=world.now)
-    end_try(ledger, hold, task, number, outcome, error="secret", cause=error, now=world.now)
+    for _ in range(1 if outcome is TryOutcome.REFUSED else POLICIES[task].tries):
+        number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=world.now)
+        end_try(ledger, hold, task, number, outcome, error="secret", cause=error, now=world.now)
     world.runs.put("r-1", RunState.FAILED)
     reconcile(world.around, "r-1", world.runs.runs["r-1"], error=error, own=hold)
     return standing(ledger, world.stored())
