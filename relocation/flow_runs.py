@@ -21,8 +21,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Cancelling, Crashed, Scheduled
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import AwaitingRetry, Cancelled, Scheduled
 
 from relocation.errors import ConfigurationError
 from relocation.ledger.relocations import Relocation
@@ -80,9 +80,10 @@ class FlowRuns:
             _propose(client, relocation_id, AwaitingRetry(message="Resumed after an interruption"))
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
-        """Set the state of a run whose process is gone."""
+        """Set the state of a run; of one whose process is gone unless the state is CANCELLING."""
         with get_client(sync_client=True) as client:
-            _end_children(client, relocation_id)
+            if state is not RunState.CANCELLING:
+                _end_children(client, relocation_id)
             _propose(client, relocation_id, State(type=StateType(state.value), message=message))
 
     def announce(self, relocation: Relocation, turn: Turn) -> None:
@@ -169,11 +170,6 @@ def rerun(relocation_id: str) -> None:
     _set(relocation_id, AwaitingRetry(message="Rerun from the command line"))
 
 
-def cancel(relocation_id: str) -> None:
-    """Do what Cancel in the Prefect UI does: the worker ends the run's process, if it has one."""
-    _set(relocation_id, Cancelling(message="Cancelled from the command line"))
-
-
 def resume(relocation_id: str) -> None:
     """Let a run that is paused or suspended go on."""
     with get_client(sync_client=True) as client:
@@ -201,14 +197,21 @@ def _propose(client: SyncPrefectClient, flow_run_id: str, state: "State[Any]") -
 
 
 def _end_children(client: SyncPrefectClient, relocation_id: str) -> None:
-    """Show the subflows of a dead process as crashed; Prefect has them at work for ever."""
+    """Show the subflows of a dead process as ended; Prefect has them at work for ever.
+
+    Not as crashed, which would alert the operator of `notify`. What fails is only logged.
+    """
     at_work = [StateType.PENDING, StateType.RUNNING]
     which = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(relocation_id)]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work)),
     )
-    for child in client.read_flow_runs(flow_run_filter=which):
-        _propose(client, str(child.id), Crashed(message="The process of its flow run is gone."))
+    try:
+        for child in client.read_flow_runs(flow_run_filter=which):
+            gone: State[Any] = Cancelled(message="The process of its flow run is gone.")
+            _propose(client, str(child.id), gone)
+    except (httpx.HTTPError, PrefectException):
+        _log.warning("Subflows of %s are still shown at work", relocation_id, exc_info=True)
 
 
 def _bounded(slugs: Sequence[str]) -> list[str]:

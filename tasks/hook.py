@@ -34,8 +34,8 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
     """Make the hook for on_failure, on_crashed and on_cancellation.
 
     It first settles the relocation in the ledger, or records that it was interrupted, which is
-    idempotent; then it runs `notify` with the relocation's id. It never raises: what fails is
-    logged, and left to `handle-failure` and `sweep`.
+    idempotent; then it runs `notify` with the relocation's id. What another process holds, it
+    leaves alone. It never raises: what fails is logged, and left to `handle-failure` and `sweep`.
     """
 
     # Prefect's worker calls hooks by keyword: these three names are part of its interface.

@@ -8,6 +8,9 @@ from relocation.ledger.relocations import Relocation
 from relocation.recovery.runs import Run, RunState
 from relocation.steps import Status
 
+_CLOCKS = timedelta(seconds=5)
+"""By how much the server's clock may be ahead of a worker's."""
+
 
 class Move(StrEnum):
     """What is to be done with a relocation."""
@@ -91,7 +94,8 @@ def _of_a_dead_run(
 
 def _ended_by_it(relocation: Relocation, run: Run) -> bool:
     """Say whether it was an interruption that failed the run, and no person after it."""
-    return relocation.status is Status.INTERRUPTED and relocation.updated_at >= run.since
+    interrupted = relocation.status is Status.INTERRUPTED
+    return interrupted and relocation.updated_at >= run.since - _CLOCKS
 
 
 def _may_be_starting(relocation: Relocation, run: Run, bounds: Bounds, now: datetime) -> bool:

@@ -75,7 +75,8 @@ def reconcile(
     now = around.clock()
     if relocation is not None and _is_held(relocation, own, now):
         return Outcome.HELD
-    if relocation is not None and run is not None and _is_passing(error):
+    failed = run is not None and run.state is RunState.FAILED
+    if relocation is not None and run is not None and failed and _is_passing(error):
         # No try is to blame as long as tries are left: a connection was cut between two tasks.
         run = replace(run, state=RunState.CRASHED)
     move = next_move(

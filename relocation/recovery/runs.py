@@ -66,11 +66,11 @@ class Runs(Protocol):
         ...
 
     def reschedule(self, relocation_id: str) -> None:
-        """Let the run begin again, as Retry in the Prefect UI does."""
+        """Let a run whose process is gone begin again, as Retry in the Prefect UI does."""
         ...
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
-        """Set the state of a run whose process is gone."""
+        """Set the state of a run; of one whose process is gone unless the state is CANCELLING."""
         ...
 
     def announce(self, relocation: Relocation, turn: Turn) -> None:

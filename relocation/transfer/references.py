@@ -141,6 +141,9 @@ class MapsOnDemand(PkMaps):
             self._kept[model] = self._make(model)
         return self._kept[model]
 
+    def __contains__(self, model: object) -> bool:
+        return model in self._models  # without making its map
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._models)
 

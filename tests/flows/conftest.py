@@ -141,6 +141,7 @@ def begin(private_key: str, tmp_path_factory: pytest.TempPathFactory) -> Begin:
         "RELOCATION_HOME": str(folder / "home"),
         "RELOCATION_KEY_BLOCK": "test-key",
         "RELOCATION_BACKOFF": "0",
+        "RELOCATION_RESUME_AFTER": "0",
     }
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import flow, get_client, task
 from prefect.client.orchestration import SyncPrefectClient
@@ -49,7 +50,7 @@ def test_a_resumed_run_leaves_no_subflow_at_work(client: SyncPrefectClient, dead
     left, other = child_of(client, dead), client.create_flow_run(child, state=Running())
     FlowRuns().reschedule(str(dead.id))
     assert state_of(client, dead.id) is StateType.SCHEDULED
-    assert state_of(client, left.id) is StateType.CRASHED
+    assert state_of(client, left.id) is StateType.CANCELLED
     assert state_of(client, other.id) is StateType.RUNNING
 
 
@@ -60,5 +61,26 @@ def test_a_concluded_run_leaves_no_subflow_at_work(
     client.set_flow_run_state(done.id, Completed(), force=True)
     FlowRuns().conclude(str(dead.id), RunState.FAILED, "Its process is gone.")
     assert state_of(client, dead.id) is StateType.FAILED
-    assert state_of(client, left.id) is StateType.CRASHED
+    assert state_of(client, left.id) is StateType.CANCELLED
     assert state_of(client, done.id) is StateType.COMPLETED
+
+
+def test_a_run_that_is_being_cancelled_keeps_its_subflows(
+    client: SyncPrefectClient, dead: FlowRun
+) -> None:
+    at_work = child_of(client, dead)
+    FlowRuns().conclude(str(dead.id), RunState.CANCELLING, "A person cancelled it.")
+    assert state_of(client, at_work.id) is StateType.RUNNING
+
+
+def test_a_subflow_that_cannot_be_ended_keeps_no_run_from_going_on(
+    client: SyncPrefectClient, dead: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child_of(client, dead)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("away")
+
+    monkeypatch.setattr(SyncPrefectClient, "read_flow_runs", refuse)
+    FlowRuns().reschedule(str(dead.id))
+    assert state_of(client, dead.id) is StateType.SCHEDULED

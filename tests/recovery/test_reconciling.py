@@ -132,6 +132,24 @@ def test_an_error_between_two_tries_is_an_interruption_and_goes_on(world: Any) -
     assert world.runs.rescheduled == ["r-1"]
 
 
+def test_an_interruption_is_known_though_the_clocks_differ_by_seconds(world: Any) -> None:
+    hold = world.open()
+    world.wait(4)
+    failed = world.runs.put("r-1", RunState.FAILED)
+    world.now -= timedelta(seconds=4)  # the server's clock is ahead
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.INTERRUPTED
+    world.wait(25)
+    assert world.runs.runs["r-1"] == failed
+    assert look(world) is Outcome.RESUMED
+
+
+def test_an_error_does_not_hide_that_a_run_was_cancelled(world: Any) -> None:
+    hold = world.open()
+    world.runs.put("r-1", RunState.CANCELLED)
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.SETTLED
+    assert world.stored().status is Status.CANCELLED
+
+
 def test_an_error_of_the_last_try_is_no_interruption(world: Any) -> None:
     hold = world.open()
     for _ in range(POLICIES[SCAN].tries):
@@ -147,7 +165,7 @@ def test_an_interrupted_run_that_a_person_sets_to_failed_fails(world: Any) -> No
     hold = world.open()
     world.runs.put("r-1", RunState.FAILED)
     look(world, error=OSError("cut"), own=hold, set_state=False)
-    world.wait(5)
+    world.wait(10)
     world.runs.put("r-1", RunState.FAILED, "set by hand")
     assert look(world) is Outcome.SETTLED
     assert world.stored().status is Status.FAILURE

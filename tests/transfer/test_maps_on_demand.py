@@ -32,5 +32,7 @@ def test_the_map_of_another_model_is_kept_until_the_next_one_is_made(maps: MapsO
 
 def test_no_map_is_made_of_a_model_it_was_not_told_of(maps: MapsOnDemand) -> None:
     assert maps.get("sentry.user") is None
+    assert "sentry.option" in maps
+    assert {"sentry.option", "sentry.user"} & maps.keys() == {"sentry.option"}
     assert list(maps) == ["sentry.project", "sentry.option", "sentry.projectoption"]
     assert made == []
