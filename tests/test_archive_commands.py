@@ -339,7 +339,7 @@ def test_nothing_stays_of_a_scan(put: Any, scratch_space: Path) -> None:
 def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, put: Any) -> None:
     scratch_space = tmp_path / "temporary"
     scratch_space.mkdir()
-    file = put("large.json", example_export(organizations=20, members=60, projects=60))
+    file = put("large.json", example_export(organizations=80, members=60, projects=60))
     running = subprocess.Popen(
         [COMMAND, "scan", file],
         env={**os.environ, "TMPDIR": str(scratch_space)},

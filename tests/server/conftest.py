@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import COMMAND, CommandLine
+from command_line import COMMAND, PATIENCE, CommandLine
 from sqlalchemy import Engine, create_engine, text
 
 from relocation.archive.envelope import seal_export
@@ -78,7 +78,7 @@ class Operator(CommandLine):
     def stop_worker(self) -> None:
         """End the worker in an orderly way; nobody takes its place."""
         self.worker.terminate()
-        self.worker.wait(60)
+        self.worker.wait(PATIENCE)  # it waits for its runs, a sweep perhaps
 
     def sweep(self) -> None:
         """Run the sweep that is due in at most five minutes."""

@@ -18,7 +18,7 @@ def _state(operator: Any, relocation_id: str) -> str:
 
 def test_a_paused_relocation_waits_and_goes_on_when_unpaused(operator: Any) -> None:
     """A-131, A-134."""
-    relocation_id = operator.submitted("paused", "dora")
+    relocation_id = operator.submitted("paused", "dora", projects=2000)
     operator.begun(relocation_id, "receive_archive")
     operator.run("pause", relocation_id, "--before", "IMPORTING")
     operator.until(lambda: operator.find(relocation_id).status == "PAUSED")
