@@ -93,7 +93,8 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
     made.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     made.runs = MemoryRuns(lambda: made.now)
     made.around = Surroundings(
-        Settings(_env_file=None),
+        # Said here: other tests of this process may have set them for theirs.
+        Settings(_env_file=None, lease_seconds=30, resume_after=15, start_limit=300),
         sqlite_ledger(tmp_path / "ledger.db"),
         made.runs,
         no_destination,
