@@ -27,7 +27,8 @@ def again(operator: Any) -> Any:
     """Disable an automation as a person does, and set up again."""
     one = _automations(operator)[DISABLED]
     url = f"{operator.environment['PREFECT_API_URL']}/automations/{one['id']}"
-    assert httpx.patch(url, json={"enabled": False}).status_code == 204
+    # A busy server answers 503 while another writes to its SQLite file.
+    operator.until(lambda: httpx.patch(url, json={"enabled": False}).status_code == 204)
     yield operator.json("setup")
     httpx.patch(url, json={"enabled": True})
 
