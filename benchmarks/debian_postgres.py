@@ -14,7 +14,7 @@ from typing import Self
 from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from relocation.local import HOST, free_port
+from relocation.local.processes import HOST, free_port
 
 START_SECONDS = 60
 STOP_SECONDS = 20

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.failures_ledger import compare_queries, compare_settling
-from relocation.inbox import Inbox
-from relocation.local import free_port, prefect_server
+from relocation.local.inbox import Inbox
+from relocation.local.processes import free_port, prefect_server
 
 BATCH = int(os.environ.get("BATCH", "100"))
 """Relocations whose marginal time is measured."""

@@ -23,14 +23,14 @@ from prefect.settings import (
 from flows.relocate import relocate
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.blocks import load_destination, load_private_key, load_storage
+from relocation.delivery.smtp import Mailer
 from relocation.example import example_export, write_export
-from relocation.inbox import Inbox
-from relocation.notices.transport import Mailer
+from relocation.local.inbox import Inbox
+from relocation.prefect_api.blocks import load_destination, load_private_key, load_storage
+from relocation.prefect_api.setup import set_up
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.setup import set_up
-from relocation.transfer.embedded import add_users
+from relocation.transfer.load.embedded import add_users
 
 ROUNDS = 5
 
@@ -168,7 +168,7 @@ _PARTS = {
     "tasks.hook": ["_settle"],
     "flows.relocate": ["notify"],
     "tasks.deliver": ["deliver_notices", "load_templates"],
-    "relocation.notices.delivery": ["_built"],
+    "relocation.delivery.deliver": ["_built"],
 }
 
 

@@ -12,8 +12,9 @@ from benchmarks.soak_machines import Program, await_api
 from benchmarks.soak_peer import Peer
 from benchmarks.soak_stage import Stage, open_named
 from relocation.checkout import PROJECT
-from relocation.local import HOST, free_port
-from relocation.transfer.schema import create_embedded
+from relocation.local.processes import free_port
+from relocation.process import LOOPBACK
+from relocation.transfer.database.schema import create_embedded
 
 CODE = ("flows", "tasks", "relocation", "templates")
 DATABASES = ("prefect", "ledger", "destination")
@@ -65,7 +66,7 @@ def set_stage(home: Path, at_once: int) -> Iterator[tuple[Stage, list[Machine]]]
     Sets the environment of this process: Prefect reads its own from there when it is imported.
     """
     port, storage_port = free_port(), free_port()
-    url = f"http://{HOST}:{port}/api"
+    url = f"http://{LOOPBACK}:{port}/api"
     with ExitStack() as stack:
         postgres = stack.enter_context(DebianPostgres(DATABASES, CONNECTIONS))
         server = _started(stack, _server(home, url, port, postgres))
@@ -107,7 +108,7 @@ def _server(home: Path, url: str, port: int, postgres: DebianPostgres) -> Progra
         # Of a machine that died, the places at work are free again after so long.
         "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
     }
-    arguments = ["server", "start", "--host", HOST, "--port", str(port)]
+    arguments = ["server", "start", "--host", LOOPBACK, "--port", str(port)]
     return Machine(home / "server", url).program("server", arguments, **more)
 
 
@@ -116,20 +117,20 @@ def _storage(home: Path, port: int) -> tuple[Program, dict[str, object]]:
     password = secrets.token_urlsafe(12)
     kept = home / "storage"
     kept.mkdir()
-    arguments = ["--interface", HOST, "--port", str(port), "--directory", str(kept), "--write"]
+    arguments = ["--interface", LOOPBACK, "--port", str(port), "--directory", str(kept), "--write"]
     arguments += ["--username", "relocation", "--password", password]
-    access = {"host": HOST, "port": port, "username": "relocation", "password": password}
+    access = {"host": LOOPBACK, "port": port, "username": "relocation", "password": password}
     return (
         Program("storage", arguments, home, module="pyftpdlib"),
-        {"basepath": f"ftp://{HOST}:{port}/relocation", "settings": access},
+        {"basepath": f"ftp://{LOOPBACK}:{port}/relocation", "settings": access},
     )
 
 
 def _set_up(postgres: DebianPostgres, mail_port: int, storage: dict[str, object]) -> None:
     # Imported only now: they import Prefect, which must find the server's address.
-    from relocation.deployments import deploy  # noqa: PLC0415
+    from relocation.prefect_api.deployments import deploy  # noqa: PLC0415
+    from relocation.prefect_api.setup import set_up  # noqa: PLC0415
     from relocation.settings import Settings  # noqa: PLC0415
-    from relocation.setup import set_up  # noqa: PLC0415
 
     fields: dict[str, dict[str, object]] = {
         name: {"url": postgres.url(name).render_as_string(hide_password=False)}

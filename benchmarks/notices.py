@@ -22,16 +22,16 @@ import trustme
 from sqlalchemy import Engine, create_engine, event, make_url
 
 from relocation.database import engine_options, prepare
+from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import enqueue
 from relocation.notices.building import Branding, build_notice
-from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.inlining import flatten, premailed
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import load_templates
-from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.notices.wire import wire_bytes
 from relocation.request import RelocationRequest
 from relocation.settings import Settings

@@ -18,9 +18,9 @@ from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.database import engine_options, prepare
 from relocation.example import example_export, write_export
-from relocation.local import free_port
-from relocation.transfer.embedded import add_users
-from relocation.transfer.schema import create_embedded
+from relocation.local.processes import free_port
+from relocation.transfer.database.schema import create_embedded
+from relocation.transfer.load.embedded import add_users
 
 SLUGS = ["acme", "birch-labs"]
 WORKERS = 2
@@ -114,10 +114,10 @@ def _set_up(postgres: Postgres, mail_port: int) -> None:
     # Imported only now: they import Prefect, which must find the server's address.
     from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector  # noqa: PLC0415
 
-    from relocation.blocks import MailServer  # noqa: PLC0415
-    from relocation.deployments import deploy  # noqa: PLC0415
+    from relocation.prefect_api.blocks import MailServer  # noqa: PLC0415
+    from relocation.prefect_api.deployments import deploy  # noqa: PLC0415
+    from relocation.prefect_api.setup import set_up  # noqa: PLC0415
     from relocation.settings import Settings  # noqa: PLC0415
-    from relocation.setup import set_up  # noqa: PLC0415
 
     settings = Settings()
     for block, database in (
@@ -196,7 +196,7 @@ class Requests:
         add_users(stage.destination, owners)
 
     def _store(self) -> None:
-        from relocation.blocks import load_private_key, load_storage  # noqa: PLC0415
+        from relocation.prefect_api.blocks import load_private_key, load_storage  # noqa: PLC0415
         from relocation.settings import Settings  # noqa: PLC0415
 
         settings = Settings()
@@ -216,7 +216,7 @@ class Requests:
         import httpx  # noqa: PLC0415
         from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415
 
-        from relocation.flow_runs import submit  # noqa: PLC0415
+        from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
         from relocation.request import RelocationRequest  # noqa: PLC0415
 
         number = self._number = self._number + 1

@@ -12,18 +12,19 @@ from benchmarks.soak_peer import Taken
 from benchmarks.soak_stage import Asked, Stage
 from relocation.catalogue import load_catalogue
 from relocation.ledger.outbox import Notice, notices_of
-from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.relocations import find_relocation
 from relocation.ledger.story import story_of
 from relocation.ledger.tables import Happening, NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
 from relocation.ledger.tries import done_result
+from relocation.model import Relocation
 from relocation.notices.kinds import NoticeKind
-from relocation.people import addressees
+from relocation.notices.recipients import addressees
 from relocation.settings import Settings
 from relocation.steps import Status, Task
-from relocation.transfer.chunks import inserted_pks
-from relocation.transfer.rules import PENDING_APPROVAL
-from relocation.transfer.schema import IMPORT_CHUNK, reflect
+from relocation.transfer.database.schema import IMPORT_CHUNK, reflect
+from relocation.transfer.load.chunks import inserted_pks
+from relocation.transfer.load.rules import PENDING_APPROVAL
 
 _ENDS = {NoticeState.SENT, NoticeState.FAILED, NoticeState.UNKNOWN}
 

@@ -18,12 +18,12 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.reading import read_records
 from relocation.database import engine_options, prepare
 from relocation.example import write_export
-from relocation.transfer.importing import bind, import_records
-from relocation.transfer.normalised import Normalised, open_normalised, write_records
-from relocation.transfer.scan import ScanReport, scan_export
-from relocation.transfer.schema import create_embedded
+from relocation.transfer.database.schema import create_embedded
+from relocation.transfer.dry_run.trial import try_import
+from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.prepare.normalised import Normalised, open_normalised, write_records
+from relocation.transfer.prepare.scan import ScanReport, scan_export
 from relocation.transfer.source import Source
-from relocation.transfer.trial import try_import
 
 ANY_NUMBER = 10**9
 

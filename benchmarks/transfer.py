@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine, MetaData, Table, select
 from benchmarks.measuring import Result, options, print_results, side_by_side, timed
 from benchmarks.stage import Stage, destination, postgresql, run_import, run_trial, stage
 from relocation.catalogue import load_catalogue
-from relocation.transfer import sealing
 from relocation.transfer.bulk import bulk_work
+from relocation.transfer.prepare import sealing
 
 Rows = Sequence[tuple[Table, list[str], list[tuple[Any, ...]]]]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from relocation.blocks import MailServer
+from relocation.prefect_api.blocks import MailServer
 from relocation.settings import DailyLimits, PolicyOverride, Settings
 from relocation.steps import POLICIES
 

@@ -7,8 +7,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from flows.notify import notify
-from relocation.blocks import load_ledger
 from relocation.ledger.sweeping import leased_sweep
+from relocation.prefect_api.blocks import load_ledger
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.reconcile import reconcile_open_relocations

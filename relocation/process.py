@@ -1,7 +1,9 @@
-"""Name this process."""
+"""Name this process and this machine."""
 
 import os
 import socket
+
+LOOPBACK = "127.0.0.1"
 
 
 def worker_name() -> str:

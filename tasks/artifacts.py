@@ -19,9 +19,10 @@ from prefect.client.schemas.filters import (
 
 from relocation.findings import Finding
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.relocations import Relocation, get_relocation
-from relocation.standing import code, code_list, standing
-from relocation.transfer.chunks import Account
+from relocation.ledger.relocations import get_relocation
+from relocation.model import Relocation
+from relocation.recovery.next_steps import code, code_list, standing
+from relocation.transfer.load.chunks import Account
 from tasks.held import opened_for
 
 SHOWN = 200

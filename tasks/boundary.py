@@ -14,9 +14,8 @@ from prefect.exceptions import ExternalSignal
 from prefect.states import Completed
 
 from relocation.errors import FencedOut, PermanentError
-from relocation.flow_runs import FlowRuns
 from relocation.ledger.holds import Hold
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import (
     begin_try,
@@ -25,7 +24,9 @@ from relocation.ledger.tries import (
     end_try,
     succeed,
 )
+from relocation.model import Relocation
 from relocation.notices.kinds import Draft
+from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.runs import Turn
 from relocation.settings import Settings

@@ -4,9 +4,9 @@ from relocation.archive.keys import public_key_of
 from relocation.catalogue import Scope
 from relocation.ledger.tries import done_result
 from relocation.steps import Task
-from relocation.transfer.exporting import export_records
-from relocation.transfer.importing import bind
-from relocation.transfer.normalised import write_records
+from relocation.transfer.database.exporting import export_records
+from relocation.transfer.load.importing import bind
+from relocation.transfer.prepare.normalised import write_records
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import baseline_prefix, colliding_users_prefix
 

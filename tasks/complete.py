@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 from relocation.ledger.tries import done_result
+from relocation.notices.success import claim_drafts, success_drafts
 from relocation.steps import Task
-from relocation.success import claim_drafts, success_drafts
-from relocation.transfer.importing import import_report
-from relocation.transfer.ownership import issue_claims, moved_organizations
+from relocation.transfer.load.importing import import_report
+from relocation.transfer.load.ownership import issue_claims, moved_organizations
 from tasks.boundary import Done, Work, relocation_task
 
 

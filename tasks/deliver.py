@@ -6,11 +6,11 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
-from relocation.blocks import load_mail_server
+from relocation.delivery.deliver import Post, deliver_due
 from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding
-from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.rendering import load_templates
+from relocation.prefect_api.blocks import load_mail_server
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.artifacts import show_notices

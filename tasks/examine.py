@@ -9,12 +9,12 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from relocation.blocks import load_private_key, load_storage
 from relocation.errors import EncryptionError, MissingArchiveError
+from relocation.prefect_api.blocks import load_private_key, load_storage
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
 from relocation.text import one_line
-from relocation.transfer.inspection import Inspection, inspect_archive
+from relocation.transfer.dry_run.inspection import Inspection, inspect_archive
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

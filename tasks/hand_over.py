@@ -3,9 +3,9 @@
 from relocation.errors import PersonError
 from relocation.ledger.tries import done_result
 from relocation.steps import Task
-from relocation.transfer.ownership import find_user
-from relocation.transfer.ownership import grant_ownership as grant
-from relocation.transfer.ownership import reveal_organizations as reveal
+from relocation.transfer.load.ownership import find_user
+from relocation.transfer.load.ownership import grant_ownership as grant
+from relocation.transfer.load.ownership import reveal_organizations as reveal
 from tasks.boundary import Done, Work, relocation_task
 
 

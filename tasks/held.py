@@ -5,8 +5,13 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
-from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
 from relocation.ledger.holds import Hold
+from relocation.prefect_api.blocks import (
+    load_destination,
+    load_ledger,
+    load_private_key,
+    load_storage,
+)
 from relocation.settings import Settings
 
 

@@ -15,19 +15,19 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut, PermanentError, StoppedError
-from relocation.flow_runs import FlowRuns, label
 from relocation.ledger.control import pause_here
 from relocation.ledger.holds import Hold, hold_of, open_relocation, release
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
+from relocation.prefect_api.context import surroundings
+from relocation.prefect_api.flow_runs import FlowRuns, label
 from relocation.process import worker_name
 from relocation.recovery.ending import end
 from relocation.recovery.runs import RunState, Turn
+from relocation.recovery.settlement import DeadRun
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.settlement import DeadRun
 from relocation.steps import Step, Task
-from relocation.surroundings import surroundings
 from tasks.artifacts import show_request, show_standing
 from tasks.held import Opened, opened_for, remember
 

@@ -2,8 +2,8 @@
 
 from relocation.errors import ExportError
 from relocation.steps import Task
-from relocation.transfer.importing import import_records
-from relocation.transfer.normalised import open_normalised
+from relocation.transfer.load.importing import import_records
+from relocation.transfer.prepare.normalised import open_normalised
 from tasks.artifacts import Progress, show_accounts, show_findings
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import export_prefix

@@ -2,11 +2,11 @@
 
 from relocation.errors import MissingArchiveError, PersonError
 from relocation.ledger.admission import admit, record_people
-from relocation.people import check_addresses
+from relocation.notices.recipients import check_addresses
 from relocation.request import RelocationRequest, check_request, check_size
 from relocation.steps import Task
 from relocation.text import one_line
-from relocation.transfer.ownership import Person, find_user
+from relocation.transfer.load.ownership import Person, find_user
 from tasks.boundary import Done, Work, relocation_task
 
 

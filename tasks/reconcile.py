@@ -6,10 +6,10 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from relocation.ledger.reconciling import abandoned, unsettled_among
+from relocation.prefect_api.context import surroundings
 from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
 from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
 from relocation.recovery.runs import Run, RunState
-from relocation.surroundings import surroundings
 from tasks.artifacts import show_standing
 
 

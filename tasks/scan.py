@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.reading import read_records
+from relocation.notices.success import started_drafts
 from relocation.steps import Task
-from relocation.success import started_drafts
-from relocation.transfer.scan import scan_export as scan
+from relocation.transfer.prepare.scan import scan_export as scan
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import export_prefix
 

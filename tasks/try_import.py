@@ -2,8 +2,8 @@
 
 from relocation.errors import DifferencesError
 from relocation.steps import Task
-from relocation.transfer.normalised import open_normalised
-from relocation.transfer.trial import try_import as trial
+from relocation.transfer.dry_run.trial import try_import as trial
+from relocation.transfer.prepare.normalised import open_normalised
 from tasks.artifacts import Progress, show_findings
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import baseline_prefix, colliding_users_prefix, export_prefix

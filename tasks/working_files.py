@@ -6,13 +6,13 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from relocation.archive.storage import Storage
-from relocation.blocks import load_destination, load_ledger, load_storage
 from relocation.ledger.holds import Hold
 from relocation.ledger.reconciling import forget_files, open_ids, with_old_files
 from relocation.ledger.tables import utc_now
+from relocation.prefect_api.blocks import load_destination, load_ledger, load_storage
 from relocation.settings import Settings
-from relocation.transfer.normalised import delete_normalised
-from relocation.transfer.scratch import remove_abandoned_scratch
+from relocation.transfer.dry_run.scratch import remove_abandoned_scratch
+from relocation.transfer.prepare.normalised import delete_normalised
 from tasks.held import opened_for
 
 

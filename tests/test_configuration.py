@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relocation.blocks import MailServer
+from relocation.prefect_api.blocks import MailServer
 from relocation.settings import Settings
 from relocation.steps import Task
 

@@ -14,8 +14,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from relocation.deployments import FIRST_QUEUE, WORK_POOL, pool_template
 from relocation.errors import ConfigurationError
+from relocation.prefect_api.deployments import FIRST_QUEUE, WORK_POOL, pool_template
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
@@ -141,8 +141,8 @@ def test_a_pool_file_that_its_worker_would_refuse_is_refused(
 
 
 def test_a_wheel_brings_everything_that_setup_applies(tmp_path: Path) -> None:
-    """Beside the packages, as in a checkout: relocation.deployments looks there."""
+    """Beside the packages, as in a checkout: relocation.prefect_api.deployments looks there."""
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"prefect.yaml", "automations.yaml", "relocation/deployments.py"} <= names
+    assert {"prefect.yaml", "automations.yaml", "relocation/prefect_api/deployments.py"} <= names
     assert any(name.startswith("relocation/ledger/migrations/") for name in names)

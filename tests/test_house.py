@@ -4,7 +4,6 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,16 @@ MODULES = sorted(
 )
 
 
-def test_imports_go_one_way_and_the_plain_part_knows_no_prefect() -> None:
+def test_imports_keep_the_contracts() -> None:
     # In a process of its own: it would silence the loggers of this one.
     lint = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
     done = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_plain_module_is_held_to_know_no_prefect() -> None:
-    """Only these four speak with Prefect; a new module must be plain or be named here."""
-    edge = {"blocks", "setup", "deployments", "flow_runs"}
-    above_the_edge = {"cli", "demo", "doctor", "one_machine", "surroundings"}
-    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    contract = next(c for c in tool["importlinter"]["contracts"] if c["type"] == "forbidden")
-    held = {name.removeprefix("relocation.") for name in contract["source_modules"]}
-    present = {path.stem if path.suffix else path.name for path in (ROOT / "relocation").iterdir()}
-    assert present - {"__init__", "__pycache__"} == held | edge | above_the_edge
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_has_at_most_300_lines(module: Path) -> None:
-    assert len(module.read_text(encoding="utf-8").splitlines()) <= 300
+def test_a_module_has_at_most_400_lines(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 @pytest.mark.parametrize("name", ["flows", "tasks", "relocation", "templates"])

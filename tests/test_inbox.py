@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relocation.inbox import Inbox
-from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.local.inbox import Inbox
 from relocation.notices.wire import WIRE, wire_bytes
 
 Send = Callable[..., bytes]

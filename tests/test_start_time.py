@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from relocation.cli.start_time import read_start
 from relocation.errors import RequestError
-from relocation.start_time import read_start
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

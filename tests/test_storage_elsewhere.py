@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from prefect.filesystems import RemoteFileSystem
 
-from relocation.blocks import BlockStorage
-from relocation.local import free_port
+from relocation.local.processes import free_port
+from relocation.prefect_api.blocks import BlockStorage
 
 
 class FileServer:

@@ -13,8 +13,8 @@ from relocation.settings import Settings
 from relocation.text import one_line
 
 if TYPE_CHECKING:
-    from relocation.transfer.comparing_files import FileComparison
-    from relocation.transfer.inspection import Inspection
+    from relocation.transfer.dry_run.comparing_files import FileComparison
+    from relocation.transfer.dry_run.inspection import Inspection
 
 SHOWN_PKS = 3
 SHOWN_ROWS = 100

@@ -51,7 +51,7 @@ def scan(
 
     Example: relocation scan export.json --organizations acme,birch-labs
     """
-    from relocation.transfer.inspection import inspect_archive  # noqa: PLC0415 - half a second
+    from relocation.transfer.dry_run.inspection import inspect_archive  # noqa: PLC0415 - half a second
 
     settings = Settings()
     wanted = [slug.strip() for text in organizations or () for slug in _split(text)]
@@ -86,7 +86,7 @@ def compare(
 
     Example: relocation compare before.json after.json
     """
-    from relocation.transfer.comparing_files import UnreadableError, compare_files  # noqa: PLC0415
+    from relocation.transfer.dry_run.comparing_files import UnreadableError, compare_files  # noqa: PLC0415
 
     private_pem = _private_pem(key)
     with _examined(left, right), _progress("Comparing"):

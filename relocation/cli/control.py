@@ -40,8 +40,8 @@ def unpause(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused relocation go on, or change or drop a pause that is scheduled."""
-    from relocation.flow_runs import resume  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.control import reschedule_pause  # noqa: PLC0415
+    from relocation.prefect_api.flow_runs import resume  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         was = reschedule_pause(_around().ledger, relocation_id, _step(before))
@@ -87,9 +87,9 @@ def recover(relocation_id: Id, as_json: AsJson = False) -> None:
 
 def retry(relocation_id: Id, as_json: AsJson = False) -> None:
     """Begin a new relocation of the same archive, as Copy to new run in the UI does."""
-    from relocation.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.flow_runs import submit  # noqa: PLC0415
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
 
     with plain_errors():
         around = _around()
@@ -122,7 +122,7 @@ def rollback(
 
 
 def _around() -> "Surroundings":
-    from relocation.surroundings import surroundings  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.context import surroundings  # noqa: PLC0415 - imports Prefect: seconds
 
     return surroundings()
 

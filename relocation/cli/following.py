@@ -12,7 +12,7 @@ from relocation.steps import Status, Task
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from relocation.ledger.relocations import Relocation
+    from relocation.model import Relocation
 
 POLL_SECONDS = 0.5
 
@@ -23,8 +23,8 @@ def follow(ledger: "Engine", relocation_id: str) -> "Relocation | None":
     A bar on a terminal, else a line for each new task; both on standard error. Returns None where
     neither the ledger nor the Prefect server knows it.
     """
-    from relocation.flow_runs import FlowRuns  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.relocations import find_relocation  # noqa: PLC0415
+    from relocation.prefect_api.flow_runs import FlowRuns  # noqa: PLC0415 - imports Prefect: seconds
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     said = ""

@@ -52,6 +52,6 @@ def public(
 def _private_key(file: Path | None) -> str:
     if file:
         return file.read_text(encoding="ascii")
-    from relocation.blocks import load_private_key  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415 - imports Prefect: seconds
 
     return load_private_key(Settings())

@@ -60,8 +60,8 @@ def resend(
     as_json: AsJson = False,
 ) -> None:
     """Send those of a relocation's notices again that were given up or may not have arrived."""
-    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.resending import put_back  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         done = put_back(load_ledger(Settings()), relocation_id, now=datetime.now(UTC))
@@ -78,7 +78,7 @@ def resend(
 
 
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
-    from relocation.blocks import load_mail_server  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.blocks import load_mail_server  # noqa: PLC0415 - imports Prefect: seconds
 
     with load_mail_server(settings).mailer(settings.sender_email) as mailer:
         for sent, wire in enumerate(wires):

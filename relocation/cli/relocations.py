@@ -11,18 +11,18 @@ import typer
 
 from relocation.cli.following import follow as to_its_end
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
+from relocation.cli.start_time import read_start
 from relocation.errors import MAX_REASON
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
-from relocation.start_time import read_start
 from relocation.steps import Status
 from relocation.text import one_line
 
 if TYPE_CHECKING:
     from relocation.ledger.outbox import Notice
-    from relocation.ledger.relocations import Relocation
     from relocation.ledger.story import Event
     from relocation.ledger.tries import Try
+    from relocation.model import Relocation
 
 
 def submit(
@@ -62,8 +62,8 @@ def submit(
 
     Example: relocation submit acme.tar --organization acme --owner olivia
     """
-    from relocation.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.flow_runs import submit as start  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.flow_runs import submit as start  # noqa: PLC0415
 
     settings = Settings()
     # A key of its own: a second upload must not change an archive that is being relocated.
@@ -101,8 +101,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List relocations, the newest first."""
-    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.relocations import list_relocations  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         found = list_relocations(
@@ -137,11 +137,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
-    from relocation.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.ledger.outbox import notices_of  # noqa: PLC0415
     from relocation.ledger.relocations import find_relocation  # noqa: PLC0415
     from relocation.ledger.story import story_of  # noqa: PLC0415
     from relocation.ledger.tries import tries_of  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         ledger = load_ledger(Settings())

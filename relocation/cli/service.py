@@ -49,11 +49,11 @@ def setup(
     that exists is left as it is, so that you can point any of them elsewhere in the Prefect UI.
     Deployments and automations become what their files say; what you disabled stays disabled.
     """
-    from relocation.block_file import read_block_file  # noqa: PLC0415
-    from relocation.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.deployments import WORK_POOL, deploy  # noqa: PLC0415
-    from relocation.setup import set_up  # noqa: PLC0415
-    from relocation.transfer.embedded import add_users  # noqa: PLC0415
+    from relocation.prefect_api.block_file import read_block_file  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.deployments import WORK_POOL, deploy  # noqa: PLC0415
+    from relocation.prefect_api.setup import set_up  # noqa: PLC0415
+    from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
 
     with plain_errors():
         if overwrite and blocks is None:
@@ -80,7 +80,7 @@ def inbox(
 
     It keeps each mail as .eml, .html and .txt in the folder `inbox` of the embedded data.
     """
-    from relocation.inbox import Inbox  # noqa: PLC0415
+    from relocation.local.inbox import Inbox  # noqa: PLC0415
 
     with plain_errors(), Inbox(Settings().home / "inbox", port) as box:
         out.print(f"Mails to 127.0.0.1:{box.port} go to {box.folder}. Ctrl-C ends this.")
@@ -90,7 +90,7 @@ def inbox(
 
 def doctor(as_json: AsJson = False) -> None:
     """Say what is configured, from where, and whether it works; exit code 1 where it does not."""
-    from relocation.doctor import examine  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.doctor import examine  # noqa: PLC0415 - imports Prefect: seconds
 
     checks = examine(Settings())
     if as_json:
@@ -116,8 +116,8 @@ def demo(
 
     Starts a Prefect server, a worker and a mail server of its own, and ends them.
     """
-    from relocation.demo.run import run_demo  # noqa: PLC0415
-    from relocation.local import end_in_order  # noqa: PLC0415
+    from relocation.local.demo.run import run_demo  # noqa: PLC0415
+    from relocation.local.processes import end_in_order  # noqa: PLC0415
 
     end_in_order()
     with plain_errors():

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from relocation.cli.output import plain_errors
-from relocation.console import Console
 from relocation.errors import CommandError
-from relocation.local import end_in_order
+from relocation.local.console import Console
+from relocation.local.processes import end_in_order
 from relocation.settings import Settings
 
 if TYPE_CHECKING:
-    from relocation.one_machine import Machine
+    from relocation.local.stack import Machine
 
 OWNER = "olivia"
 EXAMPLE = "archives/example.tar"
@@ -47,7 +47,7 @@ def up(
 
 
 def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) -> None:
-    from relocation.one_machine import one_machine  # noqa: PLC0415 - half a second
+    from relocation.local.stack import one_machine  # noqa: PLC0415 - half a second
 
     home = Settings().home
     with one_machine(home, console, port=port, inbox_port=inbox_port) as machine:
@@ -55,7 +55,7 @@ def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) 
             with console.doing(f"Adding the user {OWNER}, and an example archive"):
                 _add_example(machine)
         # Only now: it imports Prefect, which must find the server's address.
-        from relocation.deployments import sweep_now  # noqa: PLC0415
+        from relocation.prefect_api.deployments import sweep_now  # noqa: PLC0415
 
         sweep_now()
         _say_where(machine, console)
@@ -67,9 +67,9 @@ def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) 
 
 def _add_example(machine: "Machine") -> None:
     from relocation.archive.keys import public_key_of  # noqa: PLC0415
-    from relocation.blocks import load_private_key, load_storage  # noqa: PLC0415
     from relocation.example import example_archive, example_export  # noqa: PLC0415
-    from relocation.transfer.embedded import add_users  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_private_key, load_storage  # noqa: PLC0415
+    from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
 
     add_users(machine.destination, (OWNER,))
     key = public_key_of(load_private_key(machine.settings))

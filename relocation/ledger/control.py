@@ -7,10 +7,11 @@ from sqlalchemy import ColumnElement, Engine, or_, update
 
 from relocation.errors import CommandError
 from relocation.ledger.holds import Hold, fenced_out, is_free
-from relocation.ledger.relocations import Relocation, get_relocation, insert_relocation
+from relocation.ledger.relocations import get_relocation, insert_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import Happening, relocations, tasks_done, utc_now
 from relocation.ledger.tries import interrupt_open_tries
+from relocation.model import Relocation
 from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, POLICIES, Status, Step
 

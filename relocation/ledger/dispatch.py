@@ -24,7 +24,7 @@ from relocation.errors import RelocationError
 from relocation.ledger.outbox import Notice, enqueue, read_notice
 from relocation.ledger.tables import LEASED, OPEN, NoticeState, notices, relocations
 from relocation.notices.kinds import NoticeKind
-from relocation.operator_notice import undeliverable_draft
+from relocation.notices.operator import undeliverable_draft
 
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 """Waits before the second, third ... try; the last one repeats."""

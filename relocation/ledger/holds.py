@@ -8,9 +8,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from relocation.errors import EndedError, FencedOut, OwnerBusyError
-from relocation.ledger.relocations import Relocation, insert_relocation, to_relocation
+from relocation.ledger.relocations import insert_relocation, to_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import Happening, relocations, utc_now
+from relocation.model import Relocation
 from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, Status, Step
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine, or_, select, update
 
-from relocation.ledger.relocations import Relocation, to_relocation
+from relocation.ledger.relocations import to_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import (
     Happening,
@@ -15,6 +15,7 @@ from relocation.ledger.tables import (
     tasks_done,
     utc_now,
 )
+from relocation.model import Relocation
 from relocation.steps import Status
 
 AT_ONCE = 500

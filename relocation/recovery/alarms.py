@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from relocation.errors import RelocationError
 from relocation.ledger.outbox import enqueue
-from relocation.ledger.relocations import Relocation
+from relocation.model import Relocation
 from relocation.notices.kinds import Draft
-from relocation.operator_notice import stuck_draft, unsettled_draft
+from relocation.notices.operator import stuck_draft, unsettled_draft
 from relocation.recovery.ending import Surroundings
 from relocation.steps import Status
 

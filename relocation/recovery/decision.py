@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from relocation.ledger.relocations import Relocation
+from relocation.model import Relocation
 from relocation.recovery.runs import Run, RunState
 from relocation.steps import Status
 

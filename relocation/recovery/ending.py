@@ -10,15 +10,16 @@ from relocation.errors import CommandError
 from relocation.ledger.control import forget_import
 from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement
 from relocation.ledger.tables import utc_now
 from relocation.ledger.tries import done_result, was_tried
+from relocation.model import Relocation
 from relocation.recovery.runs import Runs, Turn
+from relocation.recovery.settlement import DeadRun, settle_run
 from relocation.settings import Settings
-from relocation.settlement import DeadRun, settle_run
 from relocation.steps import Task
-from relocation.transfer.rollback import RollBackReport, roll_back
+from relocation.transfer.load.rollback import RollBackReport, roll_back
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ from relocation.ledger.control import (
     record_unopened,
 )
 from relocation.ledger.holds import Hold
-from relocation.ledger.relocations import Relocation, find_relocation, get_relocation
+from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import last_try, tries_used
+from relocation.model import Relocation
 from relocation.recovery.decision import Bounds, Move, next_move
 from relocation.recovery.ending import Surroundings, end
 from relocation.recovery.runs import Run, RunState, Turn
+from relocation.recovery.settlement import DeadRun, tolerant_request
 from relocation.settings import Settings
-from relocation.settlement import DeadRun, tolerant_request
 from relocation.steps import Status
 
 _log = logging.getLogger(__name__)

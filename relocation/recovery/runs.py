@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from relocation.ledger.relocations import Relocation
+from relocation.model import Relocation
 
 
 class RunState(StrEnum):

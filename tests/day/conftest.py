@@ -11,7 +11,7 @@ import psutil
 import pytest
 from command_line import COMMAND, CommandLine
 
-from relocation.local import free_port
+from relocation.local.processes import free_port
 
 
 @dataclass

@@ -10,7 +10,7 @@ import yaml
 from prefect.events.schemas.automations import AutomationCore
 
 from relocation.example import example_archive, example_export
-from relocation.local import free_port
+from relocation.local.processes import free_port
 
 
 def test_it_says_where_everything_is(up: Any) -> None:

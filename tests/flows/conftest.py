@@ -23,23 +23,24 @@ from flows.relocate import relocate
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
-from relocation.blocks import (
+from relocation.catalogue import load_catalogue
+from relocation.example import write_export
+from relocation.ledger.relocations import list_relocations
+from relocation.local.inbox import Inbox
+from relocation.local.processes import free_port
+from relocation.model import Relocation
+from relocation.prefect_api.blocks import (
     MailServer,
     load_destination,
     load_ledger,
     load_mail_server,
     load_storage,
 )
-from relocation.catalogue import load_catalogue
-from relocation.example import write_export
-from relocation.inbox import Inbox
-from relocation.ledger.relocations import Relocation, list_relocations
-from relocation.local import free_port
+from relocation.prefect_api.setup import set_up
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.setup import set_up
-from relocation.transfer.embedded import add_users
-from relocation.transfer.schema import reflect
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.load.embedded import add_users
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
-from relocation import deployments
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.blocks import MailServer, load_mail_server
 from relocation.database import engine_options, prepare
-from relocation.doctor import Check, examine
-from relocation.local import free_port
+from relocation.local.processes import free_port
+from relocation.prefect_api import deployments
+from relocation.prefect_api.blocks import MailServer, load_mail_server
+from relocation.prefect_api.doctor import Check, examine
 from relocation.settings import Settings
 
 
@@ -124,7 +124,7 @@ def test_claim_links_that_lead_home_from_a_destination_elsewhere(
     engine = prepare(create_engine(postgres_server, **engine_options("postgresql")))
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE IF NOT EXISTS sentry_lostpasswordhash (id int)"))
-    monkeypatch.setattr("relocation.doctor.load_destination", lambda _settings: engine)
+    monkeypatch.setattr("relocation.prefect_api.doctor.load_destination", lambda _settings: engine)
     found = look(service, "claim links")
     engine.dispose()
     assert not found.good

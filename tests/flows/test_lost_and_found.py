@@ -162,7 +162,7 @@ def test_old_working_files_are_removed_and_a_rerun_begins_with_the_archive(
 
 
 def test_scratch_databases_that_a_killed_trial_left_are_removed(service: Any) -> None:
-    from relocation.transfer.scratch import scratch_file
+    from relocation.transfer.dry_run.scratch import scratch_file
 
     left = scratch_file("00000000-0000-4000-8000-000000000009", service.settings.home / "scratch")
     left.parent.mkdir(parents=True, exist_ok=True)

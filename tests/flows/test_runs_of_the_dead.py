@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Completed, Running
 
-from relocation.flow_runs import FlowRuns
+from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.recovery.runs import RunState
 
 

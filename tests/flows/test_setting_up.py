@@ -10,13 +10,13 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr
 from sqlalchemy import URL
 
-from relocation.block_file import read_block_file
-from relocation.blocks import load_ledger, load_mail_server
 from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
+from relocation.prefect_api.block_file import read_block_file
+from relocation.prefect_api.blocks import load_ledger, load_mail_server
+from relocation.prefect_api.setup import move_inbox, set_up
 from relocation.settings import Settings
-from relocation.setup import move_inbox, set_up
 
 MAIL = """
 mail:

@@ -28,18 +28,23 @@ from pydantic import SecretStr
 from flows.relocate import relocate
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.blocks import load_destination, load_ledger, load_private_key, load_storage
 from relocation.example import example_export, write_export
-from relocation.flow_runs import FlowRuns, submit
-from relocation.inbox import Inbox, ReceivedMail
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import get_relocation
+from relocation.local.inbox import Inbox, ReceivedMail
+from relocation.prefect_api.blocks import (
+    load_destination,
+    load_ledger,
+    load_private_key,
+    load_storage,
+)
+from relocation.prefect_api.flow_runs import FlowRuns, submit
+from relocation.prefect_api.setup import set_up
 from relocation.recovery.runs import RunState
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.setup import set_up
 from relocation.steps import Status
-from relocation.transfer.embedded import add_users
+from relocation.transfer.load.embedded import add_users
 
 LEASE_SECONDS = 0.5
 _ENVIRONMENT = {

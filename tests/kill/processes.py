@@ -35,8 +35,8 @@ from flows.handle_failure import handle_failure
 from flows.notify import notify
 from flows.relocate import relocate
 from flows.sweep import sweep
-from relocation.blocks import load_ledger
 from relocation.ledger.tables import NoticeState, notices
+from relocation.prefect_api.blocks import load_ledger
 from relocation.settings import Settings
 
 _WRITES = re.compile(r'\s*(INSERT INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)

@@ -11,15 +11,11 @@ from sqlalchemy import Engine, update
 from relocation.errors import FencedOut, OwnerBusyError, PermanentError
 from relocation.ledger.admission import record_people
 from relocation.ledger.holds import Hold, hold_of, open_relocation
-from relocation.ledger.relocations import (
-    Relocation,
-    find_relocation,
-    get_relocation,
-    list_relocations,
-)
+from relocation.ledger.relocations import find_relocation, get_relocation, list_relocations
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import relocations
 from relocation.ledger.tries import begin_try
+from relocation.model import Relocation
 from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, POLICIES, Status, Step, Task
 

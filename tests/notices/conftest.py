@@ -14,12 +14,12 @@ from aiosmtpd.controller import Controller
 from ledgers import sqlite_ledger
 from sqlalchemy import Engine
 
+from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.holds import open_relocation
-from relocation.local import free_port
+from relocation.local.processes import free_port
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.rendering import Templates, load_templates
-from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 

@@ -5,11 +5,11 @@ import sys
 from sqlalchemy import create_engine, make_url
 
 from relocation.database import engine_options, prepare
+from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding
-from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.rendering import load_templates
-from relocation.notices.transport import Mailer, MailServerSettings
 from relocation.settings import Settings
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.smtp import Mailer
 from relocation.ledger.dispatch import Terms
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.relocations import get_relocation
 from relocation.notices.building import Branding
-from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import load_templates
-from relocation.notices.transport import Mailer
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 TERMS = Terms("operator@example.org", "example.org", resend_unknown=True)

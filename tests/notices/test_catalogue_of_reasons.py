@@ -14,10 +14,10 @@ import pytest
 
 from relocation import errors
 from relocation.errors import MAX_REASON, NOTHING_TO_DO, RelocationError
-from relocation.failure_notice import Destination, failure_drafts
 from relocation.ledger.dispatch import ClaimLostError
 from relocation.ledger.settle import UNEXPLAINED
 from relocation.notices.building import Branding, NoticeError, build_notice
+from relocation.notices.failure import Destination, failure_drafts
 from relocation.notices.rendering import Templates
 from relocation.notices.samples import REASONS
 from relocation.request import RelocationRequest
@@ -112,7 +112,7 @@ TOLD = [
         for number, sentence in enumerate(
             sentence
             for module in MODULES
-            if module.name == "relocation/settlement.py"
+            if module.name == "relocation/recovery/settlement.py"
             for said in module.functions["_why"]
             if isinstance(said, ast.Tuple)
             for sentence in module.sentences(said.elts[0])
@@ -125,7 +125,11 @@ TOLD = [
 def test_the_walk_finds_the_raise_sites() -> None:
     """It would prove nothing if it found none: these are few of many, in every layer."""
     found = {param.id.partition(":")[0] for param in SITES}
-    assert {"tasks/receive.py", "relocation/request.py", "relocation/transfer/scan.py"} <= found
+    assert {
+        "tasks/receive.py",
+        "relocation/request.py",
+        "relocation/transfer/prepare/scan.py",
+    } <= found
     assert len(TOLD) > 60
     # What the settling process says where nothing was raised, or not in it.
     assert "it was interrupted" in " ".join(str(param.values[1]) for param in TOLD)

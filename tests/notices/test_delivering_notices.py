@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from relocation.delivery.deliver import DeliveryReport, Post, deliver_due
+from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms, claim_due, release_expired
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState
-from relocation.local import free_port
+from relocation.local.processes import free_port
 from relocation.notices.building import Branding
-from relocation.notices.delivery import DeliveryReport, Post, deliver_due
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import Templates
-from relocation.notices.transport import Mailer, MailServerSettings
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.errors import NOTHING_TO_DO, EncryptionError
-from relocation.failure_notice import Destination, cancelled_drafts, failure_drafts
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.outbox import enqueue, notices_of
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
+from relocation.model import Relocation
+from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.notices.kinds import Draft, NoticeKind
-from relocation.operator_notice import stuck_draft, undeliverable_draft, unsettled_draft
+from relocation.notices.operator import stuck_draft, undeliverable_draft, unsettled_draft
 from relocation.steps import Status, Step
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pytest
 
-from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.delivery.smtp import Mailer, MailServerSettings
 
 WIRE = b"Subject: x\r\n\r\nline\r\n.dot\r\n"
 ANN = "ann@example.org"

@@ -11,10 +11,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from relocation.delivery import smtp as transport
+from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.errors import ConfigurationError
-from relocation.local import free_port
-from relocation.notices import transport
-from relocation.notices.transport import Mailer, MailServerSettings
+from relocation.local.processes import free_port
 
 WIRE = b"Subject: x\r\n\r\nline\r\n.dot\r\n..\r\n\r\nend\r\n"
 ANN = "ann@example.org"

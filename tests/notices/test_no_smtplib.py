@@ -23,4 +23,4 @@ def test_no_module_imports_smtplib(module: Path) -> None:
 
 
 def test_the_modules_that_send_are_among_those_looked_at() -> None:
-    assert ROOT / "relocation/notices/transport.py" in MODULES
+    assert ROOT / "relocation/delivery/smtp.py" in MODULES

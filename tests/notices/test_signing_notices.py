@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from relocation.blocks import MailServer
+from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.smtp import Mailer
 from relocation.errors import ConfigurationError
 from relocation.ledger.dispatch import Terms
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.notices.building import Branding
-from relocation.notices.delivery import Post, deliver_due
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.rendering import Templates
 from relocation.notices.signing import SigningKey
-from relocation.notices.transport import Mailer
 from relocation.notices.wire import wire_bytes
+from relocation.prefect_api.blocks import MailServer
 
 DOMAIN = "relocation.example.org"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)

@@ -12,19 +12,20 @@ from sqlalchemy import Engine
 
 from relocation.catalogue import load_catalogue
 from relocation.catalogue.words import words_for
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
+from relocation.model import Relocation
 from relocation.notices.kinds import NoticeKind
-from relocation.settings import Settings
-from relocation.success import (
+from relocation.notices.success import (
     claim_drafts,
     not_moved,
     renamed_because,
     started_drafts,
     success_drafts,
 )
-from relocation.transfer.chunks import Account
-from relocation.transfer.importing import ImportReport
-from relocation.transfer.ownership import Claim, MovedOrganization
+from relocation.settings import Settings
+from relocation.transfer.load.chunks import Account
+from relocation.transfer.load.importing import ImportReport
+from relocation.transfer.load.ownership import Claim, MovedOrganization
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)

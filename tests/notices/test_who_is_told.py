@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.errors import PersonError
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
+from relocation.model import Relocation
 from relocation.notices.kinds import NoticeKind
-from relocation.people import Addressee, addressees, check_addresses, people_drafts
+from relocation.notices.recipients import Addressee, addressees, check_addresses, people_drafts
 from relocation.request import RelocationRequest
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"

@@ -11,7 +11,8 @@ from ledgers import sqlite_ledger
 from sqlalchemy import Engine
 
 from relocation.ledger.holds import Hold, hold_of, open_relocation
-from relocation.ledger.relocations import Relocation, get_relocation
+from relocation.ledger.relocations import get_relocation
+from relocation.model import Relocation
 from relocation.recovery.ending import Surroundings
 from relocation.recovery.runs import Run, RunState, Turn
 from relocation.request import RelocationRequest

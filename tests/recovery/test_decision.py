@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relocation.ledger.relocations import Relocation
+from relocation.model import Relocation
 from relocation.recovery.decision import Bounds, Move, next_move
 from relocation.recovery.runs import Run, RunState
 from relocation.steps import Status, Step, Task

@@ -21,9 +21,10 @@ from relocation.ledger.holds import Hold, hold_of, open_relocation, renew
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.reconciling import abandoned, unsettled_among
-from relocation.ledger.relocations import Relocation, find_relocation, list_relocations
+from relocation.ledger.relocations import find_relocation, list_relocations
 from relocation.ledger.tables import NoticeState, TryOutcome
 from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
+from relocation.model import Relocation
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.recovery.control import abort, recover
 from relocation.recovery.ending import Surroundings

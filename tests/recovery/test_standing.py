@@ -8,9 +8,9 @@ from relocation.errors import EncryptionError
 from relocation.ledger.control import pause_here
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import begin_try, end_try
+from relocation.recovery.next_steps import standing
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.runs import RunState, Turn
-from relocation.standing import standing
 from relocation.steps import POLICIES, Step, Task
 
 

@@ -19,13 +19,14 @@ from relocation.archive.envelope import seal_export
 from relocation.archive.record import Record
 from relocation.database import engine_options, prepare
 from relocation.example import example_export, write_export
-from relocation.inbox import Inbox
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.relocations import Relocation, find_relocation
+from relocation.ledger.relocations import find_relocation
 from relocation.ledger.tables import NoticeState
 from relocation.ledger.tries import Try, tries_of
-from relocation.local import free_port, prefect_server, prefect_worker
-from relocation.transfer.embedded import add_users
+from relocation.local.inbox import Inbox
+from relocation.local.processes import free_port, prefect_server, prefect_worker
+from relocation.model import Relocation
+from relocation.transfer.load.embedded import add_users
 
 ROOT = Path(__file__).parents[2]
 

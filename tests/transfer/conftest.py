@@ -22,7 +22,7 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.database import engine_options, prepare
-from relocation.transfer.schema import ModelTable, create_embedded, reflect
+from relocation.transfer.database.schema import ModelTable, create_embedded, reflect
 from relocation.transfer.source import RecordList
 
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared/exports/fresh-install.json"

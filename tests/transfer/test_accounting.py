@@ -13,12 +13,12 @@ from sqlalchemy import Engine, func, select
 from relocation.archive.record import Record
 from relocation.catalogue import FieldType, Model, Scope, load_catalogue
 from relocation.findings import FindingKind
-from relocation.transfer.chunks import ImportReport, read_chunks
-from relocation.transfer.importing import bind, import_records
-from relocation.transfer.left_out import left_out
-from relocation.transfer.normalised import open_normalised
-from relocation.transfer.scan import ScanReport, scan_export
-from relocation.transfer.schema import ModelTable, reflect
+from relocation.transfer.database.schema import ModelTable, reflect
+from relocation.transfer.load.chunks import ImportReport, read_chunks
+from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.prepare.left_out import left_out
+from relocation.transfer.prepare.normalised import open_normalised
+from relocation.transfer.prepare.scan import ScanReport, scan_export
 
 CATALOGUE = load_catalogue()
 ADMITTED = CATALOGUE.admitted(Scope.ORGANIZATION)

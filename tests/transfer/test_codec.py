@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from relocation.catalogue import Field, FieldType
-from relocation.transfer.codec import UnfitValueError, decoder, encoder, format_datetime
-from relocation.transfer.columns import ColumnEncoder
+from relocation.transfer.database.codec import UnfitValueError, decoder, encoder, format_datetime
+from relocation.transfer.load.columns import ColumnEncoder
 
 PLAIN = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 JSON_VALUES = st.recursive(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relocation.catalogue import Field, FieldType
-from relocation.transfer.canonical import canonical, same
-from relocation.transfer.comparators import (
+from relocation.transfer.compare.canonical import canonical, same
+from relocation.transfer.compare.comparators import (
     auto_suffix,
     compare_password,
     mask_address,

@@ -10,9 +10,9 @@ from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.comparing import MAX_FINDINGS, compare, compare_unchanged
-from relocation.transfer.fieldchecks import PASSWORD_FIELDS, field_checks
-from relocation.transfer.intended import CHANGES, Intended, is_suffixed
+from relocation.transfer.compare.comparing import MAX_FINDINGS, compare, compare_unchanged
+from relocation.transfer.compare.fieldchecks import PASSWORD_FIELDS, field_checks
+from relocation.transfer.compare.intended import CHANGES, Intended, is_suffixed
 from relocation.transfer.source import RecordList
 
 EXAMPLE = example_export(organizations=2, members=3, projects=1)

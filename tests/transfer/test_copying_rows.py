@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, MetaData, Table, create_engine, insert, select, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from relocation.transfer.rows import allocate_pks, insert_columns, insert_rows, one_of
+from relocation.transfer.database.rows import allocate_pks, insert_columns, insert_rows, one_of
 
 TEXT = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 TIMES = st.none() | st.datetimes(timezones=st.just(UTC))

@@ -8,13 +8,13 @@ from sqlalchemy import Engine
 
 from relocation.archive.record import Record
 from relocation.catalogue import Field, FieldType, Model, Scope, load_catalogue
-from relocation.transfer.comparing import compare
-from relocation.transfer.existing import load_existing
-from relocation.transfer.exporting import export_records
-from relocation.transfer.importing import bind, import_records
-from relocation.transfer.intended import CHANGES, Intended
-from relocation.transfer.rules import row_scope
-from relocation.transfer.schema import reflect
+from relocation.transfer.compare.comparing import compare
+from relocation.transfer.compare.intended import CHANGES, Intended
+from relocation.transfer.database.exporting import export_records
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.dry_run.existing import load_existing
+from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.load.rules import row_scope
 from relocation.transfer.source import RecordList
 
 CATALOGUE = load_catalogue()

@@ -10,9 +10,9 @@ from sqlalchemy import Engine, text
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
-from relocation.transfer.existing import load_existing
-from relocation.transfer.exporting import LiveSource, export_records
-from relocation.transfer.schema import reflect
+from relocation.transfer.database.exporting import LiveSource, export_records
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.dry_run.existing import load_existing
 from relocation.transfer.source import RecordList
 
 DATE = "2023-06-22T22:54:28.000Z"

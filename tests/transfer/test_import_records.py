@@ -19,7 +19,8 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.database import prepare
 from relocation.errors import ConfigurationError, FencedOut, PermanentError, TransientError
 from relocation.findings import FindingKind
-from relocation.transfer.importing import (
+from relocation.transfer.database.schema import create_own_tables
+from relocation.transfer.load.importing import (
     _CHUNK_CHARACTERS,
     Account,
     ImportReport,
@@ -27,7 +28,6 @@ from relocation.transfer.importing import (
     import_records,
     import_report,
 )
-from relocation.transfer.schema import create_own_tables
 from relocation.transfer.source import RecordList
 
 Rows = Callable[[str], list[dict[str, Any]]]

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
-from relocation.transfer.importing import Account, ImportReport, bind, import_records
-from relocation.transfer.rollback import roll_back
-from relocation.transfer.schema import create_own_tables, embedded_tables
+from relocation.transfer.database.schema import create_own_tables, embedded_tables
+from relocation.transfer.load.importing import Account, ImportReport, bind, import_records
+from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
 Dying = Callable[[Engine, int], AbstractContextManager[Any]]

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from relocation.transfer.references import MapsOnDemand
+from relocation.transfer.load.references import MapsOnDemand
 
 made: list[str] = []
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relocation.errors import TransientError
-from relocation.transfer.naming import NameRule, pick_names
+from relocation.transfer.load.naming import NameRule, pick_names
 
 SLUG = st.text("abc-", max_size=8)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relocation.archive.record import Record
 from relocation.errors import ConfigurationError, PermanentError, TransientError
-from relocation.transfer.normalised import (
+from relocation.transfer.prepare.normalised import (
     NormalisedWriter,
     delete_normalised,
     open_normalised,

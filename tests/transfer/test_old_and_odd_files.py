@@ -14,9 +14,9 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
-from relocation.transfer.importing import ImportReport, bind, import_records
-from relocation.transfer.normalised import open_normalised
-from relocation.transfer.scan import ScanReport, scan_export
+from relocation.transfer.load.importing import ImportReport, bind, import_records
+from relocation.transfer.prepare.normalised import open_normalised
+from relocation.transfer.prepare.scan import ScanReport, scan_export
 
 Rows = Callable[[str], list[dict[str, Any]]]
 Relocate = Callable[..., tuple[ScanReport, ImportReport]]

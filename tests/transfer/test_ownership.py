@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.errors import FencedOut, PermanentError
-from relocation.transfer.importing import bind, import_records
-from relocation.transfer.ownership import (
+from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.load.ownership import (
     Person,
     find_user,
     grant_ownership,

@@ -11,9 +11,9 @@ from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ConfigurationError, FencedOut, PermanentError
 from relocation.example import example_export
-from relocation.transfer.importing import bind, import_records, import_report
-from relocation.transfer.ownership import grant_ownership, issue_claims, reveal_organizations
-from relocation.transfer.rollback import roll_back
+from relocation.transfer.load.importing import bind, import_records, import_report
+from relocation.transfer.load.ownership import grant_ownership, issue_claims, reveal_organizations
+from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
 Add = Callable[..., int]

@@ -11,8 +11,8 @@ from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.findings import FindingKind
-from relocation.transfer.importing import ImportReport, bind, import_records
-from relocation.transfer.rules import RULES
+from relocation.transfer.load.importing import ImportReport, bind, import_records
+from relocation.transfer.load.rules import RULES
 from relocation.transfer.source import RecordList
 
 Rows = Callable[[str], list[dict[str, Any]]]

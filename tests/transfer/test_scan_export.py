@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from relocation.archive.record import Record
 from relocation.errors import MAX_REASON, PermanentError, TransientError
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.normalised import open_normalised
-from relocation.transfer.scan import scan_export
+from relocation.transfer.prepare.normalised import open_normalised
+from relocation.transfer.prepare.scan import scan_export
 
 PREFIX = "runs/1/normalised"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

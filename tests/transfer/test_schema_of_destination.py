@@ -10,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.findings import FindingKind
-from relocation.transfer.schema import (
+from relocation.transfer.database.schema import (
     create_embedded,
     create_own_tables,
     embedded_tables,
     reflect,
 )
-from relocation.transfer.skew import blocks, check_schema
+from relocation.transfer.database.skew import blocks, check_schema
 
 CATALOGUE = load_catalogue()
 

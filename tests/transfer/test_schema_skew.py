@@ -11,9 +11,9 @@ from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError
 from relocation.findings import FindingKind
-from relocation.transfer.importing import ImportReport, bind, import_records, import_report
+from relocation.transfer.dry_run.trial import try_import
+from relocation.transfer.load.importing import ImportReport, bind, import_records, import_report
 from relocation.transfer.source import RecordList
-from relocation.transfer.trial import try_import
 
 Rows = Callable[[str], list[dict[str, Any]]]
 

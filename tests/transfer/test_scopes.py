@@ -11,12 +11,12 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
-from relocation.transfer.comparing import compare
-from relocation.transfer.existing import load_existing
-from relocation.transfer.exporting import export_records
-from relocation.transfer.importing import Account, ImportReport, bind, import_records
-from relocation.transfer.intended import CHANGES, Intended
-from relocation.transfer.schema import reflect
+from relocation.transfer.compare.comparing import compare
+from relocation.transfer.compare.intended import CHANGES, Intended
+from relocation.transfer.database.exporting import export_records
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.dry_run.existing import load_existing
+from relocation.transfer.load.importing import Account, ImportReport, bind, import_records
 from relocation.transfer.source import RecordList
 
 Add = Callable[..., int]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import FindingKind
-from relocation.transfer.left_out import LeftOut
-from relocation.transfer.selection import Selection
+from relocation.transfer.prepare.left_out import LeftOut
+from relocation.transfer.prepare.selection import Selection
 
 
 def record(model, pk, **fields):

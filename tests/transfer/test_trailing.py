@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from relocation.errors import FencedOut, TransientError
-from relocation.transfer.chunks import bind, fenced
-from relocation.transfer.trailing import Trailing
+from relocation.transfer.load.chunks import bind, fenced
+from relocation.transfer.load.trailing import Trailing
 
 Rows = Callable[[str], list[dict[str, Any]]]
 

@@ -14,13 +14,13 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ConfigurationError, PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
-from relocation.transfer.existing import load_existing
-from relocation.transfer.exporting import export_records
-from relocation.transfer.importing import bind, import_records
-from relocation.transfer.schema import reflect
-from relocation.transfer.scratch import drop_scratch, remove_abandoned_scratch, scratch
+from relocation.transfer.database.exporting import export_records
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.dry_run.existing import load_existing
+from relocation.transfer.dry_run.scratch import drop_scratch, remove_abandoned_scratch, scratch
+from relocation.transfer.dry_run.trial import TrialReport, try_import
+from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.source import RecordList
-from relocation.transfer.trial import TrialReport, try_import
 
 ID = "0b7f3f6e-9d5b-4c55-8d5c-6a4f0d2c9a11"
 CATALOGUE = load_catalogue()

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from relocation.delivery.smtp import Mailer
 from relocation.notices.kinds import NoticeKind
-from relocation.notices.transport import Mailer
 from relocation.notices.wire import wire_bytes
 
 HERE = Path(__file__).parent

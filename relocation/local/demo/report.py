@@ -1,0 +1,61 @@
+"""What the demo says at its end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from relocation.catalogue import Scope, load_catalogue
+from relocation.local.console import Console
+from relocation.local.demo.story import Ending
+from relocation.local.stack import Machine
+from relocation.transfer.database.schema import reflect
+
+
+def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
+    """Print what was relocated, how each relocation ended, every mail, and where it all lies."""
+    say = console.say
+    console.heading("How they ended")
+    for ending in endings:
+        one = ending.relocation
+        console.ended(one.status, f"{ending.title} ({', '.join(one.organizations)})")
+        if one.reason:
+            say(f"     {one.reason}")
+        say(f"     id {one.id}")
+    console.heading("Rows in the destination")
+    for name, rows in _rows(machine):
+        say(f"  {rows:>6}  {name}")
+    console.heading("Every mail that was sent (.eml, and .html to look at)")
+    for mail in machine.inbox.messages() if machine.inbox else ():
+        say(f"  to {mail.message['To']}: {mail.message['Subject']}")
+        say(f"     {_short(mail.path)}")
+        say(f"     {_short(mail.path.with_suffix('.html'))}")
+    console.heading("Where it all lies")
+    for what, path in (
+        ("destination", machine.home / "destination" / "destination.db"),
+        ("ledger", machine.home / "ledger.db"),
+        ("archives", machine.home / "storage" / "archives"),
+        ("mails", machine.home / "inbox"),
+        ("logs", machine.home / "prefect"),
+    ):
+        say(f"  {what:<12} {_short(path)}")
+    console.heading("What to try next")
+    say("  Open one of the .html mails above in a browser.")
+    say("  Relocate an archive of your own: README.md says how, in five minutes.")
+    say("  See every command: .venv/bin/relocation --help")
+
+
+def _rows(machine: Machine) -> Iterator[tuple[str, int]]:
+    """Yield each model of an organization that has rows in the destination, and their number."""
+    models = load_catalogue().admitted(Scope.ORGANIZATION)
+    with machine.destination.connect() as connection:
+        for name, one in reflect(machine.destination, models).items():
+            count = select(func.count()).select_from(one.table)
+            rows = connection.execute(count).scalar_one()
+            if rows:
+                yield name.split(".", 1)[1], rows
+
+
+def _short(path: Path) -> str:
+    """Return the path from here where it lies below, else in full."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,0 +1,61 @@
+"""A relocation, as all but the transfer engine know it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from relocation.request import RelocationRequest
+from relocation.steps import Status, Step, Task
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """A relocation as the ledger has it at one moment."""
+
+    id: str
+    status: Status
+    step: Step
+    task: Task | None
+    round: int
+    settled_round: int
+    """The last round that was settled; 0 for none."""
+    fence: int
+    held_since: datetime | None
+    """When the last process took it over."""
+    lease_until: datetime | None
+    """Until when that process need not say that it is alive; None while nobody holds it."""
+    resumes: int
+    """How often it was asked to go on since a task was last done."""
+    resume_asked_at: datetime | None
+    """When it was last asked to go on, while it is interrupted."""
+    owner: str
+    owner_email: str | None = field(repr=False)
+    creator: str | None
+    creator_email: str | None = field(repr=False)
+    archive: str
+    archive_bytes: int | None
+    files_kept: bool
+    """Whether its working files may still lie in the storage."""
+    organizations: tuple[str, ...]
+    reason: str | None
+    failed_task: Task | None
+    internal_error: str | None = field(repr=False)
+    pause_before_step: Step | None
+    cancel_before_step: Step | None
+    created_at: datetime
+    updated_at: datetime
+    settled_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its round is not settled yet."""
+        return self.settled_round < self.round
+
+    @property
+    def request(self) -> RelocationRequest:
+        """What was asked."""
+        return RelocationRequest(
+            archive=self.archive,
+            organizations=list(self.organizations),
+            owner=self.owner,
+            creator=self.creator,
+        )

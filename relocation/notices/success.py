@@ -1,0 +1,119 @@
+"""The notices of a relocation that goes well: STARTED, SUCCEEDED and CLAIM."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from relocation.catalogue.words import words_for
+from relocation.findings import FindingKind
+from relocation.model import Relocation
+from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.recipients import mailable, people_drafts
+from relocation.settings import Settings
+from relocation.transfer.load.importing import ImportReport
+from relocation.transfer.load.ownership import Claim, MovedOrganization
+
+_SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+def started_drafts(relocation: Relocation, operator: str, now: datetime) -> list[Draft]:
+    """Return the STARTED notices for owner and creator."""
+    context = {
+        "organizations": list(relocation.organizations),
+        "owner": relocation.owner,
+        "creator": relocation.creator or relocation.owner,
+        "happened_at": now.isoformat(timespec="seconds"),
+    }
+    return people_drafts(NoticeKind.STARTED, context, operator, about=relocation)
+
+
+def success_drafts(
+    relocation: Relocation,
+    moved: Sequence[MovedOrganization],
+    report: ImportReport,
+    claims: Sequence[Claim],
+    *,
+    scanned: Mapping[str, Any],
+    operator: str,
+    now: datetime,
+) -> list[Draft]:
+    """Return the SUCCEEDED notices for owner and creator; `scanned` is the scan's report as JSON.
+
+    Only claims that a mail can go to count as mailed.
+    """
+    mailed = sum(mailable(claim.email) for claim in claims)
+    context = {
+        "organizations": [
+            {
+                "name": one.name,
+                "slug": one.slug,
+                "old_slug": one.old_slug,
+                "renamed": renamed_because(one.old_slug, one.slug),
+            }
+            for one in moved
+        ],
+        "counts": {
+            "members": sum(one.members for one in moved),
+            "projects": sum(one.projects for one in moved),
+            "keys": sum(one.keys for one in moved),
+        },
+        "not_moved": not_moved(report, scanned),
+        "claims": mailed,
+        "claims_without_address": len(claims) - mailed,
+        "happened_at": now.isoformat(timespec="seconds"),
+    }
+    return people_drafts(NoticeKind.SUCCEEDED, context, operator, about=relocation)
+
+
+def claim_drafts(
+    relocation: Relocation, claims: Sequence[Claim], settings: Settings, now: datetime
+) -> list[Draft]:
+    """Return a CLAIM notice for each imported user who still has to claim the account (R-22)."""
+    valid_until = (now + timedelta(days=settings.claim_days)).isoformat(timespec="seconds")
+    return [
+        Draft(
+            NoticeKind.CLAIM,
+            claim.email,
+            {
+                "username": claim.username,
+                "organizations": list(claim.organizations),
+                "owner": relocation.owner,
+                "claim_url": settings.claim_url.format(
+                    base_url=settings.base_url.rstrip("/"),
+                    user_id=claim.user_id,
+                    token=claim.token,
+                ),
+                "valid_until": valid_until,
+            },
+            about=claim.username,
+        )
+        for claim in claims
+        if mailable(claim.email)
+    ]
+
+
+def renamed_because(old_slug: str, slug: str) -> str:
+    """Say why a slug was changed: "taken", "invalid", or "" where it was not (I-62)."""
+    if slug == old_slug:
+        return ""
+    # A slug that was taken is kept, cut where too long, and gets a suffix.
+    kept = slug.rpartition("-")[0]
+    taken = kept and old_slug.startswith(kept) and _SLUG.fullmatch(old_slug)
+    return "taken" if taken else "invalid"
+
+
+def not_moved(report: ImportReport, scanned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was left behind, in words and with its number, the most first.
+
+    The records of organizations that nobody asked for do not count.
+    """
+    left: Counter[str] = Counter()
+    for model, account in report.accounts.items():
+        left[words_for(model)] += account.skipped + account.dropped
+    for model, causes in scanned.get("skipped", {}).items():
+        left[words_for(model)] += sum(
+            count for cause, count in causes.items() if cause != FindingKind.NOT_REQUESTED
+        )
+    return [{"what": what, "count": count} for what, count in left.most_common() if count]

@@ -1,0 +1,239 @@
+"""The blocks: the only way to a database, a storage, a mail server or a key (DESIGN 9)."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeVar, cast
+from uuid import UUID
+
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
+from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
+from pydantic import Field, SecretStr
+from sqlalchemy import URL, Engine, make_url
+
+from relocation.archive.storage import Storage
+from relocation.database import engine_options, prepare
+from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.errors import ConfigurationError, RequestError
+from relocation.notices.signing import SigningKey
+from relocation.settings import Settings
+
+B = TypeVar("B", bound=Block)
+R = TypeVar("R")
+
+
+class MailServer(Block):
+    """The SMTP server that sends the notices."""
+
+    _block_type_name = "Relocation mail server"
+    _block_type_slug = "relocation-mail-server"
+    _description = "SMTP server through which relocation sends its notices."
+
+    host: str = Field(default=..., description="Name or address of the server.")
+    port: int = Field(default=587, ge=1, le=65535, description="Port of the server.")
+    tls: Literal["starttls", "ssl", "none"] = Field(
+        default="starttls", description="How the connection is secured; certificates are verified."
+    )
+    username: str | None = Field(default=None, description="Login name, where one is needed.")
+    password: SecretStr | None = Field(default=None, description="Password of the login.")
+    cafile: str | None = Field(
+        default=None, description="File of further certificate authorities to trust."
+    )
+    timeout: float = Field(default=20, gt=0, description="Seconds one exchange may take.")
+
+    dkim_selector: str | None = Field(
+        default=None, description="Selector of the DKIM key; without it the mails are not signed."
+    )
+    dkim_private_key: SecretStr | None = Field(
+        default=None, description="RSA key as PEM; its public half is in the DNS of the sender."
+    )
+
+    def signing_key(self, domain: str) -> SigningKey | None:
+        """Return what signs the mails of `domain`; raises ConfigurationError for half a key."""
+        if not self.dkim_selector and self.dkim_private_key is None:
+            return None
+        pem = self.dkim_private_key.get_secret_value() if self.dkim_private_key else ""
+        return SigningKey(self.dkim_selector or "", domain, pem)
+
+    def mailer(self, sender: str) -> Mailer:
+        """Return a connection that sends as `sender`; nothing is connected yet."""
+        return Mailer(
+            MailServerSettings(
+                host=self.host,
+                port=self.port,
+                tls=self.tls,
+                user=self.username,
+                password=self.password.get_secret_value() if self.password else None,
+                sender=sender,
+                timeout=self.timeout,
+                cafile=self.cafile,
+            )
+        )
+
+
+class BlockStorage:
+    """The relocation storage on a Prefect filesystem block (satisfies `Storage`).
+
+    Local folders and fsspec file systems are streamed; any other block is read as a whole.
+    """
+
+    def __init__(self, block: WritableFileSystem) -> None:
+        self._block: Any = block
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading; raises FileNotFoundError, and RequestError outside the storage."""
+        if isinstance(self._block, LocalFileSystem):
+            return self._local(key).open("rb")
+        if isinstance(self._block, RemoteFileSystem):
+            return self._remotely(lambda files: cast(BinaryIO, files.open(self._remote(key), "rb")))
+        try:
+            return BytesIO(self._block.read_path(key, _sync=True))
+        except ValueError as err:  # what Prefect's filesystems raise for a missing path
+            raise FileNotFoundError(key) from err
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store under the key; a local file appears whole or not at all, readable by us alone."""
+        if isinstance(self._block, RemoteFileSystem):
+            self._remotely(lambda _files: self._block.write_path(key, data, _sync=True))
+            return
+        if not isinstance(self._block, LocalFileSystem):
+            self._block.write_path(key, data, _sync=True)
+            return
+        path = self._local(key)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove the key, or empty it where the block cannot remove; idempotent."""
+        if isinstance(self._block, LocalFileSystem):
+            self._local(key).unlink(missing_ok=True)
+        elif isinstance(self._block, RemoteFileSystem):
+            # Asked before: FTP has no error of its own for what is not there.
+            path = self._remote(key)
+            self._remotely(lambda files: files.rm(path) if files.exists(path) else None)
+        else:
+            self._block.write_path(key, b"", _sync=True)
+
+    def _remotely(self, act: Callable[[Any], R]) -> R:
+        """Act on the remote file system; over a new connection where the old one has broken.
+
+        Not every kind of file system connects again by itself: FTP and SFTP do not, and their
+        servers cut a connection that was idle for some minutes.
+        """
+        try:
+            return act(self._files_as_they_are())
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception:  # noqa: BLE001 - each kind has errors of its own
+            type(self._block.filesystem).clear_instance_cache()
+            self._block._filesystem = None  # Prefect has no other way
+            return act(self._files_as_they_are())
+
+    def _files_as_they_are(self) -> Any:
+        """Return the remote file system, without what it remembers: others write there too."""
+        self._block.filesystem.invalidate_cache()
+        return self._block.filesystem
+
+    def _local(self, key: str) -> Path:
+        base = Path(self._block.basepath or ".").expanduser().resolve()
+        path = (base / key).resolve()
+        if base not in path.parents:
+            raise RequestError("The archive must lie inside the relocation storage.")
+        return path
+
+    def _remote(self, key: str) -> str:
+        return f"{self._block.basepath.rstrip('/')}/{key}"
+
+
+def load_ledger(settings: Settings) -> Engine:
+    """Return an engine on the ledger; raises ConfigurationError where the block is missing."""
+    return _engine(settings.ledger_block)
+
+
+def load_destination(settings: Settings) -> Engine:
+    """Return an engine on the destination; raises ConfigurationError where the block is missing."""
+    return _engine(settings.destination_block)
+
+
+def load_storage(settings: Settings) -> Storage:
+    """Return the relocation storage; raises ConfigurationError where the block is missing."""
+    block = _load(Block, settings.storage_block)
+    if not isinstance(block, WritableFileSystem):
+        raise _missing(settings.storage_block, "is no filesystem block")
+    return BlockStorage(block)
+
+
+def load_private_key(settings: Settings) -> str:
+    """Return the relocation key as PEM; raises ConfigurationError where the block is missing."""
+    return str(_load(Secret, settings.key_block).get())
+
+
+def load_mail_server(settings: Settings) -> MailServer:
+    """Return the mail server; raises ConfigurationError where the block is missing."""
+    return _load(MailServer, settings.mail_block)
+
+
+def stored_block(name: str) -> Block | None:
+    """Return the block of this type/name, or None where the Prefect server has none."""
+    if block_id(name) is None:
+        return None
+    return _load(Block, name)
+
+
+def block_id(name: str) -> UUID | None:
+    """Return the id of the block of this type/name, or None where the server has none."""
+    slug, _, plain_name = name.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_block_document_by_name(plain_name, slug).id
+        except ObjectNotFound:
+            return None
+
+
+def load_alerts(settings: Settings) -> NotificationBlock:
+    """Return what the operator is alerted by; raises ConfigurationError where it is missing."""
+    block = _load(Block, settings.alert_block)
+    if not isinstance(block, NotificationBlock):
+        raise _missing(settings.alert_block, "is no notification block")
+    return block
+
+
+def database_url(connector: SqlAlchemyConnector) -> URL:
+    """Return where a connector points, password included: never print it without hiding that."""
+    info = connector.connection_info
+    return info.create_url() if isinstance(info, ConnectionComponents) else make_url(str(info))
+
+
+def _engine(name: str) -> Engine:
+    connector = _load(SqlAlchemyConnector, name)
+    options = engine_options(database_url(connector).get_backend_name())
+    return prepare(connector.get_engine(**options))
+
+
+def _load(kind: type[B], name: str) -> B:
+    try:
+        # A sync call inside Prefect's event loop would otherwise return a coroutine.
+        return cast(B, kind.load(name, _sync=True))  # type: ignore[call-arg]
+    except ValueError as err:
+        raise _missing(name, "does not exist") from err
+
+
+def _missing(name: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The relocation service is not completely set up.",
+        internal=f'the block "{name}" {what}; run `relocation setup`',
+    )

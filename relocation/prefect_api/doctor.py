@@ -1,0 +1,290 @@
+"""Say what is configured, from where, and whether it works."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import prefect
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from relocation.archive.keys import public_key_of
+from relocation.archive.tarball import PUBLIC_KEY, read_members
+from relocation.catalogue import Scope, load_catalogue
+from relocation.errors import RelocationError
+from relocation.ledger.migrate import is_current
+from relocation.ledger.relocations import list_relocations
+from relocation.notices.building import Branding
+from relocation.notices.kinds import NoticeKind
+from relocation.notices.rendering import load_template
+from relocation.prefect_api import deployments
+from relocation.prefect_api.blocks import (
+    load_alerts,
+    load_destination,
+    load_ledger,
+    load_mail_server,
+    load_private_key,
+    load_storage,
+)
+from relocation.process import LOOPBACK
+from relocation.settings import Settings
+from relocation.steps import Status
+from relocation.transfer.database.schema import lost_passwords, reflect
+from relocation.transfer.database.skew import blocks, check_schema
+
+_RECENT = 20
+"""Unfinished relocations whose archives are compared with the key."""
+_SET_UP = "relocation setup"
+_BLOCK = "correct the block in the Prefect UI"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    good: bool
+    detail: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the check as plain JSON data."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Look at server, clock, deployments, automations, workers, and at what the blocks stand for.
+
+    Never raises and changes nothing. Nothing more can be looked at where the server is silent.
+    """
+    server = _check("Prefect server", _server, "start it, and set PREFECT_API_URL")
+    if not server.good:
+        return [server]
+    start_worker = f"prefect worker start --pool {deployments.WORK_POOL}"
+    return [
+        server,
+        _check("Prefect version", _version, "install the same version here and at the server"),
+        _check("clock", lambda: _clock(settings), "let NTP set the clocks of all machines"),
+        _check("deployments", _deployments, _SET_UP),
+        _check(
+            "automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"
+        ),
+        _check("worker", _worker, start_worker),
+        _check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
+        _check(
+            f"destination ({settings.destination_block})",
+            lambda: _destination(settings),
+            f"{_SET_UP}; or {_BLOCK}",
+        ),
+        _check(
+            "claim links",
+            lambda: _claim_links(settings),
+            "give the destination its lost-password table, set RELOCATION_CLAIM_URL and "
+            "RELOCATION_BASE_URL",
+        ),
+        _check(
+            f"storage ({settings.storage_block})",
+            lambda: _storage(settings),
+            f"{_SET_UP}; or {_BLOCK}",
+        ),
+        _check(f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
+        _check(
+            "archives",
+            lambda: _archives(settings),
+            "put the key back into its block, or have the archives made anew with: "
+            "relocation keys public",
+        ),
+        _check("templates", lambda: _templates(settings), "correct it, or take it away"),
+        _check(
+            f"mail ({settings.mail_block})",
+            lambda: _mail(settings),
+            f"start the mail server, or {_BLOCK}",
+        ),
+        _check(f"alerts ({settings.alert_block})", lambda: _alerts(settings), _BLOCK),
+    ]
+
+
+class _BadError(Exception):
+    """What was looked at does not work; the message says how."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def _check(what: str, look: Callable[[], str], remedy: str) -> Check:
+    try:
+        return Check(what, good=True, detail=look())
+    except _BadError as err:
+        return Check(what, good=False, detail=str(err), remedy=err.remedy or remedy)
+    except RelocationError as err:
+        return Check(what, good=False, detail=err.internal or err.reason, remedy=remedy)
+    except Exception as err:  # noqa: BLE001 - whatever is wrong is what was asked for
+        first_line = str(err).partition("\n")[0]
+        return Check(what, False, f"{type(err).__name__}: {first_line}", remedy)
+
+
+def _server() -> str:
+    problem = deployments.server_problem()
+    if problem:
+        raise _BadError(problem)
+    return deployments.server_address()
+
+
+def _version() -> str:
+    here, (there, _) = prefect.__version__, deployments.server_about()
+    if here.split(".")[:2] != there.split(".")[:2]:
+        raise _BadError(f"the server has {there}, this machine {here}")
+    return there
+
+
+def _clock(settings: Settings) -> str:
+    _, date = deployments.server_about()
+    skew = abs((datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds())
+    # Leases compare the times of several machines.
+    if skew > settings.lease_renewal:
+        raise _BadError(f"it differs from the server's by {skew:.0f} seconds")
+    return "agrees with the server's"
+
+
+def _deployments() -> str:
+    missing = deployments.missing_deployments()
+    if missing:
+        raise _BadError(f"missing: {', '.join(missing)}")
+    return "all are there"
+
+
+def _automations() -> str:
+    problems = deployments.automation_problems()
+    if problems:
+        raise _BadError("; ".join(problems))
+    return "all are there and enabled"
+
+
+def _worker() -> str:
+    online = deployments.workers_online()
+    if not online:
+        raise _BadError(f"none is online on the pool {deployments.WORK_POOL}: nothing will run")
+    return f"{online} online"
+
+
+def _ledger(settings: Settings) -> str:
+    ledger = load_ledger(settings)
+    if not is_current(ledger):
+        raise _BadError(f"{_address(ledger)} is not migrated")
+    return _address(ledger)
+
+
+def _destination(settings: Settings) -> str:
+    destination = load_destination(settings)
+    models = load_catalogue().admitted(Scope.ORGANIZATION)
+    skew = check_schema(reflect(destination, models), {one.name: set(one.fields) for one in models})
+    unfit = [finding for finding in skew if blocks(finding)]
+    if unfit:
+        raise _BadError(f"{unfit[0].model}: {unfit[0].reason} ({len(unfit)} such findings)")
+    return _address(destination)
+
+
+def _storage(settings: Settings) -> str:
+    storage, key = load_storage(settings), "doctor/probe"
+    storage.write(key, b"probe")
+    with storage.open(key) as probe:
+        same = probe.read() == b"probe"
+    storage.delete(key)
+    if not same:
+        raise _BadError("what was written was not read back")
+    return "can be written, read and deleted"
+
+
+def _key(settings: Settings) -> str:
+    public_key_of(load_private_key(settings))
+    return "is a private key"
+
+
+def _archives(settings: Settings) -> str:
+    """Compare the key with the one that each archive of an unfinished relocation was made for."""
+    ours = public_key_of(load_private_key(settings)).encode()
+    storage, ledger = load_storage(settings), load_ledger(settings)
+    unfinished = [
+        one
+        for one in list_relocations(ledger, limit=_RECENT)
+        if one.status not in {Status.SUCCESS, Status.CANCELLED}
+    ]
+    foreign, seen = [], 0
+    for one in unfinished:
+        try:
+            with storage.open(one.archive) as archive:
+                theirs = read_members(archive)[PUBLIC_KEY].read()
+        except (OSError, RelocationError):
+            continue  # none, or none of the right form: its relocation fails with the reason
+        seen += 1
+        if theirs != ours:
+            foreign.append(one.id)
+    if foreign:
+        raise _BadError(f"made for another key: those of {', '.join(foreign)}")
+    return f"{seen} of unfinished relocations fit the key"
+
+
+def _claim_links(settings: Settings) -> str:
+    with load_destination(settings).connect() as connection:
+        if lost_passwords(connection) is None:
+            raise _BadError("the destination has no table of lost-password records")
+        embedded = connection.dialect.name == "sqlite"
+    if "{token}" not in settings.claim_url:
+        raise _BadError("RELOCATION_CLAIM_URL has no {token}: nobody could claim an account")
+    url = settings.claim_url.format(base_url=settings.base_url, user_id=1, token="t")  # noqa: S106
+    if urlsplit(url).hostname in {None, "localhost"} and not embedded:
+        raise _BadError(f"lead to {url}, which is nowhere for those who get the mail")
+    return url.rpartition("/1/")[0] or url
+
+
+def _templates(settings: Settings) -> str:
+    Branding.of(settings)
+    # Of a broken OPERATOR template only the log would tell, since the built-in one stands in.
+    for kind in NoticeKind:
+        load_template(kind, settings.templates)
+    return str(settings.templates or "the built-in ones")
+
+
+def _mail(settings: Settings) -> str:
+    server = load_mail_server(settings)
+    signed = ", signed" if server.signing_key(settings.sender_domain) else ""
+    try:
+        with server.mailer(settings.sender_email) as mailer:
+            mailer.connect()
+    except ssl.SSLCertVerificationError as err:
+        raise _BadError(
+            f"the certificate of {server.host} is not trusted: {err.verify_message}",
+            "renew the certificate; or name its authority in cafile, or its host, in the block",
+        ) from err
+    except OSError as err:
+        code = getattr(err, "smtp_code", None)
+        if code is None:
+            raise
+        raise _BadError(
+            f"{server.host} refuses with {code}",
+            "correct username and password in the block, or let the server accept this machine",
+        ) from err
+    return f"{server.host}:{server.port} ({server.tls}{signed})"
+
+
+def _alerts(settings: Settings) -> str:
+    block = load_alerts(settings)
+    url = getattr(block, "url", "")
+    target = urlsplit(url.get_secret_value() if isinstance(url, SecretStr) else str(url))
+    embedded = (target.scheme, target.hostname) == ("mailto", LOOPBACK)
+    mail = load_mail_server(settings)
+    if embedded and (mail.host, mail.port) != (target.hostname, target.port):
+        there = f"{target.hostname}:{target.port}"
+        raise _BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
+    return "go to the local inbox" if embedded else "are set up"
+
+
+def _address(engine: Engine) -> str:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return engine.url.render_as_string(hide_password=True)

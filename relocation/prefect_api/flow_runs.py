@@ -1,0 +1,227 @@
+"""The flow runs of relocations at the Prefect server: start them, look at them, set their state."""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import AwaitingRetry, Cancelled, Scheduled
+
+from relocation.errors import ConfigurationError
+from relocation.model import Relocation
+from relocation.recovery.runs import Run, RunState, Turn
+from relocation.request import RelocationRequest
+from relocation.text import listed, one_line
+
+RELOCATE = "relocate/relocate"
+_PAGE = 200
+_SHOWN_SLUGS = 20
+
+_log = logging.getLogger(__name__)
+
+
+class FlowRuns:
+    """The Prefect server's flow runs of the relocate flow (satisfies `Runs`)."""
+
+    def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
+        """Return the runs that the server has, by relocation."""
+        ids = [UUID(one) for one in relocation_ids if _is_uuid(one)]
+        found: dict[str, Run] = {}
+        with get_client(sync_client=True) as client:
+            for start in range(0, len(ids), _PAGE):
+                which = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _PAGE]))
+                runs = client.read_flow_runs(flow_run_filter=which, limit=_PAGE)
+                found |= {str(run.id): to_run(run) for run in runs}
+        return found
+
+    def unsuccessful(self, since: datetime) -> list[Run]:
+        """Return the runs since then that are at work or ended without success, newest first."""
+        at_work = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+        ends = [StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+        which = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work + ends)),
+            expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
+        )
+        found: list[Run] = []
+        with get_client(sync_client=True) as client:
+            while True:
+                page = client.read_flow_runs(
+                    flow_filter=FlowFilter(name=FlowFilterName(any_=[RELOCATE.partition("/")[0]])),
+                    flow_run_filter=which,
+                    sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+                    limit=_PAGE,
+                    offset=len(found),
+                )
+                found += [to_run(run) for run in page]
+                if len(page) < _PAGE:
+                    return found
+
+    def reschedule(self, relocation_id: str) -> None:
+        """Let a run whose process is gone begin again, as Retry in the Prefect UI does."""
+        with get_client(sync_client=True) as client:
+            _end_children(client, relocation_id)
+            _propose(client, relocation_id, AwaitingRetry(message="Resumed after an interruption"))
+
+    def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
+        """Set the state of a run; of one whose process is gone unless the state is CANCELLING."""
+        with get_client(sync_client=True) as client:
+            if state is not RunState.CANCELLING:
+                _end_children(client, relocation_id)
+            _propose(client, relocation_id, State(type=StateType(state.value), message=message))
+
+    def announce(self, relocation: Relocation, turn: Turn) -> None:
+        """Emit the event, with the id, the round and the slugs alone."""
+        slugs = _bounded(relocation.organizations)
+        # It logs what it cannot send, and raises for nothing but an event of several megabytes.
+        emit_event(
+            turn.value,
+            resource={
+                "prefect.resource.id": f"relocation.{relocation.id}",
+                "prefect.resource.name": listed(slugs),
+            },
+            # Outside a run, Prefect would relate the one that this process ran last.
+            related=[
+                {
+                    "prefect.resource.id": f"prefect.flow-run.{relocation.id}",
+                    "prefect.resource.role": "flow-run",
+                }
+            ],
+            payload={
+                "relocation_id": relocation.id,
+                "round": relocation.round,
+                "organizations": slugs,
+            },
+        )
+
+
+def label(relocation_id: str, organizations: Sequence[str], name: str, tags: Iterable[str]) -> None:
+    """Give a run the name and, besides its `tags`, those by which it can be searched.
+
+    These are its id and the slugs, nothing of people. One whose `name` has its id is left as it is.
+    Where the server does not take them, the relocation goes on without.
+    """
+    if name.endswith(relocation_id):
+        return
+    slugs = _bounded(organizations)
+    others = {tag for tag in tags if not tag.startswith("organization:")}
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(
+                UUID(relocation_id),
+                name=f"{listed(slugs, show=3)} {relocation_id}",
+                tags=sorted(others | {f"organization:{slug}" for slug in slugs}),
+            )
+    except httpx.HTTPError:
+        _log.warning("Relocation %s could not be named", relocation_id, exc_info=True)
+
+
+def to_run(flow_run: FlowRun) -> Run:
+    """Return a flow run as the plain part sees it."""
+    state = flow_run.state
+    request = flow_run.parameters.get("request")
+    return Run(
+        id=str(flow_run.id),
+        state=RunState(state.type.value) if state else RunState.PENDING,
+        since=state.timestamp if state else datetime.now(UTC),
+        message=(state.message or "") if state else "",
+        deployed=flow_run.deployment_id is not None,
+        request=request if isinstance(request, dict) else {},
+    )
+
+
+def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
+    """Start a relocation through its deployment, now or at a time; returns its id."""
+    with get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(RELOCATE)
+        except ObjectNotFound as err:
+            raise ConfigurationError(
+                "The relocation service is not completely set up.",
+                internal=f'the deployment "{RELOCATE}" does not exist; run `relocation setup`',
+            ) from err
+        run = client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters={"request": request.model_dump()},
+            state=Scheduled(scheduled_time=at) if at else None,
+        )
+    label(str(run.id), request.organizations, run.name, run.tags)
+    return str(run.id)
+
+
+def rerun(relocation_id: str) -> None:
+    """Do what Retry in the Prefect UI does: schedule the same flow run again."""
+    _set(relocation_id, AwaitingRetry(message="Rerun from the command line"))
+
+
+def resume(relocation_id: str) -> None:
+    """Let a run that is paused or suspended go on."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(relocation_id)).state
+        if state is not None and state.is_paused():
+            client.resume_flow_run(UUID(relocation_id))
+            return
+        _propose(client, relocation_id, AwaitingRetry(message="Unpaused from the command line"))
+
+
+def is_finished(relocation_id: str) -> bool:
+    """Say whether the flow run has reached an end state."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(relocation_id)).state
+    return state is not None and state.is_final()
+
+
+def _set(relocation_id: str, state: "State[Any]") -> None:
+    with get_client(sync_client=True) as client:
+        _propose(client, relocation_id, state)
+
+
+def _propose(client: SyncPrefectClient, flow_run_id: str, state: "State[Any]") -> None:
+    client.set_flow_run_state(UUID(flow_run_id), state, force=True)
+
+
+def _end_children(client: SyncPrefectClient, relocation_id: str) -> None:
+    """Show the subflows of a dead process as ended; Prefect has them at work for ever.
+
+    Not as crashed, which would alert the operator of `notify`. What fails is only logged.
+    """
+    at_work = [StateType.PENDING, StateType.RUNNING]
+    which = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(relocation_id)]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work)),
+    )
+    try:
+        for child in client.read_flow_runs(flow_run_filter=which):
+            gone: State[Any] = Cancelled(message="The process of its flow run is gone.")
+            _propose(client, str(child.id), gone)
+    except (httpx.HTTPError, PrefectException):
+        _log.warning("Subflows of %s are still shown at work", relocation_id, exc_info=True)
+
+
+def _bounded(slugs: Sequence[str]) -> list[str]:
+    """Return as much of the slugs as is shown; a request that is not valid may hold anything."""
+    return [one_line(slug, limit=60) for slug in slugs[:_SHOWN_SLUGS]]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,128 @@
+"""Say where a relocation stands and what an operator can do next, as Markdown."""
+
+from sqlalchemy import Engine
+
+from relocation.errors import NOTHING_TO_DO
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import done_result, last_try
+from relocation.model import Relocation
+from relocation.notices.failure import Destination
+from relocation.recovery.settlement import destination_state
+from relocation.steps import Status, Task
+from relocation.text import listed, one_line
+
+_DESTINATION = {
+    Destination.UNCHANGED: "Nothing was changed in the destination.",
+    Destination.HIDDEN: "What was imported so far is in the destination, and nobody can see it.",
+    Destination.VISIBLE: "The organizations are in the destination, and visible.",
+    Destination.REMOVED: "What had been imported is removed from the destination.",
+}
+
+
+def standing(ledger: Engine, relocation: Relocation) -> str:
+    """Return the page for a relocation that has ended, or waits.
+
+    It says nothing of people: whom the mails went to is in the ledger alone.
+    """
+    where = f" in `{relocation.failed_task or relocation.task}`" if relocation.task else ""
+    title = f"# {relocation.status}{'' if relocation.status is Status.SUCCESS else where}\n\n"
+    match relocation.status:
+        case Status.SUCCESS:
+            return title + _succeeded(ledger, relocation)
+        case Status.FAILURE:
+            return title + _failed(ledger, relocation)
+        case Status.PAUSED:
+            return title + _paused(relocation)
+        case Status.CANCELLED:
+            return title + _cancelled(ledger, relocation)
+        case _:
+            return title + _interrupted()
+
+
+def _succeeded(ledger: Engine, relocation: Relocation) -> str:
+    done = done_result(ledger, relocation.id, Task.COMPLETE) or {}
+    return (
+        f"In the destination: {code_list(done.get('organizations', []))}. "
+        "Their owner has a mail with what changed on the way.\n\n"
+        "Nothing is left to do. The tables beside this page account for every record and mail.\n"
+    )
+
+
+def _failed(ledger: Engine, relocation: Relocation) -> str:
+    last = last_try(ledger, relocation.id, relocation.round)
+    advice = (last.advice if last else None) or NOTHING_TO_DO
+    refused = last is not None and last.outcome is TryOutcome.REFUSED and advice != NOTHING_TO_DO
+    state = destination_state(ledger, relocation)
+    steps = [_look(relocation), *(_anew(relocation, advice) if refused else ()), _go_on(relocation)]
+    if state is Destination.HIDDEN:
+        steps.append(
+            "To give up, and remove what is hidden:\n\n"
+            + _command(f"relocation rollback {relocation.id}")
+        )
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+    return (
+        f"> {one_line(relocation.reason or '', limit=500)}\n\n{_DESTINATION[state]} "
+        f"This is round {relocation.round}; its owner has a mail with this reason.\n\n"
+        f"## What to do next\n\n{numbered}"
+    )
+
+
+def _look(relocation: Relocation) -> str:
+    return "See the internal error, and every try:\n\n" + _command(
+        f"relocation show {relocation.id}"
+    )
+
+
+def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
+    options = " ".join(f"-o {slug}" for slug in relocation.organizations[:20])
+    return (
+        f"Its owner was told: *{advice}* With the new archive:\n\n"
+        + _command(f"relocation submit FILE {code(options)} --owner OWNER"),
+    )
+
+
+def _go_on(relocation: Relocation) -> str:
+    return (
+        "Where the cause can be mended in place, mend it, then choose **Retry** in the menu of "
+        "this flow run. Whatever its dialog says of results: each task asks the ledger, and what "
+        "is done is skipped. Mails tell how it ends. The same by command:\n\n"
+        + _command(f"relocation recover {relocation.id}")
+    )
+
+
+def _cancelled(ledger: Engine, relocation: Relocation) -> str:
+    state = destination_state(ledger, relocation, rolled_back=True)
+    return (
+        f"{_DESTINATION[state]} Nothing is left to do. To begin again, **Copy to new run**, or:\n\n"
+        + _command(f"relocation retry {relocation.id}", indent="")
+    )
+
+
+def _paused(relocation: Relocation) -> str:
+    return (
+        f"It waits before {relocation.step.name}, for a person. Press **Resume**, or:\n\n"
+        + _command(f"relocation unpause {relocation.id}", indent="")
+    )
+
+
+def _interrupted() -> str:
+    return (
+        "The process that worked on it is gone. Nothing is lost, nothing is to be done: it goes on "
+        "by itself, where it was, on any worker, at the latest with the next sweep (every five "
+        "minutes). Where it does not, see what is wrong, then sweep at once:\n\n"
+        + _command("relocation doctor", "prefect deployment run sweep/sweep", indent="")
+    )
+
+
+def _command(*lines: str, indent: str = "   ") -> str:
+    return "".join(f"{indent}{line}\n" for line in ("```sh", *lines, "```"))
+
+
+def code_list(items: list[str]) -> str:
+    """Return texts of anybody's as a Markdown list of code on one line."""
+    return listed([f"`{code(item)}`" for item in items])
+
+
+def code(text: str) -> str:
+    """Return a text of anybody's that cannot end the code in which Markdown shows it."""
+    return one_line(text, limit=120).replace("`", "'")

@@ -1,0 +1,107 @@
+"""Check that a destination's tables fit an export, before anything is written (W-24)."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from sqlalchemy import Enum, String
+
+from relocation.archive.record import Record
+from relocation.catalogue import FieldType, load_catalogue
+from relocation.findings import Finding, FindingKind
+from relocation.transfer.database.schema import (
+    ModelTable,
+    is_mandatory,
+    missing_columns,
+    requires_value,
+)
+
+Fault = Callable[[str], str | None]
+"""Says what is wrong with a text for a column, without showing it."""
+
+
+def check_schema(
+    tables: Mapping[str, ModelTable], fields_used: Mapping[str, set[str]]
+) -> list[Finding]:
+    """Report what keeps a database from taking the fields of each model as they are."""
+    findings = []
+    for model, used in fields_used.items():
+        if model not in tables:
+            reason = "The destination has no table for this model."
+            findings.append(Finding(FindingKind.MISSING_TABLE, model, reason))
+        else:
+            findings += missing_columns(tables[model], used)
+            findings += _required_columns(tables[model], used)
+    return findings
+
+
+def check_values(table: ModelTable, records: Callable[[], Iterable[Record]]) -> list[Finding]:
+    """Report columns that are narrower than the reference's, and too narrow for some record.
+
+    Reads the records only where there is such a column.
+    """
+    narrow = dict(_narrow_columns(table))
+    if not narrow:
+        return []
+    first: dict[str, tuple[int, str]] = {}
+    for record in records():
+        for field, fault in narrow.items():
+            value = record.fields.get(field)
+            said = fault(value) if isinstance(value, str) and field not in first else None
+            if said is not None:
+                first[field] = (record.pk, said)
+    return [
+        Finding(FindingKind.NARROW_COLUMN, table.model.name, said, field=field, pk=pk)
+        for field, (pk, said) in sorted(first.items())
+    ]
+
+
+def _narrow_columns(table: ModelTable) -> Iterator[tuple[str, Fault]]:
+    for name in table.fields:
+        field, stored = table.model.fields[name], table.column(name).type
+        if field.type is not FieldType.TEXT or not isinstance(stored, String):
+            continue
+        if isinstance(stored, Enum):
+            yield name, _choices(frozenset(stored.enums))
+        elif stored.length is not None and (field.length is None or stored.length < field.length):
+            yield name, _limit(stored.length)
+
+
+def _choices(known: frozenset[str]) -> Fault:
+    return lambda value: (
+        None if value in known else "The destination's column does not know this choice."
+    )
+
+
+def _limit(length: int) -> Fault:
+    def fault(value: str) -> str | None:
+        if len(value) <= length:
+            return None
+        return f"A value has {len(value)} characters; the destination's column takes {length}."
+
+    return fault
+
+
+def _required_columns(table: ModelTable, used: set[str]) -> list[Finding]:
+    filled = {table.model.columns[field] for field in used if field in table.fields}
+    return [
+        Finding(
+            FindingKind.REQUIRED_COLUMN,
+            table.model.name,
+            "The destination requires a value in this column, and the export has none.",
+            field=column.name,
+        )
+        for column in table.table.columns
+        if column.name not in filled and not column.primary_key and requires_value(column)
+    ]
+
+
+def blocks(finding: Finding) -> bool:
+    """Tell whether a finding about a schema makes an import impossible.
+
+    A column that is missing for an optional field loses that field alone, and one that computes its
+    values needs none.
+    """
+    if finding.kind is FindingKind.COMPUTED_COLUMN:
+        return False
+    if finding.kind is not FindingKind.MISSING_COLUMN or finding.field is None:
+        return True
+    return is_mandatory(load_catalogue()[finding.model], finding.field)

@@ -1,0 +1,265 @@
+"""What the destination itself remembers of a relocation: its fence, and each chunk of its import.
+
+A chunk's record is written in the transaction of its rows, so that both are there or neither is.
+"""
+
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from relocation.catalogue import load_catalogue
+from relocation.errors import ConfigurationError, FencedOut, TransientError
+from relocation.findings import Finding, FindingKind
+from relocation.transfer.database.schema import FENCE, IMPORT_CHUNK
+
+GRANTED: Final = "relocation.granted"
+"""Stands for a model where the chunk records the owners' memberships, which no export holds."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of records: `read` is always the sum of the others (B-4)."""
+
+    read: int = 0
+    inserted: int = 0
+    merged: int = 0
+    overwritten: int = 0
+    skipped: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: "Account") -> "Account":
+        return Account(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk as it was written; maps go from the export's primary keys to the destination's."""
+
+    account: Account
+    first_pk: int
+    last_pk: int
+    inserted: Mapping[int, int]
+    merged: Mapping[int, int] = field(default_factory=dict)
+    overwritten: Mapping[int, int] = field(default_factory=dict)
+    slugs: Mapping[int, str] = field(default_factory=dict)
+    """The slugs of inserted organizations as the export has them, by the export's primary keys."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def pks(self) -> dict[int, int]:
+        """Where the records are now, whatever was done with them."""
+        return {**self.inserted, **self.merged, **self.overwritten}
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did, by model, in dependency order."""
+
+    accounts: Mapping[str, Account]
+    findings: tuple[Finding, ...]
+
+    def inserted(self, model: str) -> int:
+        """Return how many records of a model were inserted."""
+        return self.accounts.get(model, Account()).inserted
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        return {
+            "accounts": {model: asdict(account) for model, account in self.accounts.items()},
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+
+def bind(engine: Engine, relocation_id: str, fence: int) -> None:
+    """Mark this destination as the relocation's, so that another one is noticed later; idempotent.
+
+    Raises ConfigurationError where the destination was never set up, FencedOut as `fenced` does.
+    """
+    with engine.begin() as connection:
+        if not inspect(connection).has_table(FENCE.name):
+            raise ConfigurationError(
+                "The destination has not been prepared for relocations: its operator has to do so.",
+                internal="run `relocation setup`: the destination has no table relocation_fence",
+            )
+        if not _raise_fence(connection, relocation_id, fence):
+            connection.execute(insert(FENCE).values(relocation_id=relocation_id, fence=fence))
+
+
+@contextmanager
+def fenced(engine: Engine, relocation_id: str, fence: int) -> Iterator[Connection]:
+    """Open a transaction that no process with an older fence can come before or between.
+
+    Raises FencedOut where a newer fence was seen, ConfigurationError where this relocation was
+    never bound to this destination, TransientError where a constraint refuses what was written.
+    """
+    try:
+        with engine.begin() as connection:
+            known = inspect(connection).has_table(FENCE.name)
+            if not known or not _raise_fence(connection, relocation_id, fence):
+                raise ConfigurationError(
+                    "The destination is not the one this relocation began with: its operator has "
+                    "to bring that one back."
+                )
+            yield connection
+    except (IntegrityError, DataError) as err:
+        # The driver's own text may hold the row, and with it addresses and secrets.
+        raise TransientError(
+            "The destination refused some records, and nothing of them was written.",
+            internal=_refused_by(err),
+        ) from None
+
+
+def _refused_by(err: DBAPIError) -> str:
+    """Say what refused a row, without the row."""
+    told = getattr(err.orig, "diag", None)
+    if told is None:  # SQLite names the columns alone
+        return str(err.orig)
+    place = ".".join(name for name in (told.table_name, told.column_name) if name)
+    return f"{type(err.orig).__name__}: {told.constraint_name or place or told.sqlstate}"
+
+
+def check_bound(engine: Engine, relocation_id: str, fence: int) -> None:
+    """Check that this relocation may write to this destination; raises as `fenced` does."""
+    with fenced(engine, relocation_id, fence):
+        return
+
+
+def _raise_fence(connection: Connection, relocation_id: str, fence: int) -> bool:
+    """Lock the fence row; return False where there is none."""
+    mine = FENCE.c.relocation_id == relocation_id
+    changed = connection.execute(
+        update(FENCE).where(mine, FENCE.c.fence <= fence).values(fence=fence)
+    )
+    if changed.rowcount:
+        return True
+    newer = connection.execute(select(FENCE.c.fence).where(mine)).scalar()
+    if newer is None:
+        return False
+    raise FencedOut(
+        "Another process has taken this relocation over.", internal=f"fence {fence} < {newer}"
+    )
+
+
+def recorded_sizes(engine: Engine, relocation_id: str) -> dict[tuple[str, int], int]:
+    """Return how many records each chunk written so far was made of, by model and number."""
+    chunk = IMPORT_CHUNK.c
+    rows = select(chunk.model, chunk.chunk, chunk.read).where(chunk.relocation_id == relocation_id)
+    with engine.connect() as connection:
+        return {(model, number): read for model, number, read in connection.execute(rows)}
+
+
+def read_chunk(connection: Connection, relocation_id: str, model: str, number: int) -> Chunk | None:
+    """Return the chunk if it was written."""
+    key = {"relocation_id": relocation_id, "model": model, "chunk": number}
+    row = connection.execute(select(IMPORT_CHUNK).filter_by(**key)).one_or_none()
+    return None if row is None else _chunk(row)
+
+
+def read_chunks(connection: Connection, relocation_id: str, model: str) -> Iterator[Chunk]:
+    """Yield the model's chunks that were written, in order."""
+    rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id, model=model)
+    yield from map(_chunk, connection.execute(rows.order_by(IMPORT_CHUNK.c.chunk)))
+
+
+def inserted_pks(connection: Connection, relocation_id: str, model: str) -> dict[int, int]:
+    """Return where the records that this relocation inserted are, by the export's keys."""
+    chunks = read_chunks(connection, relocation_id, model)
+    return {pk: here for chunk in chunks for pk, here in chunk.inserted.items()}
+
+
+def write_chunk(
+    connection: Connection, relocation_id: str, model: str, number: int, chunk: Chunk
+) -> None:
+    """Record a chunk; the table's key refuses a second record of it."""
+    pks = {
+        kind: [list(pairs), list(pairs.values())]
+        for kind, pairs in (
+            ("inserted", chunk.inserted),
+            ("merged", chunk.merged),
+            ("overwritten", chunk.overwritten),
+            ("slugs", chunk.slugs),
+        )
+    }
+    connection.execute(
+        insert(IMPORT_CHUNK).values(
+            relocation_id=relocation_id,
+            model=model,
+            chunk=number,
+            first_pk=chunk.first_pk,
+            last_pk=chunk.last_pk,
+            pks=_pack(pks),
+            findings=_pack([finding.as_json() for finding in chunk.findings]),
+            **asdict(chunk.account),
+        )
+    )
+
+
+def written_chunks(engine: Engine, relocation_id: str) -> list[tuple[str, int]]:
+    """Return model and number of each chunk written so far."""
+    chunk = IMPORT_CHUNK.c
+    keys = select(chunk.model, chunk.chunk).where(chunk.relocation_id == relocation_id)
+    with engine.connect() as connection:
+        return [(model, number) for model, number in connection.execute(keys)]
+
+
+def delete_chunk(connection: Connection, relocation_id: str, model: str, number: int) -> None:
+    """Forget a chunk, in the transaction that removes its rows."""
+    chunk = IMPORT_CHUNK.c
+    mine = (chunk.relocation_id == relocation_id, chunk.model == model, chunk.chunk == number)
+    connection.execute(delete(IMPORT_CHUNK).where(*mine))
+
+
+def record_granted(connection: Connection, relocation_id: str, pks: Collection[int]) -> None:
+    """Add memberships to those that were granted, so that a roll back finds them."""
+    before = read_chunk(connection, relocation_id, GRANTED, 0)
+    inserted = {**(before.inserted if before else {}), **{pk: pk for pk in pks}}
+    delete_chunk(connection, relocation_id, GRANTED, 0)
+    write_chunk(connection, relocation_id, GRANTED, 0, Chunk(Account(), 0, 0, inserted))
+
+
+def import_report(engine: Engine, relocation_id: str) -> ImportReport:
+    """Rebuild the report of an import from its chunk records; findings told twice count once."""
+    accounts: dict[str, Account] = {}
+    findings: dict[Finding, None] = {}
+    order = list(load_catalogue())
+    rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id)
+    rows = rows.where(IMPORT_CHUNK.c.model != GRANTED)
+    with engine.connect() as connection:
+        for row in connection.execute(rows.order_by(IMPORT_CHUNK.c.model, IMPORT_CHUNK.c.chunk)):
+            chunk = _chunk(row)
+            accounts[row.model] = accounts.get(row.model, Account()) + chunk.account
+            findings |= dict.fromkeys(chunk.findings)
+    place = {model: position for position, model in enumerate(order)}
+    ordered = sorted(accounts, key=lambda model: place.get(model, len(order)))
+    return ImportReport(
+        {model: accounts[model] for model in ordered},
+        tuple(sorted(findings, key=lambda finding: place.get(finding.model, len(order)))),
+    )
+
+
+def _chunk(row: Any) -> Chunk:
+    pks = {kind: dict(zip(*pairs, strict=True)) for kind, pairs in _unpack(row.pks).items()}
+    return Chunk(
+        account=Account(**{f.name: getattr(row, f.name) for f in fields(Account)}),
+        first_pk=row.first_pk,
+        last_pk=row.last_pk,
+        findings=tuple(
+            Finding(**{**finding, "kind": FindingKind(finding["kind"])})
+            for finding in _unpack(row.findings)
+        ),
+        **pks,
+    )
+
+
+def _pack(data: Any) -> bytes:
+    return zlib.compress(orjson.dumps(data), level=1)
+
+
+def _unpack(data: bytes) -> Any:
+    return orjson.loads(zlib.decompress(data))

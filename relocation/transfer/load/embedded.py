@@ -1,0 +1,32 @@
+"""What an embedded destination needs before anything can be relocated into it."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, insert
+
+from relocation.catalogue import load_catalogue
+from relocation.transfer.database.schema import reflect
+from relocation.transfer.load.ownership import find_user
+
+
+def add_users(destination: Engine, usernames: tuple[str, ...]) -> None:
+    """Add users who can own what is relocated, with addresses at example.org; idempotent."""
+    users = reflect(destination, [load_catalogue()["sentry.user"]])["sentry.user"].table
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for name in usernames:
+        if find_user(destination, name) is not None:
+            continue
+        with destination.begin() as connection:
+            connection.execute(
+                insert(users).values(
+                    username=name,
+                    email=f"{name}@example.org",
+                    name=name.title(),
+                    password="!",  # noqa: S106 - no password can match it
+                    is_active=True,
+                    is_staff=False,
+                    is_superuser=False,
+                    is_unclaimed=False,
+                    date_joined=now,
+                )
+            )

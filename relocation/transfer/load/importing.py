@@ -1,0 +1,204 @@
+"""Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from sqlalchemy import Engine, select
+
+from relocation.archive.record import Record
+from relocation.catalogue import Model, Scope, load_catalogue
+from relocation.errors import CommandError, ConfigurationError, StaleWorkError
+from relocation.text import listed
+from relocation.transfer.bulk import bulk_work
+from relocation.transfer.database.schema import ModelTable, reflect
+from relocation.transfer.database.skew import blocks, check_schema, check_values
+from relocation.transfer.load.batch import Options
+from relocation.transfer.load.chunks import (
+    Account,
+    Chunk,
+    ImportReport,
+    bind,
+    check_bound,
+    fenced,
+    import_report,
+    read_chunk,
+    recorded_sizes,
+    write_chunk,
+)
+from relocation.transfer.load.references import referenced_models
+from relocation.transfer.load.rules import WRITTEN
+from relocation.transfer.load.trailing import Trailing
+from relocation.transfer.load.writing import Writer
+from relocation.transfer.source import Source
+
+__all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
+
+_WEIGHED: Final = 25
+"""Records by which the size of a chunk is chosen."""
+_CHUNK_CHARACTERS: Final = 16 * 1024**2
+"""About how much a chunk may hold; three are in memory, and take several times that in Python."""
+
+Piece = tuple[str, int, list[Record]]
+"""A model, and the records of its chunk with this number."""
+
+
+@bulk_work()
+def import_records(
+    engine: Engine,
+    source: Source,
+    *,
+    relocation_id: str,
+    fence: int,
+    scope: Scope = Scope.ORGANIZATION,
+    hide: bool = True,
+    merge_users: bool = False,
+    overwrite_configs: bool = False,
+    chunk_records: int = 10_000,
+    progress: Callable[[str, int], None] = lambda _model, _records: None,
+) -> ImportReport:
+    """Import the records that `scope` admits, under its rules (spec 3.6).
+
+    `hide`, `merge_users` and `overwrite_configs` are those of `Options`. The scope Global is for an
+    empty destination alone, and empties none (I-17 is not followed: nothing here deletes what it
+    did not bring).
+
+    Idempotent: chunks that were written before are left alone, so that an import that was killed
+    goes on after its last one. `progress` is called with a model and the number of its records
+    that were just done. Raises PermanentError where the destination cannot take the export or is
+    not the one that was bound, FencedOut where another process has taken over.
+    """
+    check_bound(engine, relocation_id, fence)
+    admitted = {model.name: model for model in load_catalogue().admitted(scope)}
+    present = [admitted[name] for name in source.models() if name in admitted]
+    tables = reflect(engine, present)
+    _check(tables, present, source)
+    writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs))
+    kept = referenced_models()
+    maps: dict[str, dict[int, int]] = {}
+    sizes = recorded_sizes(engine, relocation_id)
+    if scope is Scope.GLOBAL and not sizes:
+        _check_empty(engine, reflect(engine, admitted.values()))
+    groups = _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records))
+    with Trailing(partial(fenced, engine, relocation_id, fence)) as transaction:
+        for pieces in groups:
+            for model, number, piece in pieces:
+                chunk = None
+                if (model, number) in sizes:
+                    chunk = read_chunk(transaction.connection, relocation_id, model, number)
+                if chunk is None:
+                    chunk = writer.write(transaction, model, piece, maps)
+                    record = partial(write_chunk, relocation_id=relocation_id, chunk=chunk)
+                    transaction.behind(partial(record, model=model, number=number))
+                else:
+                    writer.pass_over(model, chunk)
+                _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
+                if model in kept:
+                    maps.setdefault(model, {}).update(chunk.pks)
+            done = [(model, len(piece)) for model, _, piece in pieces]
+            transaction.commit(partial(_tell, progress, done))
+    return import_report(engine, relocation_id)
+
+
+def _tell(progress: Callable[[str, int], None], done: Iterable[tuple[str, int]]) -> None:
+    for model, records in done:
+        progress(model, records)
+
+
+def _pieces(
+    source: Source, sizes: Mapping[tuple[str, int], int], chunk_records: int
+) -> Iterator[Piece]:
+    """Cut the records of each model into chunks, smaller ones where records are large.
+
+    One that was written keeps its size, even if the setting has changed meanwhile.
+    """
+    for model in source.models():
+        records, number = source.records(model), 0
+        while True:
+            known = sizes.get((model, number))
+            first = list(islice(records, min(_WEIGHED, known or chunk_records)))
+            if not first:
+                break
+            size = known or _size(first, chunk_records)
+            yield model, number, [*first, *islice(records, size - len(first))]
+            number += 1
+
+
+def _size(first: Sequence[Record], most: int) -> int:
+    """Return how many records like these a chunk may have."""
+    written = sum(len(repr(record.fields)) for record in first)
+    return max(len(first), min(most, _CHUNK_CHARACTERS * len(first) // written))
+
+
+def _grouped(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
+    """Put chunks of few records together, so that they share a transaction."""
+    group: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if group and size + len(piece[2]) > most:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += len(piece[2])
+    if group:
+        yield group
+
+
+def _read_ahead(groups: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
+    """Read one group ahead, in a thread, while the database writes the one before."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, groups, None)
+        while (group := following.result()) is not None:
+            following = reader.submit(next, groups, None)
+            yield group
+
+
+def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Source) -> None:
+    """Refuse a destination that cannot take the records; the error tells of every place.
+
+    An export writes every field of a model in every record, so that the first one tells them all.
+    """
+    used = {
+        model.name: {
+            *WRITTEN.get(model.name, ()),
+            *(field for record in islice(source.records(model.name), 1) for field in record.fields),
+        }
+        for model in present
+    }
+    findings = check_schema(tables, used)
+    for model in present:
+        if model.name in tables:
+            findings += check_values(tables[model.name], partial(source.records, model.name))
+    missing = [finding for finding in findings if blocks(finding)]
+    if missing:
+        places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
+        raise ConfigurationError(
+            f"The destination's schema does not fit this export: see {listed(places)}. Its "
+            "operator has to bring it up to date.",
+            internal="; ".join(
+                f"{place}: {finding.reason}" for place, finding in zip(places, missing, strict=True)
+            ),
+        )
+
+
+def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:
+    """Refuse a Global import into a destination that holds something already."""
+    with engine.connect() as connection:
+        filled = [
+            name
+            for name, table in tables.items()
+            if connection.execute(select(table.table.c.id).limit(1)).first()
+        ]
+    if filled:
+        raise CommandError(
+            f"A Global import needs an empty destination, and this one has {listed(filled)}. Empty "
+            "it, or import in another scope."
+        )
+
+
+def _compare(chunk: Chunk, model: str, read: int, first_pk: int, last_pk: int) -> None:
+    """Refuse to go on with other records than the import began with."""
+    if (chunk.account.read, chunk.first_pk, chunk.last_pk) != (read, first_pk, last_pk):
+        raise StaleWorkError(f"The records of {model} are not the ones this import began with.")

@@ -1,0 +1,287 @@
+"""Hand the imported organizations over: their owner, their visibility, their users' claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import SystemRandom
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    FromClause,
+    Table,
+    func,
+    select,
+    update,
+)
+
+from relocation.catalogue import load_catalogue
+from relocation.errors import ConfigurationError, PersonError
+from relocation.text import one_line
+from relocation.transfer.database.codec import encoder, format_datetime
+from relocation.transfer.database.neutral import neutral_value
+from relocation.transfer.database.rows import allocate_pks, insert_rows, select_in
+from relocation.transfer.database.schema import (
+    ModelTable,
+    lost_passwords,
+    reflect,
+    requires_value,
+)
+from relocation.transfer.load.chunks import (
+    check_bound,
+    fenced,
+    inserted_pks,
+    read_chunks,
+    record_granted,
+)
+from relocation.transfer.load.renewal import word
+from relocation.transfer.load.rules import ACTIVE, PENDING_APPROVAL
+
+_ORGANIZATION = "sentry.organization"
+_MEMBER = "sentry.organizationmember"
+_USER = "sentry.user"
+_PROJECT = "sentry.project"
+_KEY = "sentry.projectkey"
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user of the destination."""
+
+    id: int
+    username: str
+    email: str
+
+
+@dataclass(frozen=True)
+class MovedOrganization:
+    """An organization as it is in the destination now."""
+
+    id: int
+    name: str
+    slug: str
+    old_slug: str
+    """Its slug in the export."""
+    members: int
+    projects: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An imported user, and the token with which a password can be set."""
+
+    user_id: int
+    username: str
+    email: str
+    token: str
+    organizations: tuple[str, ...]
+    """The names of the imported organizations that the user is a member of."""
+
+
+def find_user(engine: Engine, username: str) -> Person | None:
+    """Return the active user with exactly this username."""
+    (users,) = _tables_of(engine, _USER)
+    with engine.connect() as connection:
+        return _find(connection, users, username)
+
+
+def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_username: str) -> None:
+    """Make a user an owner of each organization this relocation inserted; idempotent (A-117).
+
+    Raises PermanentError where there is no such active user, and what `fenced` raises.
+    """
+    check_bound(engine, relocation_id, fence)
+    users, members = _tables_of(engine, _USER, _MEMBER)
+    parent, user = members.column("organization"), members.column("user_id")
+    with fenced(engine, relocation_id, fence) as connection:
+        owner = _find(connection, users, owner_username)
+        if owner is None:
+            raise PersonError(
+                f'The owner "{one_line(owner_username, limit=60)}" is no active user of the '
+                "destination."
+            )
+        moved = set(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
+        joined = select(members.table.c.id, parent).where(user == owner.id)
+        memberships = select_in(connection, joined, parent.in_, moved)
+        for membership, _ in memberships:
+            raised = update(members.table).where(members.table.c.id == membership)
+            connection.execute(raised.values({members.column("role"): "owner"}))
+        missing = sorted(moved - {organization for _, organization in memberships})
+        pks = allocate_pks(connection, members.table, len(missing))
+        insert_rows(
+            connection,
+            members.table,
+            [
+                {"id": pk, **_owner_row(members, owner, organization)}
+                for pk, organization in zip(pks, missing, strict=True)
+            ],
+        )
+        if pks:
+            record_granted(connection, relocation_id, pks)
+
+
+def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> None:
+    """Make the organizations this relocation inserted visible; idempotent (A-118)."""
+    check_bound(engine, relocation_id, fence)
+    (organizations,) = _tables_of(engine, _ORGANIZATION)
+    status, pk = organizations.column("status"), organizations.table.c.id
+    with fenced(engine, relocation_id, fence) as connection:
+        for moved in inserted_pks(connection, relocation_id, _ORGANIZATION).values():
+            hidden = update(organizations.table).where(pk == moved, status == PENDING_APPROVAL)
+            connection.execute(hidden.values({status: ACTIVE}))
+
+
+def moved_organizations(engine: Engine, relocation_id: str) -> list[MovedOrganization]:
+    """Return the organizations this relocation inserted, as they are now, in the export's order."""
+    organizations, members, projects, keys = _tables_of(
+        engine, _ORGANIZATION, _MEMBER, _PROJECT, _KEY
+    )
+    pk, parent = organizations.table.c.id, projects.column("organization")
+    owned_keys = keys.table.join(projects.table, keys.column("project") == projects.table.c.id)
+    query = select(pk, organizations.column("name"), organizations.column("slug"))
+    with engine.connect() as connection:
+        chunks = read_chunks(connection, relocation_id, _ORGANIZATION)
+        old = {chunk.inserted[one]: slug for chunk in chunks for one, slug in chunk.slugs.items()}
+        found = {row.id: row for row in select_in(connection, query, pk.in_, old)}
+        joined = _counts(connection, members.table, members.column("organization"), old)
+        built = _counts(connection, projects.table, parent, old)
+        held = _counts(connection, owned_keys, parent, old)
+    return [
+        MovedOrganization(
+            id=one,
+            name=found[one].name,
+            slug=found[one].slug,
+            old_slug=slug,
+            members=joined.get(one, 0),
+            projects=built.get(one, 0),
+            keys=held.get(one, 0),
+        )
+        for one, slug in old.items()
+        if one in found
+    ]
+
+
+def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) -> list[Claim]:
+    """Give each user this relocation inserted, still unclaimed and active, a fresh token (R-22).
+
+    The tokens go where the destination keeps its lost-password records, in place of older ones, so
+    that only those of the last call work. `now` is aware.
+    """
+    check_bound(engine, relocation_id, fence)
+    users, members, organizations = _tables_of(engine, _USER, _MEMBER, _ORGANIZATION)
+    unclaimed = select(users.table.c.id, users.column("username"), users.column("email")).where(
+        users.column("is_unclaimed").is_(True), users.column("is_active").is_(True)
+    )
+    person, random = members.column("user_id"), SystemRandom()
+    joined = members.table.join(
+        organizations.table, members.column("organization") == organizations.table.c.id
+    )
+    memberships = select(person, organizations.column("name")).select_from(joined)
+    with fenced(engine, relocation_id, fence) as connection:
+        tokens = _lost_passwords(connection)
+        inserted = list(inserted_pks(connection, relocation_id, _USER).values())
+        moved = list(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
+        names: dict[int, list[str]] = {}
+        ours = memberships.where(organizations.table.c.id.in_(moved))
+        for user, name in select_in(connection, ours, person.in_, inserted):
+            names.setdefault(user, []).append(name)
+        claims = [
+            Claim(user, username, email or "", word(random, 32), tuple(sorted(names.get(user, []))))
+            for user, username, email in sorted(
+                select_in(connection, unclaimed, users.table.c.id.in_, inserted)
+            )
+        ]
+        _store(connection, tokens, claims, now)
+    return claims
+
+
+def _lost_passwords(connection: Connection) -> Table:
+    tokens = lost_passwords(connection)
+    if tokens is None:
+        raise ConfigurationError(
+            "The destination has no table for lost passwords: its operator has to bring its schema "
+            "up to date."
+        )
+    return tokens
+
+
+def _store(connection: Connection, tokens: Table, claims: list[Claim], now: datetime) -> None:
+    aware = getattr(tokens.c.date_added.type, "timezone", False)
+    moment = now.astimezone(UTC) if aware else now.astimezone(UTC).replace(tzinfo=None)
+    user, users = tokens.c.user_id, [claim.user_id for claim in claims]
+    known = {pk for (pk,) in select_in(connection, select(user), user.in_, users)}
+    for claim in claims:
+        if claim.user_id in known:
+            old = update(tokens).where(user == claim.user_id)
+            connection.execute(old.values(hash=claim.token, date_added=moment))
+    new = [claim for claim in claims if claim.user_id not in known]
+    pks = allocate_pks(connection, tokens, len(new))
+    insert_rows(
+        connection,
+        tokens,
+        [
+            {"id": pk, "user_id": claim.user_id, "hash": claim.token, "date_added": moment}
+            for pk, claim in zip(pks, new, strict=True)
+        ],
+    )
+
+
+def _tables_of(engine: Engine, *models: str) -> list[ModelTable]:
+    """Return the tables of some models; raises PermanentError where one is missing."""
+    catalogue = load_catalogue()
+    tables = reflect(engine, [catalogue[model] for model in models])
+    for model in models:
+        if model not in tables:
+            raise ConfigurationError(
+                f"The destination has no table for {model}: its operator has to bring its schema "
+                "up to date."
+            )
+    return [tables[model] for model in models]
+
+
+def _find(connection: Connection, users: ModelTable, username: str) -> Person | None:
+    name = users.column("username")
+    query = select(users.table.c.id, name, users.column("email"))
+    row = connection.execute(
+        query.where(name == username, users.column("is_active").is_(True))
+    ).one_or_none()
+    return None if row is None else Person(row[0], row[1], row[2] or "")
+
+
+def _owner_row(members: ModelTable, owner: Person, organization: int) -> dict[str, Any]:
+    """Return the row of an owner's membership, with a value in every column that requires one."""
+    wanted = {
+        "organization": organization,
+        "user_id": owner.id,
+        "role": "owner",
+        "flags": "0",
+        "type": 50,
+        "invite_status": 0,
+        "has_global_access": True,
+        "user_is_active": True,
+        "user_email": owner.email,
+        "date_added": format_datetime(datetime.now(UTC)),
+    }
+    row = {
+        members.column(field).name: encoder(members.model.fields[field], members.column(field))(
+            value
+        )
+        for field, value in wanted.items()
+        if field in members.fields
+    }
+    unknown = {
+        column.name: neutral_value(column)
+        for column in members.table.columns
+        if column.name not in row and not column.primary_key and requires_value(column)
+    }
+    return row | unknown
+
+
+def _counts(
+    connection: Connection, rows: FromClause, group: Column[Any], among: Mapping[int, Any]
+) -> dict[int, int]:
+    query = select(group, func.count()).select_from(rows).group_by(group)
+    return dict(select_in(connection, query, group.in_, among))

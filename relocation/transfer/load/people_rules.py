@@ -1,0 +1,159 @@
+"""What an import changes in records of people: accounts, addresses, settings (I-50 to I-59b)."""
+
+import ipaddress
+import zoneinfo
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Final
+
+from sqlalchemy import select
+
+from relocation.catalogue import Scope
+from relocation.findings import FindingKind
+from relocation.transfer.database.codec import parse_stored_json
+from relocation.transfer.database.rows import same_text, select_in
+from relocation.transfer.load.batch import Batch, storable, unfit
+from relocation.transfer.load.naming import NameRule, pick_names
+from relocation.transfer.load.renewal import word
+
+_MAX_USERNAME: Final = 128
+_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True)
+
+
+def take_over_users(batch: Batch) -> None:
+    """Strip privileges (I-50) and passwords (I-51), as far as the scope does not keep them.
+
+    Whoever's password goes has to claim the account anew.
+    """
+    scope = batch.options.scope
+    for draft in batch.rows:
+        username = draft.values.get("username")
+        if isinstance(username, str) and len(username) > _MAX_USERNAME:
+            message = f"has {len(username)} characters; at most {_MAX_USERNAME} are allowed"
+            raise unfit(batch.table.model.name, draft.pk, "username", message)
+        if scope not in {Scope.CONFIG, Scope.GLOBAL}:
+            for field in ("is_staff", "is_superuser", "is_managed"):
+                batch.put(draft, field, value=False)
+        if scope is Scope.GLOBAL:
+            continue
+        batch.put(draft, "is_password_expired", value=False)
+        batch.put(draft, "is_unclaimed", value=True)
+        # No hash begins with "!": nobody can log in with it, and no key derivation is spent on it.
+        batch.put(draft, "password", "!" + word(batch.random, 40))
+        batch.put(draft, "last_password_change", batch.now)
+
+
+def merge_users(batch: Batch) -> None:
+    """Use the accounts that are there, where that was asked for, and leave them as they are (I-53).
+
+    The name must be the same to the letter: the wrong person would get the memberships.
+    """
+    if not batch.options.merge_users:
+        return
+    column, pk = batch.table.column("username"), batch.table.table.c.id
+    wanted = storable(draft.values.get("username") for draft in batch.rows)
+    query = select(column, pk)
+    present = dict(map(tuple, select_in(batch.connection, query, column.in_, wanted)))
+    kept = []
+    for draft in batch.rows:
+        name = str(draft.values.get("username"))
+        if name in present:
+            batch.merged[draft.pk] = present[name]
+        else:
+            kept.append(draft)
+    batch.rows = kept
+
+
+def leave_merged_users_alone(batch: Batch) -> None:
+    """Skip what the export says of a user who is there already (I-57)."""
+    kept = []
+    for draft in batch.rows:
+        if draft.values.get("user") in batch.merged_users:
+            reason = "Its user was there before the import, and is used as he is."
+            batch.skip(draft.pk, FindingKind.EXISTING_USER, reason)
+        else:
+            kept.append(draft)
+    batch.rows = kept
+
+
+def name_users(batch: Batch) -> None:
+    names = free_names(batch, "username", _USERNAMES, lambda name: name)
+    for draft, name in zip(batch.rows, names, strict=True):
+        draft.values["username"] = name
+
+
+def merge_addresses(batch: Batch) -> None:
+    """Use the address rows that are there, and leave them as they are (I-56, W-17)."""
+    column, pk = batch.table.column("email"), batch.table.table.c.id
+    wanted = storable(draft.values.get("email") for draft in batch.rows)
+    query = select(pk, column).order_by(pk.desc())
+    found = select_in(batch.connection, query, same_text(column), wanted)
+    present = {address.lower(): key for key, address in found}
+    kept, first = [], dict[str, int]()
+    for draft in batch.rows:
+        address = str(draft.values.get("email")).lower()
+        if address in present:
+            batch.merged[draft.pk] = present[address]
+        elif address in first:
+            batch.twins[draft.pk] = first[address]
+        else:
+            first[address] = draft.pk
+            kept.append(draft)
+    batch.rows = kept
+
+
+def distrust_addresses(batch: Batch) -> None:
+    """Make every address of a user unverified, with a new hash, outside Global (I-58)."""
+    if batch.options.scope is Scope.GLOBAL:
+        return
+    for draft in batch.rows:
+        batch.put(draft, "is_verified", value=False)
+        batch.put(draft, "validation_hash", word(batch.random, 32))
+        batch.put(draft, "date_hash_added", batch.now)
+
+
+def check_time_zones(batch: Batch) -> None:
+    """Refuse a time zone that does not exist (I-59b, A-30)."""
+    for draft in batch.rows:
+        if draft.values.get("key") != "timezone":
+            continue
+        value = draft.values.get("value")
+        zone = parse_stored_json(value) if isinstance(value, str) else value
+        known = zone is None or (isinstance(zone, str) and zone in _time_zones())
+        if not known and _time_zones():
+            raise unfit(batch.table.model.name, draft.pk, "value", "is not a known time zone")
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
+
+
+def see_addresses_anew(batch: Batch) -> None:
+    """Refuse what is no IP address; each is first seen now (I-59).
+
+    Where it is the export cannot be trusted to say, and there is no register here to look it up in:
+    country and region stay empty until the person comes again.
+    """
+    for draft in batch.rows:
+        try:
+            ipaddress.ip_address(str(draft.values.get("ip_address")))
+        except ValueError as err:
+            message = "is not an IP address"
+            raise unfit(batch.table.model.name, draft.pk, "ip_address", message) from err
+        for field in ("first_seen", "last_seen"):
+            batch.put(draft, field, batch.now)
+        for field in ("country_code", "region_code"):
+            batch.put(draft, field, None)
+
+
+def free_names(batch: Batch, field: str, rule: NameRule, base: Callable[[str], str]) -> list[str]:
+    for draft in batch.rows:
+        if not storable([draft.values.get(field)]):
+            raise unfit(batch.table.model.name, draft.pk, field, "is not text")
+    return pick_names(
+        [base(draft.values[field]) for draft in batch.rows],
+        rule,
+        partial(batch.taken, field, among=same_text),
+        random=batch.random,
+    )

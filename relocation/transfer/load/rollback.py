@@ -1,0 +1,211 @@
+"""Take an import back: remove what a relocation put into the destination, and nothing else (B-7).
+
+Chunk by chunk, last model first, each in a transaction with the removal of its record: a roll back
+that was killed goes on where it stopped, and an import that follows begins with what is gone.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+)
+
+from relocation.catalogue import load_catalogue
+from relocation.errors import CommandError, ConfigurationError
+from relocation.text import listed
+from relocation.transfer.database.referring import Referrer, referrers, referring_rows
+from relocation.transfer.database.rows import select_in, slices
+from relocation.transfer.database.schema import ModelTable, lost_passwords, reflect
+from relocation.transfer.load.chunks import (
+    GRANTED,
+    check_bound,
+    delete_chunk,
+    fenced,
+    inserted_pks,
+    read_chunk,
+    written_chunks,
+)
+from relocation.transfer.load.rules import PENDING_APPROVAL
+
+_ORGANIZATION = "sentry.organization"
+_MEMBER = "sentry.organizationmember"
+_USER = "sentry.user"
+_EMAIL = "sentry.email"
+_ADDRESSES = (_USER, "sentry.useremail")
+
+Ours = Mapping[str, frozenset[int]]
+"""By model: the rows that this relocation put into the destination."""
+
+
+@dataclass(frozen=True)
+class RollBackReport:
+    """What one roll back did, by model; what an earlier one did, which was killed, is not in it."""
+
+    removed: Mapping[str, int]
+    kept: Mapping[str, int]
+    """Address rows that other accounts use by now."""
+
+
+def roll_back(
+    engine: Engine, relocation_id: str, fence: int, *, revealed: bool = False
+) -> RollBackReport:
+    """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
+
+    What it merged with or overwrote stays as it is. Idempotent, and goes on after a kill. Before
+    the first removal it raises PermanentError where rows of others refer to what would go, or where
+    organizations have been revealed, unless `revealed` allows that. Raises what `fenced` does.
+    """
+    check_bound(engine, relocation_id, fence)
+    chunks = written_chunks(engine, relocation_id)
+    models = {_table_model(model) for model, _ in chunks} & load_catalogue().keys()
+    tables = reflect(engine, load_catalogue().values())
+    with engine.connect() as connection:
+        ours = _ours(connection, relocation_id, {model for model, _ in chunks})
+        pointing = referrers(connection, tables, models)
+        _check_tables(tables, ours)
+        if not revealed:
+            _check_hidden(connection, tables, ours)
+        _check_referrers(connection, tables, pointing, ours)
+    removal = _Removal(tables, pointing, ours)
+    removed, kept = dict[str, int](), dict[str, int]()
+    for model, number in sorted(chunks, key=_last_first, reverse=True):
+        with fenced(engine, relocation_id, fence) as connection:
+            chunk = read_chunk(connection, relocation_id, model, number)
+            if chunk is None:
+                continue
+            pks = frozenset(chunk.inserted.values())
+            gone = removal.remove(connection, _table_model(model), pks) if pks else 0
+            delete_chunk(connection, relocation_id, model, number)
+        if pks:
+            name = _table_model(model)
+            removed[name] = removed.get(name, 0) + gone
+            if name == _EMAIL and gone < len(pks):
+                kept[name] = kept.get(name, 0) + len(pks) - gone
+    return RollBackReport(removed, kept)
+
+
+@dataclass(frozen=True)
+class _Removal:
+    tables: Mapping[str, ModelTable]
+    pointing: Mapping[str, list[Referrer]]
+    ours: Ours
+
+    def remove(self, connection: Connection, model: str, pks: frozenset[int]) -> int:
+        """Remove rows of one model, and return how many there were.
+
+        All rows of ours that refer to them are gone by now, so that any other is somebody else's.
+        """
+        table = self.tables[model].table
+        tokens = lost_passwords(connection) if model == _USER else None
+        removed = 0
+        for piece in slices(sorted(pks)):
+            referring = self.pointing.get(model, ())
+            if found := referring_rows(connection, table.c.id, piece, referring):
+                raise _refusal(found)
+            if tokens is not None:
+                connection.execute(delete(tokens).where(tokens.c.user_id.in_(piece)))
+            condition: ColumnElement[bool] = table.c.id.in_(piece)
+            if model == _EMAIL:
+                condition = and_(condition, not_(self._in_use()))
+            removed += connection.execute(delete(table).where(condition)).rowcount
+        return removed
+
+    def _in_use(self) -> ColumnElement[bool]:
+        """Tell of an address row whether an account has its address; ours are gone by now."""
+        address = func.lower(self.tables[_EMAIL].column("email"))
+        return or_(*(address.in_(query) for query in self._addresses()))
+
+    def _addresses(self) -> Iterator[Select[tuple[str]]]:
+        for name in _ADDRESSES:
+            if name in self.tables:
+                column = self.tables[name].column("email")
+                yield select(func.lower(column)).where(column.is_not(None))
+
+
+def _table_model(model: str) -> str:
+    """Return the model in whose table a chunk's rows are."""
+    return _MEMBER if model == GRANTED else model
+
+
+def _last_first(chunk: tuple[str, int]) -> tuple[int, int]:
+    """Sort memberships that were granted last, then by dependency; addresses come first of all.
+
+    Nothing refers to an address row, but accounts use it: it goes when they are gone.
+    """
+    model, number = chunk
+    catalogue = load_catalogue()
+    if model == GRANTED:
+        return len(catalogue), number
+    if model == _EMAIL or model not in catalogue:
+        return -1, number
+    return catalogue[model].position, number
+
+
+def _ours(connection: Connection, relocation_id: str, models: Collection[str]) -> Ours:
+    found: dict[str, frozenset[int]] = {}
+    for model in models:
+        pks = frozenset(inserted_pks(connection, relocation_id, model).values())
+        name = _table_model(model)
+        found[name] = found.get(name, frozenset()) | pks
+    return {model: pks for model, pks in found.items() if pks}
+
+
+def _check_tables(tables: Mapping[str, ModelTable], ours: Ours) -> None:
+    missing = sorted(ours.keys() - tables.keys())
+    if missing:
+        raise ConfigurationError(
+            f"The destination has no table any more for {listed(missing)}: its operator has to "
+            "bring its schema back."
+        )
+
+
+def _check_hidden(connection: Connection, tables: Mapping[str, ModelTable], ours: Ours) -> None:
+    if _ORGANIZATION not in ours:
+        return
+    organizations = tables[_ORGANIZATION]
+    pk, slug = organizations.table.c.id, organizations.column("slug")
+    visible = select(slug).where(organizations.column("status") != PENDING_APPROVAL)
+    found = [name for (name,) in select_in(connection, visible, pk.in_, ours[_ORGANIZATION])]
+    if found:
+        raise CommandError(
+            f"These organizations have been revealed: {listed(sorted(found), show=5)}. People may "
+            "work in them by now; an operator can have them removed all the same."
+        )
+
+
+def _check_referrers(
+    connection: Connection,
+    tables: Mapping[str, ModelTable],
+    pointing: Mapping[str, list[Referrer]],
+    ours: Ours,
+) -> None:
+    """Refuse where rows that are not ours refer to rows that are."""
+    others: list[tuple[str, int | None]] = []
+    for model, pks in ours.items():
+        pk, referring = tables[model].table.c.id, pointing[model]
+        for piece in slices(sorted(pks)):
+            found = referring_rows(connection, pk, piece, referring)
+            others += [row for row in found if row[1] not in ours.get(row[0], ())]
+    if others:
+        raise _refusal(others)
+
+
+def _refusal(others: Iterable[tuple[str, int | None]]) -> CommandError:
+    counts = Counter(name for name, pk in others if pk is None)
+    counts.update(name for name, pk in set(others) if pk is not None)
+    rows = [f"{count} of {name}" for name, count in sorted(counts.items())]
+    return CommandError(
+        "Records that this relocation did not bring refer to what would be removed: "
+        f"{listed(rows, show=5)}. Move or delete these first, then roll back again."
+    )

@@ -1,0 +1,201 @@
+"""What an import changes in the records of certain models (spec 3.6), model by model.
+
+A rule sees the records of a chunk after their references were resolved and before they are
+encoded. Unique fields that name no reference are the rules' business: what is taken there gets
+another name (user, organization), is renewed (keys, tokens), or is merged (email).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from relocation.catalogue import Model, Scope
+from relocation.findings import FindingKind
+from relocation.transfer.database.rows import select_in
+from relocation.transfer.database.schema import UniqueSet, unique_sets
+from relocation.transfer.load.batch import Batch, storable
+from relocation.transfer.load.naming import NameRule
+from relocation.transfer.load.people_rules import (
+    check_time_zones,
+    distrust_addresses,
+    free_names,
+    leave_merged_users_alone,
+    merge_addresses,
+    merge_users,
+    name_users,
+    see_addresses_anew,
+    take_over_users,
+)
+from relocation.transfer.load.renewal import (
+    hex_word,
+    prolong_tokens,
+    refresh,
+    renew,
+    token,
+    token_hash,
+    uuid4,
+)
+
+Rule = Callable[[Batch], None]
+
+ACTIVE: Final = 0
+PENDING_APPROVAL: Final = 3
+"""Status of an organization that nobody sees until it is revealed (I-62)."""
+
+KEEP_PKS: Final = frozenset({"sentry.project"})
+"""Models whose records keep their primary keys in a Global import, as DSNs name them (I-70)."""
+
+_CONFIGS: Final = (
+    "sentry.option",
+    "sentry.controloption",
+    "sentry.relay",
+    "sentry.relayusage",
+    "sentry.userrole",
+)
+_RESERVED_SLUGS: Final = """
+404 500 about account accept admin api auth avatar blog contact debug docs extensions features help
+integrations jobs join legal login logout manage new oauth onboarding organizations out plugins
+pricing privacy projects register remote security settings share signup static status support teams
+terms welcome
+"""
+_SLUGS = NameRule(30, frozenset(_RESERVED_SLUGS.split()))
+
+
+SCOPED_BY_ROW: Final = frozenset(
+    {
+        "sentry.apiauthorization",
+        "sentry.apitoken",
+        "sentry.notificationaction",
+        "sentry.savedsearch",
+    }
+)
+"""Models of which some records belong to another scope than others (S-4, I-75)."""
+
+
+def row_scope(model: Model, fields: Mapping[str, Any]) -> Scope:
+    """Return the scope of one record: some models leave it to their rows (S-4, I-75)."""
+    if model.name == "sentry.notificationaction":
+        foreign = fields.get("integration_id") or fields.get("sentry_app_id")
+        return Scope.GLOBAL if foreign else Scope.ORGANIZATION
+    if model.name in {"sentry.apitoken", "sentry.apiauthorization"}:
+        return Scope.GLOBAL if fields.get("application") else Scope.CONFIG
+    if model.name == "sentry.savedsearch" and fields.get("is_global"):
+        return Scope.GLOBAL
+    return Scope.ORGANIZATION if Scope.ORGANIZATION in model.scopes else min(model.scopes)
+
+
+def _keep_configs(batch: Batch) -> None:
+    """Use the settings that are there (I-60), with the export's values if that was asked for.
+
+    Of two records in one chunk that collide with each other the first stays.
+    """
+    for unique in unique_sets(batch.table.model):
+        known = set(batch.table.fields).issuperset(unique.fields)
+        if known and batch.table.model.foreign_keys.keys().isdisjoint(unique.fields):
+            _keep_by(batch, unique.fields)
+
+
+def _keep_by(batch: Batch, names: tuple[str, ...]) -> None:
+    columns = [batch.table.column(name) for name in names]
+    wanted = storable(draft.values.get(names[0]) for draft in batch.rows)
+    query = select(batch.table.table.c.id, *columns)
+    present: dict[tuple[str, ...], int] = {
+        tuple(map(str, key)): pk
+        for pk, *key in select_in(batch.connection, query, columns[0].in_, wanted)
+    }
+    kept, first = [], set[tuple[str, ...]]()
+    for draft in batch.rows:
+        key = tuple(str(draft.values.get(name)) for name in names)
+        if key in first:
+            reason = f"An earlier record has the same {', '.join(names)}, which must be unique."
+            batch.skip(draft.pk, FindingKind.DUPLICATE, reason)
+        elif key not in present:
+            kept.append(draft)
+        elif batch.options.overwrite_configs:
+            batch.overwritten.append((draft, present[key]))
+        else:
+            batch.merged[draft.pk] = present[key]
+        first.add(key)
+    batch.rows = kept
+
+
+def _name_organizations(batch: Batch) -> None:
+    """Give each organization a valid, free slug, and report those that had to change (I-62)."""
+    names = free_names(batch, "slug", _SLUGS, partial(_valid_slug, batch))
+    for draft, name in zip(batch.rows, names, strict=True):
+        old = draft.values["slug"]
+        batch.slugs[draft.pk] = old
+        if name != old:
+            batch.tell(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")
+        draft.values["slug"] = name
+        draft.values["status"] = PENDING_APPROVAL if batch.options.hide else ACTIVE
+
+
+def _valid_slug(batch: Batch, slug: str) -> str:
+    limit = getattr(batch.table.column("slug").type, "length", None)
+    return re.sub(r"[^a-z0-9-]+", "-", slug.lower().replace("_", "-")).strip("-")[:limit]
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "sentry.organization": (_name_organizations,),
+    "sentry.user": (merge_users, take_over_users, name_users),
+    "sentry.email": (merge_addresses,),
+    "sentry.useremail": (leave_merged_users_alone, distrust_addresses),
+    "sentry.useroption": (leave_merged_users_alone, check_time_zones),
+    "sentry.userpermission": (leave_merged_users_alone,),
+    # Not named by I-57, but as little as a permission may it come by a namesake's file.
+    "sentry.userroleuser": (leave_merged_users_alone,),
+    "sentry.userip": (leave_merged_users_alone, see_addresses_anew),
+    **dict.fromkeys(_CONFIGS, (_keep_configs,)),
+    "sentry.apitoken": (
+        partial(renew, "token", token),
+        partial(renew, "refresh_token", token),
+        prolong_tokens,
+        partial(renew, "hashed_token", token_hash),
+        partial(renew, "hashed_refresh_token", token_hash),
+    ),
+    "sentry.organizationmember": (partial(renew, "token", None),),
+    "sentry.orgauthtoken": (
+        partial(renew, "token_hashed", token_hash, clear="token_last_characters"),
+    ),
+    "sentry.projectkey": (
+        partial(renew, "public_key", hex_word),
+        partial(renew, "secret_key", hex_word),
+    ),
+    "sentry.monitor": (partial(refresh, "guid", uuid4),),
+    "sentry.incident": (partial(refresh, "detection_uuid", uuid4),),
+    "sentry.incidentactivity": (partial(refresh, "notification_uuid", uuid4),),
+    "sentry.querysubscription": (
+        partial(refresh, "subscription_id", lambda random: f"0/{hex_word(random)}"),
+    ),
+}
+"""Each model's rules, in the order they are applied."""
+
+WRITTEN: Mapping[str, frozenset[str]] = {
+    "sentry.organization": frozenset({"status"}),
+    "sentry.user": frozenset(
+        {
+            "is_managed",
+            "is_password_expired",
+            "is_staff",
+            "is_superuser",
+            "is_unclaimed",
+            "last_password_change",
+            "password",
+        }
+    ),
+    "sentry.useremail": frozenset({"is_verified", "validation_hash", "date_hash_added"}),
+    "sentry.monitor": frozenset({"guid"}),
+    "sentry.querysubscription": frozenset({"subscription_id"}),
+}
+"""The fields that rules fill, whether an export has them or not."""
+
+EXTRA_UNIQUES: Mapping[str, tuple[UniqueSet, ...]] = {
+    "sentry.useroption": (
+        UniqueSet(("user", "key"), (("organization_id", None), ("project_id", None))),
+    ),
+}
+"""What must be unique though no constraint says so (I-59b)."""

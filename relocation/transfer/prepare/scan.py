@@ -1,0 +1,282 @@
+"""Read an export once: normalise it, choose what is wanted, and refuse what cannot be moved."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from relocation.archive.record import Record
+from relocation.archive.storage import Storage
+from relocation.catalogue import Scope, load_catalogue
+from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError
+from relocation.findings import Finding, FindingKind
+from relocation.text import listed, one_line
+from relocation.transfer.bulk import bulk_work
+from relocation.transfer.prepare.left_out import LeftOut
+from relocation.transfer.prepare.normalised import NormalisedWriter, encode_record
+from relocation.transfer.prepare.selection import Organization, Selected, Selection
+
+_REMOVED_MODELS = {
+    "sentry.actor",
+    "sentry.alertruleexcludedprojects",
+    "sentry.alertruletriggerexclusion",
+    "sentry.incidentsubscription",
+    "sentry.monitorlocation",
+    "sentry.organizationmapping",
+    "sites.site",
+}
+"""What old files hold and no supported version knows any more (T-13, T-15, S-8)."""
+_REMOVED_FIELDS = {
+    ("sentry.team", "org_role"),
+    ("sentry.team", "actor"),
+    ("sentry.rule", "owner"),
+    ("sentry.alertrule", "owner"),
+}
+_GLOBAL_WHEN_SET = {"sentry.notificationaction": ("integration_id", "sentry_app_id")}
+"""Fields that take a row out of Organization scope (S-4)."""
+
+_MOST_UNKNOWN = 200
+"""Most names of unknown models, and of unknown fields, that are reported one by one."""
+_REST = "(others)"
+_AT_ONCE = 100
+"""Records of one model that are taken in together, which is quicker than one by one."""
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What an export holds, and what of it is to be moved; counts are of records, by model."""
+
+    organizations: tuple[Organization, ...]
+    usernames: tuple[str, ...]
+    """Of the users to be moved, sorted."""
+    read: Mapping[str, int]
+    selected: Mapping[str, int]
+    skipped: Mapping[str, Mapping[FindingKind, int]]
+    """By cause; for each model read = selected + skipped."""
+    findings: tuple[Finding, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        return {
+            "organizations": [asdict(organization) for organization in self.organizations],
+            "usernames": list(self.usernames),
+            "read": dict(self.read),
+            "selected": dict(self.selected),
+            "skipped": {
+                model: {kind.value: count for kind, count in counts.items()}
+                for model, counts in self.skipped.items()
+            },
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+
+@bulk_work()
+def scan_export(
+    records: Iterable[Record],
+    *,
+    wanted: Sequence[str] | None,
+    max_organizations: int,
+    max_users: int,
+    storage: Storage,
+    prefix: str,
+    public_pem: str,
+) -> ScanReport:
+    """Write the in-scope records to a normalised form and select those of the wanted slugs.
+
+    None wants all organizations there are. The records may come in any order (T-12, W-20). The
+    facts of the form are the report as JSON. Idempotent. Raises PermanentError when the export is
+    refused (6.4.3); then there is no form.
+    """
+    writer = NormalisedWriter(storage, prefix, public_pem)
+    try:
+        intake = _Intake(writer)
+        intake.take(records)
+        selected = _choose(intake, wanted)
+        report = intake.report(selected)
+        check_limits(report, max_organizations=max_organizations, max_users=max_users)
+        facts = report.as_json() | {"left_out": intake.left_out.as_json()}
+    except PermanentError:
+        writer.discard()
+        raise
+    writer.close(selected.flags, intake.selection.natural_keys(), **facts)
+    return report
+
+
+class _Intake:
+    """Admit records to the normalised form, and account for the others."""
+
+    def __init__(self, writer: NormalisedWriter) -> None:
+        self.selection = Selection()
+        self._writer = writer
+        self._read: Counter[str] = Counter()
+        self.left_out = LeftOut()
+        self._stripped: Counter[tuple[str, str]] = Counter()
+        self._first_repeated: dict[str, int] = {}
+        self._fields = {
+            model.name: frozenset(model.fields)
+            for model in load_catalogue().admitted(Scope.ORGANIZATION)
+        }
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take in all records; raises PermanentError at a number that no database takes."""
+        for model, run in groupby(records, key=itemgetter(0)):
+            known = self._fields.get(model)
+            while some := list(islice(run, _AT_ONCE)):
+                if known is not None:
+                    self._take_run(model, some, known)
+                    continue
+                for record in some:
+                    self._skip_model(model, record.pk)
+
+    def _take_run(self, model: str, records: list[Record], known: frozenset[str]) -> None:
+        """Take in records of one in-scope model."""
+        self._read[model] += len(records)
+        if not all(known.issuperset(record.fields) for record in records):
+            records = [self._strip(record, known) for record in records]
+        if model in _GLOBAL_WHEN_SET:
+            records = [record for record in records if not self._is_global(record)]
+        if not records:
+            return
+        try:
+            lines = [encode_record(record) for record in records]
+            together = self.selection.add_all(model, records)
+        except (orjson.JSONEncodeError, OverflowError):
+            together = False
+        if together:
+            self._writer.add_lines(model, lines)
+            return
+        for record in records:
+            self._take_one(record)
+
+    def _take_one(self, record: Record) -> None:
+        try:
+            if self.selection.add(record):
+                self._writer.add(record)
+            else:
+                self.left_out.add(record.model, FindingKind.REPEATED_RECORD, record.pk)
+                self._first_repeated.setdefault(record.model, record.pk)
+        except (orjson.JSONEncodeError, OverflowError) as err:
+            raise ExportError(
+                f"The export's {record.model} {record.pk} holds a value that cannot be stored.",
+                internal=str(err),
+            ) from err
+
+    def report(self, selected: Selected) -> ScanReport:
+        """Return the account of all records taken in."""
+        return ScanReport(
+            organizations=selected.organizations,
+            usernames=selected.usernames,
+            read=dict(self._read),
+            selected={
+                model: count for model, flags in selected.flags.items() if (count := sum(flags))
+            },
+            skipped=self.left_out.counts(),
+            findings=(*self._model_findings(), *self._field_findings()),
+        )
+
+    def _skip_model(self, model: str, pk: int) -> None:
+        if model in load_catalogue():
+            kind = FindingKind.OUT_OF_SCOPE
+        elif model in _REMOVED_MODELS:
+            kind = FindingKind.REMOVED_MODEL
+        else:
+            kind = FindingKind.UNKNOWN_MODEL
+            model = one_line(model, limit=100)
+            if model not in self._read and len(self._read) >= _MOST_UNKNOWN:
+                model = _REST
+        self._read[model] += 1
+        self.left_out.add(model, kind, pk)
+
+    def _is_global(self, record: Record) -> bool:
+        """Leave out a row of a two-scope model that is not in Organization scope (S-4)."""
+        fields = _GLOBAL_WHEN_SET[record.model]
+        if all(record.fields.get(field) is None for field in fields):
+            return False
+        self.left_out.add(record.model, FindingKind.OUT_OF_SCOPE, record.pk)
+        self.selection.exclude(record.model, record.pk)
+        return True
+
+    def _strip(self, record: Record, known: Collection[str]) -> Record:
+        for field in record.fields.keys() - known:
+            name = (record.model, one_line(field, limit=100))
+            if name not in self._stripped and len(self._stripped) >= _MOST_UNKNOWN:
+                name = (record.model, _REST)
+            self._stripped[name] += 1
+        fields = {field: value for field, value in record.fields.items() if field in known}
+        return record._replace(fields=fields)
+
+    def _model_findings(self) -> list[Finding]:
+        causes = {
+            FindingKind.UNKNOWN_MODEL: "this version does not know the model",
+            FindingKind.REMOVED_MODEL: "the model no longer exists",
+            FindingKind.REPEATED_RECORD: "an earlier record of the model has the same primary key",
+        }
+        return [
+            Finding(
+                kind,
+                model,
+                f"{_records(counts[kind])} left out: {cause}.",
+                pk=self._first_repeated.get(model),
+            )
+            for model, counts in sorted(self.left_out.counts().items())
+            for kind, cause in causes.items()
+            if kind in counts
+        ]
+
+    def _field_findings(self) -> list[Finding]:
+        found = []
+        for (model, field), count in sorted(self._stripped.items()):
+            removed = (model, field) in _REMOVED_FIELDS
+            kind = FindingKind.REMOVED_FIELD if removed else FindingKind.UNKNOWN_FIELD
+            cause = "the field no longer exists" if removed else "this version does not know it"
+            reason = f"The field was left out of {_records(count)}: {cause}."
+            found.append(Finding(kind, model, reason, field=field))
+        return found
+
+
+def check_limits(report: ScanReport, *, max_organizations: int, max_users: int) -> None:
+    """Refuse more than one relocation moves; raises PermanentError with the number (6.4.3)."""
+    organizations, users = len(report.organizations), report.selected.get("sentry.user", 0)
+    if organizations > max_organizations:
+        raise LimitError(
+            f"{organizations} organizations were asked for; "
+            f"one relocation moves at most {max_organizations}."
+        )
+    if users > max_users:
+        raise LimitError(
+            f"The organizations have {users} members together; one relocation moves at most "
+            f"{max_users}."
+        )
+
+
+def _choose(intake: _Intake, wanted: Sequence[str] | None) -> Selected:
+    """Select, or refuse in the order of 6.4.3; the form of the slugs was checked with the request.
+
+    Slugs match exactly.
+    """
+    selection = intake.selection
+    if not selection.has_users:
+        raise ExportError(
+            "The export holds no users, and a relocation needs at least one; "
+            "export the organizations together with their members."
+        )
+    if wanted is None:
+        if not selection.slugs:
+            raise ExportError("The export holds no organizations; there is nothing to move.")
+        return selection.choose(selection.slugs, intake.left_out)
+    missing = sorted(set(wanted) - selection.slugs)
+    if missing:
+        held = listed(sorted(selection.slugs), show=5) or "none"
+        raise MissingOrganizationError(
+            f"These organizations are not in the export: {listed(missing, show=5)}.",
+            internal=f"the organizations it holds: {held}",  # other people's: not for the mail
+        )
+    return selection.choose(set(wanted), intake.left_out)
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"
