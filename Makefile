@@ -46,9 +46,9 @@ configuration: $(READY) ## List every setting, block and number of a task: docs/
 	@$(BIN)/python docs/configuration.py
 
 lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 SIZE ?= 100000

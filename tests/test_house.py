@@ -37,6 +37,4 @@ def test_a_lock_names_no_host_and_keeps_the_bounds(lock: str) -> None:
     assert "://" not in text
     assert "--index" not in text
     pins = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, flags=re.MULTILINE))
-    assert tuple(map(int, pins["fastapi"].split(".")))[:2] < (0, 151)
-    assert tuple(map(int, pins["sqlalchemy"].split(".")))[:2] < (2, 1)
-    assert pins["prefect"].startswith("3.")
+    assert (3, 9, 1) <= tuple(map(int, pins["prefect"].split("."))) < (4,)
