@@ -1,5 +1,6 @@
-"""A relocation, as all but the transfer engine know it."""
+"""A relocation, and what the transfer engine tells the others of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -59,3 +60,38 @@ class Relocation:
             owner=self.owner,
             creator=self.creator,
         )
+
+
+@dataclass(frozen=True)
+class MovedOrganization:
+    """An organization as it is in the destination now."""
+
+    id: int
+    name: str
+    slug: str
+    old_slug: str
+    """Its slug in the export."""
+    members: int
+    projects: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An imported user, and the token with which a password can be set."""
+
+    user_id: int
+    username: str
+    email: str
+    token: str
+    organizations: tuple[str, ...]
+    """The names of the imported organizations that the user is a member of."""
+
+
+@dataclass(frozen=True)
+class RollBackReport:
+    """What one roll back did, by model; what an earlier one did, which was killed, is not in it."""
+
+    removed: Mapping[str, int]
+    kept: Mapping[str, int]
+    """Address rows that other accounts use by now."""

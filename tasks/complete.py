@@ -28,9 +28,8 @@ def complete(work: Work) -> Done:
             *success_drafts(
                 work.relocation,
                 moved,
-                report,
                 claims,
-                scanned=scanned,
+                left_behind=report.left_behind(scanned),
                 operator=work.settings.operator_email,
                 now=now,
             ),

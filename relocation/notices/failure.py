@@ -5,11 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from relocation.catalogue.words import words_for
 from relocation.errors import NOTHING_TO_DO
 from relocation.findings import Finding
 from relocation.model import Relocation
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.labels import label
 from relocation.notices.recipients import people_drafts
 from relocation.request import RelocationRequest
 
@@ -75,7 +75,7 @@ def _ended(
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        "what": words_for(finding.model),
+        "what": label(finding.model),
         "record": finding.pk,
         "field": finding.field,
         "reason": finding.reason,

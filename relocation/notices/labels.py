@@ -6,14 +6,14 @@ from functools import cache
 from importlib.resources import files
 
 
-def words_for(model: str) -> str:
-    """Return the words, in the plural: "issue alert rules"; for unknown models, that they are."""
-    return _words().get(model, "records of a kind that is not known here")
+def label(model: str) -> str:
+    """Return what a model's records are called, in the plural: "issue alert rules"."""
+    return _labels().get(model, "records of a kind that is not known here")
 
 
 @cache
-def _words() -> Mapping[str, str]:
-    words: dict[str, str] = json.loads(
-        (files(__package__) / "words.json").read_text(encoding="utf-8")
+def _labels() -> Mapping[str, str]:
+    labels: dict[str, str] = json.loads(
+        (files(__package__) / "labels.json").read_text(encoding="utf-8")
     )
-    return words
+    return labels

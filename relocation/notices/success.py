@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from relocation.catalogue.words import words_for
-from relocation.findings import FindingKind
-from relocation.model import Relocation
+from relocation.model import Claim, MovedOrganization, Relocation
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.labels import label
 from relocation.notices.recipients import mailable, people_drafts
 from relocation.settings import Settings
-from relocation.transfer.load.importing import ImportReport
-from relocation.transfer.load.ownership import Claim, MovedOrganization
 
 _SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
@@ -32,14 +29,13 @@ def started_drafts(relocation: Relocation, operator: str, now: datetime) -> list
 def success_drafts(
     relocation: Relocation,
     moved: Sequence[MovedOrganization],
-    report: ImportReport,
     claims: Sequence[Claim],
     *,
-    scanned: Mapping[str, Any],
+    left_behind: Mapping[str, int],
     operator: str,
     now: datetime,
 ) -> list[Draft]:
-    """Return the SUCCEEDED notices for owner and creator; `scanned` is the scan's report as JSON.
+    """Return the SUCCEEDED notices for owner and creator; `left_behind` counts records by model.
 
     Only claims that a mail can go to count as mailed.
     """
@@ -59,7 +55,7 @@ def success_drafts(
             "projects": sum(one.projects for one in moved),
             "keys": sum(one.keys for one in moved),
         },
-        "not_moved": not_moved(report, scanned),
+        "not_moved": not_moved(left_behind),
         "claims": mailed,
         "claims_without_address": len(claims) - mailed,
         "happened_at": now.isoformat(timespec="seconds"),
@@ -104,16 +100,9 @@ def renamed_because(old_slug: str, slug: str) -> str:
     return "taken" if taken else "invalid"
 
 
-def not_moved(report: ImportReport, scanned: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what was left behind, in words and with its number, the most first.
-
-    The records of organizations that nobody asked for do not count.
-    """
+def not_moved(left_behind: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return what was left behind, given by model, in words and with its number, the most first."""
     left: Counter[str] = Counter()
-    for model, account in report.accounts.items():
-        left[words_for(model)] += account.skipped + account.dropped
-    for model, causes in scanned.get("skipped", {}).items():
-        left[words_for(model)] += sum(
-            count for cause, count in causes.items() if cause != FindingKind.NOT_REQUESTED
-        )
+    for model, count in left_behind.items():
+        left[label(model)] += count
     return [{"what": what, "count": count} for what, count in left.most_common() if count]

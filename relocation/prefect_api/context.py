@@ -1,14 +1,14 @@
 """Open what reconciling works with, from the blocks."""
 
-from functools import partial
-
 from sqlalchemy import Engine
 
+from relocation.model import RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.ending import Surroundings
 from relocation.settings import Settings
+from relocation.transfer.load.rollback import roll_back
 
 
 def surroundings(ledger: Engine | None = None) -> Surroundings:
@@ -17,10 +17,14 @@ def surroundings(ledger: Engine | None = None) -> Surroundings:
     The ledger is opened from its block where none is at hand.
     """
     settings = Settings()
+
+    def undo(relocation_id: str, fence: int, *, revealed: bool) -> RollBackReport:
+        return roll_back(load_destination(settings), relocation_id, fence, revealed=revealed)
+
     return Surroundings(
         settings,
         ledger or load_ledger(settings),
         FlowRuns(),
-        partial(load_destination, settings),
+        undo,
         worker_name(),
     )

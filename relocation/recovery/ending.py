@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -14,12 +15,17 @@ from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement
 from relocation.ledger.tables import utc_now
 from relocation.ledger.tries import done_result, was_tried
-from relocation.model import Relocation
+from relocation.model import Relocation, RollBackReport
 from relocation.recovery.runs import Runs, Turn
 from relocation.recovery.settlement import DeadRun, settle_run
 from relocation.settings import Settings
 from relocation.steps import Task
-from relocation.transfer.load.rollback import RollBackReport, roll_back
+
+
+class RollBack(Protocol):
+    """Removes from the destination what a relocation imported; see `transfer.load.rollback`."""
+
+    def __call__(self, relocation_id: str, fence: int, *, revealed: bool) -> RollBackReport: ...
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,7 @@ class Surroundings:
     settings: Settings
     ledger: Engine
     runs: Runs
-    destination: Callable[[], Engine]
-    """Opened only where an import has to be undone."""
+    roll_back: RollBack
     worker: str
     """Names this process in the ledger."""
     clock: Callable[[], datetime] = utc_now
@@ -101,7 +106,7 @@ def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> 
         lease_seconds=settings.lease_seconds,
         lost=lambda: None,  # the destination's own fence refuses the next transaction
     ):
-        return roll_back(around.destination(), hold.relocation_id, hold.fence, revealed=revealed)
+        return around.roll_back(hold.relocation_id, hold.fence, revealed=revealed)
 
 
 def _may_have_imported(ledger: Engine, relocation: Relocation) -> bool:

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.catalogue import load_catalogue
-from relocation.catalogue.words import words_for
 from relocation.ledger.relocations import get_relocation
-from relocation.model import Relocation
+from relocation.model import Claim, MovedOrganization, Relocation
 from relocation.notices.kinds import NoticeKind
+from relocation.notices.labels import label
 from relocation.notices.success import (
     claim_drafts,
     not_moved,
@@ -25,7 +25,6 @@ from relocation.notices.success import (
 from relocation.settings import Settings
 from relocation.transfer.load.chunks import Account
 from relocation.transfer.load.importing import ImportReport
-from relocation.transfer.load.ownership import Claim, MovedOrganization
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)
@@ -48,9 +47,8 @@ def relocation(ledger: Engine) -> Relocation:
 def _succeeded(relocation: Relocation, **changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "moved": MOVED,
-        "report": ImportReport({}, ()),
+        "left_behind": {},
         "claims": [],
-        "scanned": {},
         "operator": OPERATOR,
         "now": NOW,
     }
@@ -101,17 +99,17 @@ def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> Non
             "sentry.team": {"NotRequested": 90},
         }
     }
-    assert not_moved(report, json.loads(json.dumps(scanned))) == [
+    assert not_moved(report.left_behind(json.loads(json.dumps(scanned)))) == [
         {"what": "source code repositories", "count": 7},
         {"what": "issue alert rules", "count": 5},
         {"what": "records of a kind that is not known here", "count": 3},
     ]
 
 
-def test_every_model_of_the_catalogue_has_words_for_people() -> None:
-    unknown = words_for("acme.widget")
+def test_every_model_of_the_catalogue_has_label_people() -> None:
+    unknown = label("acme.widget")
     for model in load_catalogue():
-        words = words_for(model)
+        words = label(model)
         assert words != unknown
         assert "." not in words
         assert "_" not in words

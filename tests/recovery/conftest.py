@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from ledgers import sqlite_ledger
-from sqlalchemy import Engine
 
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import get_relocation
-from relocation.model import Relocation
+from relocation.model import Relocation, RollBackReport
 from relocation.recovery.ending import Surroundings
 from relocation.recovery.runs import Run, RunState, Turn
 from relocation.request import RelocationRequest
@@ -87,8 +86,8 @@ class World:
 def world(tmp_path: Path, migrated_file: Path) -> World:
     shutil.copy(migrated_file, tmp_path / "ledger.db")
 
-    def no_destination() -> Engine:
-        raise AssertionError("nothing was imported: nobody needs the destination")
+    def no_roll_back(*_: object, **__: object) -> RollBackReport:
+        raise AssertionError("nothing was imported: nothing to undo")
 
     made = World.__new__(World)
     made.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -98,7 +97,7 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
         Settings(_env_file=None, lease_seconds=30, resume_after=15, start_limit=300),
         sqlite_ledger(tmp_path / "ledger.db"),
         made.runs,
-        no_destination,
+        no_roll_back,
         "host:2",
         clock=lambda: made.now,
     )

@@ -24,7 +24,7 @@ from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.ledger.relocations import find_relocation, list_relocations
 from relocation.ledger.tables import NoticeState, TryOutcome
 from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
-from relocation.model import Relocation
+from relocation.model import Relocation, RollBackReport
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.recovery.control import abort, recover
 from relocation.recovery.ending import Surroundings
@@ -102,7 +102,7 @@ class Lifecycle(RuleBasedStateMachine):
             Settings(_env_file=None),
             self.engine,
             self.runs,
-            self._no_destination,
+            self._no_roll_back,
             "host:9",
             clock=lambda: self.now,
         )
@@ -113,7 +113,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.settlements: dict[tuple[str, int], str] = {}
         self.sends: dict[int, int] = {}
 
-    def _no_destination(self) -> Engine:
+    def _no_roll_back(self, *_: object, **__: object) -> RollBackReport:
         raise AssertionError("nothing was imported")
 
     def teardown(self) -> None:

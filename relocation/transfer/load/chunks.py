@@ -4,6 +4,7 @@ A chunk's record is written in the transaction of its rows, so that both are the
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -67,6 +68,20 @@ class ImportReport:
     def inserted(self, model: str) -> int:
         """Return how many records of a model were inserted."""
         return self.accounts.get(model, Account()).inserted
+
+    def left_behind(self, scanned: Mapping[str, Any]) -> Mapping[str, int]:
+        """Return by model how many records were left behind, by the scan (its JSON) as well.
+
+        The records of organizations that nobody asked for do not count.
+        """
+        left: Counter[str] = Counter()
+        for model, account in self.accounts.items():
+            left[model] += account.skipped + account.dropped
+        for model, causes in scanned.get("skipped", {}).items():
+            left[model] += sum(
+                count for cause, count in causes.items() if cause != FindingKind.NOT_REQUESTED
+            )
+        return left
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PersonError
+from relocation.model import Claim, MovedOrganization
 from relocation.text import one_line
 from relocation.transfer.database.codec import encoder, format_datetime
 from relocation.transfer.database.neutral import neutral_value
@@ -53,32 +54,6 @@ class Person:
     id: int
     username: str
     email: str
-
-
-@dataclass(frozen=True)
-class MovedOrganization:
-    """An organization as it is in the destination now."""
-
-    id: int
-    name: str
-    slug: str
-    old_slug: str
-    """Its slug in the export."""
-    members: int
-    projects: int
-    keys: int
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An imported user, and the token with which a password can be set."""
-
-    user_id: int
-    username: str
-    email: str
-    token: str
-    organizations: tuple[str, ...]
-    """The names of the imported organizations that the user is a member of."""
 
 
 def find_user(engine: Engine, username: str) -> Person | None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import CommandError, ConfigurationError
+from relocation.model import RollBackReport
 from relocation.text import listed
 from relocation.transfer.database.referring import Referrer, referrers, referring_rows
 from relocation.transfer.database.rows import select_in, slices
@@ -46,15 +47,6 @@ _ADDRESSES = (_USER, "sentry.useremail")
 
 Ours = Mapping[str, frozenset[int]]
 """By model: the rows that this relocation put into the destination."""
-
-
-@dataclass(frozen=True)
-class RollBackReport:
-    """What one roll back did, by model; what an earlier one did, which was killed, is not in it."""
-
-    removed: Mapping[str, int]
-    kept: Mapping[str, int]
-    """Address rows that other accounts use by now."""
 
 
 def roll_back(
