@@ -12,6 +12,7 @@ COPY tasks tasks
 COPY relocation relocation
 COPY templates templates
 COPY pools pools
+COPY deploy deploy
 # Editable: the runs use the code of /app, with prefect.yaml and automations.yaml beside it.
 RUN pip install --no-cache-dir hatchling editables \
     && pip install --no-cache-dir --no-deps --no-build-isolation --editable . \

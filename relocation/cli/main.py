@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from relocation.cli import archives, control, keys, notices, relocations, service, up
+from relocation.cli import archives, control, keys, notices, numbers, relocations, service, up
 
 app = typer.Typer(
     name="relocation",
@@ -35,6 +35,8 @@ app.command()(up.up)
 app.command()(service.setup)
 app.command()(service.inbox)
 app.command()(service.doctor)
+app.command()(numbers.stats)
+app.command()(numbers.metrics)
 app.command()(service.demo)
 
 

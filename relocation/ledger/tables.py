@@ -217,6 +217,7 @@ task_tries = Table(
     Column("error", BoundedText(MAX_INTERNAL_ERROR)),
     Column("worker", BoundedText(200), nullable=False),
 )
+Index("ix_task_try_ended_at", task_tries.c.ended_at)
 
 tasks_done = Table(
     "task_done",
@@ -239,6 +240,7 @@ events = Table(
     Column("detail", BoundedText(1000), nullable=False),
 )
 Index("ix_event_relocation_id", events.c.relocation_id, events.c.id)
+Index("ix_event_at", events.c.at)
 
 sweep_lease = Table(
     "sweep_lease",
