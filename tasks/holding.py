@@ -22,9 +22,8 @@ from relocation.ledger.relocations import get_relocation
 from relocation.prefect_api.context import surroundings
 from relocation.prefect_api.flow_runs import FlowRuns, label
 from relocation.process import worker_name
-from relocation.recovery.ending import end
-from relocation.recovery.runs import RunState, Turn
-from relocation.recovery.settlement import DeadRun
+from relocation.recovery.runs import Run, RunState, Turn
+from relocation.recovery.settlement import end
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Step, Task
@@ -36,6 +35,10 @@ STOPPED = "An operator stopped the relocation."
 
 class CancelledHere(BaseException):
     """The relocation is to end before its next step."""
+
+    def __init__(self, run: Run | None = None) -> None:
+        super().__init__()
+        self.run = run
 
 
 class PausedHere(BaseException):
@@ -86,8 +89,8 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         raise Abort("The relocation is paused.") from pause
     except CancelledHere as cancel:
         around = surroundings(ledger)
-        dead = DeadRun(hold.relocation_id, cancelled=True, error=None, message="", request={})
-        end(around, dead, get_relocation(ledger, hold.relocation_id), own=hold)
+        relocation = get_relocation(ledger, hold.relocation_id)
+        end(around, hold.relocation_id, relocation, cancel.run, cancelled=True, own=hold)
         tell(hold.relocation_id)
         show_standing(hold.relocation_id)
         around.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
@@ -155,13 +158,13 @@ def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None
     relocation = get_relocation(ledger, hold.relocation_id)
     state = run.state if run else RunState.RUNNING
     if state in {RunState.CANCELLING, RunState.CANCELLED}:
-        raise CancelledHere
+        raise CancelledHere(run)
     if state in {RunState.SCHEDULED, RunState.PENDING} or relocation.fence != hold.fence:
         raise LeftToOthers
     if state in {RunState.FAILED, RunState.CRASHED, RunState.COMPLETED}:
         raise StoppedError(STOPPED, internal=f"the run's state was set to {state} during {task}")
     if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
-        raise CancelledHere
+        raise CancelledHere(run)
     if state is RunState.PAUSED:
         raise PausedHere(step, State(type=StateType.PAUSED))
     if relocation.pause_before_step is not None and step >= relocation.pause_before_step:

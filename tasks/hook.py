@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from relocation.errors import RequestError
 from relocation.prefect_api.context import surroundings
 from relocation.prefect_api.flow_runs import to_run
-from relocation.recovery.ending import Surroundings
 from relocation.recovery.reconcile import Outcome, reconcile
+from relocation.recovery.settlement import Surroundings
 from relocation.settings import Settings
 from tasks.artifacts import show_standing
 from tasks.held import opened_for, own_hold

@@ -9,7 +9,7 @@ from relocation.errors import CommandError
 from relocation.steps import Status, Step
 
 if TYPE_CHECKING:
-    from relocation.recovery.ending import Surroundings
+    from relocation.recovery.settlement import Surroundings
 
 Id = Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")]
 StepName = Annotated[

@@ -6,7 +6,7 @@ from relocation.model import RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
-from relocation.recovery.ending import Surroundings
+from relocation.recovery.settlement import Surroundings
 from relocation.settings import Settings
 from relocation.transfer.load.rollback import roll_back
 

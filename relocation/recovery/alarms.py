@@ -7,7 +7,7 @@ from relocation.ledger.outbox import enqueue
 from relocation.model import Relocation
 from relocation.notices.kinds import Draft
 from relocation.notices.operator import stuck_draft, unsettled_draft
-from relocation.recovery.ending import Surroundings
+from relocation.recovery.settlement import Surroundings
 from relocation.steps import Status
 
 

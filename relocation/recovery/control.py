@@ -6,9 +6,9 @@ from relocation.ledger.holds import release, take_hold
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.tries import done_result
 from relocation.model import Relocation, RollBackReport
-from relocation.recovery.ending import Surroundings, undo_import
 from relocation.recovery.reconcile import Outcome, reconcile
 from relocation.recovery.runs import Run, RunState
+from relocation.recovery.settlement import Surroundings, undo_import
 from relocation.steps import ACTIVE, Status, Step, Task
 
 BY_HAND = "Cancelled by an operator"

@@ -20,9 +20,8 @@ from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import last_try, tries_used
 from relocation.model import Relocation
 from relocation.recovery.decision import Bounds, Move, next_move
-from relocation.recovery.ending import Surroundings, end
 from relocation.recovery.runs import Run, RunState, Turn
-from relocation.recovery.settlement import DeadRun, tolerant_request
+from relocation.recovery.settlement import Surroundings, end, tolerant_request
 from relocation.settings import Settings
 from relocation.steps import Status
 
@@ -100,19 +99,15 @@ def reconcile(
             around.runs.announce(opened, Turn.INTERRUPTED)
             outcome = _resume(around, opened, run, own, set_state)
             return outcome if outcome.is_change else Outcome.INTERRUPTED
-    dead = DeadRun(
-        relocation_id=relocation_id,
-        cancelled=move is Move.CANCEL,
-        error=error,
-        message=run.message if run else "the server has no such flow run",
-        request=dict(run.request) if run else {},
+    cancelled = move is Move.CANCEL
+    settlement = end(
+        around, relocation_id, relocation, run, cancelled=cancelled, error=error, own=own
     )
-    settlement = end(around, dead, relocation, own)
     if settlement is None:
         return Outcome.LEFT
     _log.info("Relocation %s is settled: %s", relocation_id, settlement.status)
     if set_state and run is not None and run.state not in _ENDS:
-        state = RunState.CANCELLED if dead.cancelled else RunState.FAILED
+        state = RunState.CANCELLED if cancelled else RunState.FAILED
         around.runs.conclude(relocation_id, state, settlement.bounded_reason)
     return Outcome.SETTLED
 
@@ -192,7 +187,7 @@ def _bounds(settings: Settings) -> Bounds:
 
 def _record_unopened(around: Surroundings, run: Run) -> bool:
     detail = run.message or "its process was gone before it began"
-    request = tolerant_request(dict(run.request))
+    request = tolerant_request(run.request)
     return record_unopened(around.ledger, run.id, request, detail, around.clock())
 
 

@@ -1,70 +1,139 @@
-"""Record how a relocation failed together with its notices, whoever noticed it."""
+"""End a relocation without success: undo what a cancelled one imported, then settle it."""
 
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO, DifferencesError, RelocationError
-from relocation.ledger.holds import Hold
+from relocation.errors import NOTHING_TO_DO, CommandError, DifferencesError, RelocationError
+from relocation.ledger.control import forget_import
+from relocation.ledger.holds import Hold, release, take_hold
+from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
-from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tables import TryOutcome, utc_now
 from relocation.ledger.tries import done_result, last_try, was_tried
-from relocation.model import Relocation
+from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
+from relocation.recovery.runs import Run, Runs, Turn
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Status, Task
 
 CANCELLED = "The relocation was cancelled by an operator."
+_NO_RUN = "the server has no such flow run"
+
+
+class RollBack(Protocol):
+    """Removes from the destination what a relocation imported; see `transfer.load.rollback`."""
+
+    def __call__(self, relocation_id: str, fence: int, *, revealed: bool) -> RollBackReport: ...
 
 
 @dataclass(frozen=True)
-class DeadRun:
-    """What is known of a flow run that ended without success."""
+class Surroundings:
+    """What reconciling works with."""
 
-    relocation_id: str
-    cancelled: bool
-    error: BaseException | None
-    """What was raised, where this process saw it."""
-    message: str
-    """What Prefect says of the run's state; for the ledger, never for a mail."""
-    request: dict[str, Any]
-    """The run's own parameter, for a run that failed before it opened a relocation."""
+    settings: Settings
+    ledger: Engine
+    runs: Runs
+    roll_back: RollBack
+    worker: str
+    """Names this process in the ledger."""
+    clock: Callable[[], datetime] = utc_now
 
 
-def settle_run(
-    ledger: Engine,
-    run: DeadRun,
-    settings: Settings,
+def end(
+    around: Surroundings,
+    relocation_id: str,
+    relocation: Relocation | None,
+    run: Run | None,
     *,
-    relocation: Relocation | None = None,
+    cancelled: bool = False,
+    error: BaseException | None = None,
     own: Hold | None = None,
-    rolled_back: bool = False,
 ) -> Settlement | None:
-    """Settle a relocation whose run is dead: status, reason, failed task and notices in one go.
+    """Settle a relocation as FAILURE or CANCELLED, with its notices; idempotent.
 
-    `relocation` is as the caller saw it, `own` the hold that the caller may have on it. Returns the
-    settlement, or None where there was nothing to settle: this round was settled before, or another
-    process has the relocation. Idempotent, whoever calls it.
+    `relocation` and `run` are as the caller saw them, `error` is what the run raised, where this
+    process saw it, and `own` the hold that the caller may have. What a cancelled one has imported
+    is rolled back first, as long as nobody could see it and no row of others hangs on it; one that
+    fails keeps it, hidden, for a rerun. Returns None where it was settled or taken over before.
+    Raises what rolling back raises: the relocation then stays as it is, to be ended later.
     """
-    settlement = _settlement(ledger, run, relocation, settings, rolled_back)
-    seen = relocation.fence if relocation else 0
-    settled = settle(
-        ledger,
-        run.relocation_id,
-        settlement,
-        sender_domain=settings.sender_domain,
-        fence=own.fence if own else seen,
-        own=own,
-        request=tolerant_request(run.request),
+    detail = run.message if run else _NO_RUN
+    rolled_back = False
+    if cancelled and relocation is not None and _may_have_imported(around.ledger, relocation):
+        hold = take_hold(
+            around.ledger,
+            relocation,
+            lease_seconds=around.settings.lease_seconds,
+            worker=around.worker,
+            own=own,
+            now=around.clock(),
+        )
+        if hold is None:
+            return None
+        own = hold
+        try:
+            undo_import(around, hold)
+            rolled_back = True
+        except CommandError as err:
+            # What people work with by now is theirs: the relocation ends, and leaves it to them.
+            detail = f"not rolled back: {err}\n\n{detail}"
+        except BaseException:
+            release(around.ledger, hold)  # whoever goes on need not wait
+            raise
+    request = tolerant_request(run.request if run else {})
+    settlement = _settlement(
+        around,
+        relocation,
+        request,
+        cancelled=cancelled,
+        error=error,
+        detail=detail,
+        rolled_back=rolled_back,
     )
-    return settlement if settled else None
+    settled = settle(
+        around.ledger,
+        relocation_id,
+        settlement,
+        sender_domain=around.settings.sender_domain,
+        fence=own.fence if own else relocation.fence if relocation else 0,
+        own=own,
+        request=request,
+        now=around.clock(),
+    )
+    if not settled:
+        return None
+    turn = Turn.CANCELLED if cancelled else Turn.FAILED
+    around.runs.announce(get_relocation(around.ledger, relocation_id), turn)
+    return settlement
 
 
-def tolerant_request(parameters: dict[str, Any]) -> RelocationRequest:
+def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> RollBackReport:
+    """Remove what a relocation imported, under a hold; idempotent, and goes on where it stopped.
+
+    A later rerun imports anew. Raises FencedOut, and PermanentError where rows that others added
+    since then hang on what was imported, or where organizations are revealed and `revealed` does
+    not allow for that.
+    """
+    forget_import(around.ledger, hold, around.clock())
+    settings = around.settings
+    with LeaseKeeper(
+        around.ledger,
+        hold,
+        every=settings.lease_renewal,
+        lease_seconds=settings.lease_seconds,
+        lost=lambda: None,  # the destination's own fence refuses the next transaction
+    ):
+        return around.roll_back(hold.relocation_id, hold.fence, revealed=revealed)
+
+
+def tolerant_request(parameters: Mapping[str, Any]) -> RelocationRequest:
     """Make what can be made of an invalid request, so that its failure can be recorded."""
     slugs = parameters.get("organizations")
     slugs = slugs if isinstance(slugs, list) else []
@@ -75,71 +144,6 @@ def tolerant_request(parameters: dict[str, Any]) -> RelocationRequest:
         owner=str(parameters.get("owner") or ""),
         creator=creator if isinstance(creator, str) else None,
     )
-
-
-def _settlement(
-    ledger: Engine,
-    run: DeadRun,
-    relocation: Relocation | None,
-    settings: Settings,
-    rolled_back: bool,
-) -> Settlement:
-    about = relocation or tolerant_request(run.request)
-    reason, advice = _why(ledger, run, relocation, settings)
-    destination = destination_state(ledger, relocation, rolled_back=rolled_back)
-    operator, now = settings.operator_email, datetime.now(UTC)
-    if run.cancelled:
-        drafts = cancelled_drafts(about, destination=destination, operator=operator, now=now)
-    else:
-        drafts = failure_drafts(
-            about,
-            reason=reason,
-            advice=advice,
-            findings=run.error.findings if isinstance(run.error, DifferencesError) else (),
-            destination=destination,
-            operator=operator,
-            now=now,
-        )
-    return Settlement(
-        status=Status.CANCELLED if run.cancelled else Status.FAILURE,
-        reason=reason,
-        failed_task=relocation.task if relocation else None,
-        internal_error=_internal(ledger, run, relocation),
-        drafts=drafts,
-    )
-
-
-def _why(
-    ledger: Engine, run: DeadRun, relocation: Relocation | None, settings: Settings
-) -> tuple[str, str]:
-    """Return the reason and the advice of a failure: what was raised, else what the ledger knows.
-
-    The process that settles need not be the one in which the task failed.
-    """
-    if run.cancelled:
-        return CANCELLED, ""
-    if isinstance(run.error, RelocationError):
-        return run.error.reason, run.error.next_step
-    if relocation is None or relocation.task is None:
-        return UNEXPLAINED, NOTHING_TO_DO
-    policy = settings.policy(relocation.task)
-    last = last_try(ledger, relocation.id, relocation.round)
-    if last is None or last.outcome is TryOutcome.DONE:
-        return UNEXPLAINED, NOTHING_TO_DO
-    if last.reason and run.error is None:
-        return last.reason, last.advice or NOTHING_TO_DO
-    if last.outcome is TryOutcome.INTERRUPTED or last.outcome is None:
-        times = "once" if last.number == 1 else f"{last.number} times"
-        return f"{policy.reason.rstrip('.')}: it was interrupted {times}.", NOTHING_TO_DO
-    return policy.reason, NOTHING_TO_DO
-
-
-def _internal(ledger: Engine, run: DeadRun, relocation: Relocation | None) -> str:
-    if run.error is not None:
-        return "".join(traceback.format_exception(run.error))
-    last = last_try(ledger, relocation.id, relocation.round) if relocation else None
-    told = [run.message, last.error if last else None]
-    return "\n\n".join(text for text in told if text)
 
 
 def destination_state(
@@ -154,3 +158,80 @@ def destination_state(
     if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
         return Destination.VISIBLE
     return Destination.HIDDEN if begun else Destination.UNCHANGED
+
+
+def _settlement(
+    around: Surroundings,
+    relocation: Relocation | None,
+    request: RelocationRequest,
+    *,
+    cancelled: bool,
+    error: BaseException | None,
+    detail: str,
+    rolled_back: bool,
+) -> Settlement:
+    ledger, settings = around.ledger, around.settings
+    reason, advice = _why(around, relocation, error)
+    about = relocation or request
+    destination = destination_state(ledger, relocation, rolled_back=rolled_back)
+    operator, now = settings.operator_email, around.clock()
+    if cancelled:
+        reason = CANCELLED
+        drafts = cancelled_drafts(about, destination=destination, operator=operator, now=now)
+    else:
+        drafts = failure_drafts(
+            about,
+            reason=reason,
+            advice=advice,
+            findings=error.findings if isinstance(error, DifferencesError) else (),
+            destination=destination,
+            operator=operator,
+            now=now,
+        )
+    return Settlement(
+        status=Status.CANCELLED if cancelled else Status.FAILURE,
+        reason=reason,
+        failed_task=relocation.task if relocation else None,
+        internal_error=_internal(ledger, relocation, error, detail),
+        drafts=drafts,
+    )
+
+
+def _why(
+    around: Surroundings, relocation: Relocation | None, error: BaseException | None
+) -> tuple[str, str]:
+    """Return the reason and the advice of a failure: what was raised, else what the ledger knows.
+
+    The process that settles need not be the one in which the task failed.
+    """
+    if isinstance(error, RelocationError):
+        return error.reason, error.next_step
+    if relocation is None or relocation.task is None:
+        return UNEXPLAINED, NOTHING_TO_DO
+    policy = around.settings.policy(relocation.task)
+    last = last_try(around.ledger, relocation.id, relocation.round)
+    if last is None or last.outcome is TryOutcome.DONE:
+        return UNEXPLAINED, NOTHING_TO_DO
+    if last.reason and error is None:
+        return last.reason, last.advice or NOTHING_TO_DO
+    if last.outcome is TryOutcome.INTERRUPTED or last.outcome is None:
+        times = "once" if last.number == 1 else f"{last.number} times"
+        return f"{policy.reason.rstrip('.')}: it was interrupted {times}.", NOTHING_TO_DO
+    return policy.reason, NOTHING_TO_DO
+
+
+def _internal(
+    ledger: Engine, relocation: Relocation | None, error: BaseException | None, detail: str
+) -> str:
+    if error is not None:
+        return "".join(traceback.format_exception(error))
+    last = last_try(ledger, relocation.id, relocation.round) if relocation else None
+    told = [detail, last.error if last else None]
+    return "\n\n".join(text for text in told if text)
+
+
+def _may_have_imported(ledger: Engine, relocation: Relocation) -> bool:
+    """Say whether hidden rows of the relocation may lie in the destination."""
+    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
+        return False
+    return was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)

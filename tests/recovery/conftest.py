@@ -12,8 +12,8 @@ from ledgers import sqlite_ledger
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation, RollBackReport
-from relocation.recovery.ending import Surroundings
 from relocation.recovery.runs import Run, RunState, Turn
+from relocation.recovery.settlement import Surroundings
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 

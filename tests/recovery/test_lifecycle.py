@@ -27,9 +27,9 @@ from relocation.ledger.tries import begin_try, complete_task, done_result, end_t
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.recovery.control import abort, recover
-from relocation.recovery.ending import Surroundings
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.runs import Run, RunState
+from relocation.recovery.settlement import Surroundings
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import ACTIVE, POLICIES, Status, Task
