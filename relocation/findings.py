@@ -28,6 +28,7 @@ class FindingKind(StrEnum):
     REQUIRED_COLUMN = "RequiredColumn"
     NARROW_COLUMN = "NarrowColumn"
     COMPUTED_COLUMN = "ComputedColumn"
+    NEEDED_COLUMN = "NeededColumn"
     # Of comparison (section 5).
     UNEQUAL_COUNTS = "UnequalCounts"
     UNORDERED_INPUT = "UnorderedInput"

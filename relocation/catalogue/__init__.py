@@ -50,6 +50,7 @@ def _model(entry: dict[str, Any], position: int) -> Model:
                 type=FieldType(field["type"]),
                 length=field.get("length"),
                 required=field.get("required", False),
+                column=field.get("column"),
             )
             for name, field in entry["fields"].items()
         },

@@ -55,6 +55,8 @@ class Field:
     length: int | None = None
     """Most characters an embedded destination takes; a real destination's columns are reflected."""
     required: bool = False
+    column: str | None = None
+    """The name of its column, where the product gives it another than the ORM would."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Model:
         return {name: self._column(name) for name in self.fields}
 
     def _column(self, field: str) -> str:
-        key = self.foreign_keys.get(field)
+        named, key = self.fields[field].column, self.foreign_keys.get(field)
+        if named is not None:
+            return named
         bare = key is not None and key.kind not in {"HybridCloudForeignKey", "ImplicitForeignKey"}
         return f"{field}_id" if bare else field

@@ -92,6 +92,11 @@ class Databases:
         """Make a database with the embedded schema."""
         return self._copy(self.template)
 
+    def copy_of(self, template: Engine) -> Engine:
+        """Make a database like another, to which nobody may be connected."""
+        template.dispose()
+        return self._copy(template)
+
     def remove(self, engine: Engine) -> None:
         """Remove a database."""
         engine.dispose()

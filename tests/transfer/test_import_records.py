@@ -499,7 +499,7 @@ def test_the_report_is_plain_data(destination: Engine) -> None:
 def test_what_a_constraint_refuses_is_told_without_the_row(destination: Engine, rows: Rows) -> None:
     """W-24: the driver shows the values, which may be addresses."""
     with destination.begin() as connection:
-        connection.execute(text("CREATE UNIQUE INDEX one_name ON auth_user (name)"))
+        connection.execute(text("CREATE UNIQUE INDEX one_name ON auth_user (first_name)"))
     people = [
         Record("sentry.user", pk, {**SMALL_USER, "username": f"u{pk}", "name": "ann@private.org"})
         for pk in (1, 2)

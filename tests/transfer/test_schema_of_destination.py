@@ -37,6 +37,17 @@ def test_creating_an_embedded_destination_again_keeps_its_rows(
         assert connection.execute(text("SELECT count(*) FROM sentry_organization")).scalar() == 1
 
 
+def test_setting_up_again_brings_older_columns_up_to_date(destination: Engine, owner: int) -> None:
+    """Embedded destinations were once made with the fields' names for columns."""
+    with destination.begin() as connection:
+        connection.execute(text("ALTER TABLE auth_user RENAME first_name TO name"))
+        connection.execute(text("UPDATE auth_user SET name = 'Olga'"))
+    create_embedded(destination)
+    create_embedded(destination)
+    with destination.connect() as connection:
+        assert connection.execute(text("SELECT first_name FROM auth_user")).all() == [("Olga",)]
+
+
 def test_own_tables_alone_leave_a_destination_otherwise_empty(bare_destination: Engine) -> None:
     create_own_tables(bare_destination)
     create_own_tables(bare_destination)

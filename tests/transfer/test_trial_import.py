@@ -159,7 +159,7 @@ def test_a_change_of_what_was_there_is_found(trial: Try, destination: Engine) ->
     with destination.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER reaction AFTER INSERT ON auth_user BEGIN"
-            " UPDATE auth_user SET name = '' WHERE id > 900 AND id != NEW.id; END"
+            " UPDATE auth_user SET first_name = '' WHERE id > 900 AND id != NEW.id; END"
         )
     baseline, colliding = capture(destination, ["ann"])
     findings = trial(baseline=baseline, colliding=colliding).findings

@@ -5,6 +5,7 @@ really has: the same field is text in one destination and JSON in the next.
 """
 
 import ast
+import ipaddress
 import json
 import re
 import uuid
@@ -15,8 +16,9 @@ from math import isfinite
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ARRAY, JSON, Column, DateTime, Integer, SmallInteger, String, Uuid
-from sqlalchemy.types import BigInteger
+from sqlalchemy import ARRAY, JSON, Column, DateTime, Float, Integer, SmallInteger, String, Uuid
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.types import BigInteger, TypeEngine
 
 from relocation.catalogue import Field, FieldType
 
@@ -81,9 +83,11 @@ def _encoder(field: Field, column: Column[Any]) -> Convert:
     if isinstance(stored, JSON):
         return _JSON_ENCODERS.get(field.type, _checked_json)
     if isinstance(stored, ARRAY):
-        return _parse_array
+        return _array_of(stored.item_type)
     if isinstance(stored, Uuid):
         return _parse_uuid
+    if isinstance(stored, INET):
+        return _address
     text = _text(stored.length if isinstance(stored, String) else None)
     by_type: dict[FieldType, Convert] = {
         FieldType.DATETIME: _moment(column),
@@ -104,7 +108,7 @@ def _decoder(field: Field, column: Column[Any]) -> Convert:
         if kind is FieldType.ARRAY:
             return str
         return _json_text if kind is FieldType.TEXT else unchanged
-    if isinstance(stored, ARRAY):
+    if isinstance(stored, (ARRAY, INET)):
         return str
     if isinstance(stored, Uuid):
         return _write_uuid(short=field.length == _HEX_LENGTH)
@@ -275,6 +279,30 @@ def _parse_array(value: Any) -> list[Any]:
     if not isinstance(items, list):
         raise UnfitValueError("is not a list")
     return items
+
+
+def _array_of(item_type: TypeEngine[Any]) -> Convert:
+    """Return the encoder of a list, or of lists within lists, whose items have one type."""
+    item: Convert = _text(getattr(item_type, "length", None))
+    if isinstance(item_type, Float):
+        item = _float
+    elif isinstance(item_type, Integer):
+        item = _integer
+
+    def items(values: list[Any]) -> list[Any]:
+        return [
+            items(one) if isinstance(one, list) else one if one is None else item(one)
+            for one in values
+        ]
+
+    return lambda value: items(_parse_array(value))
+
+
+def _address(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_interface(value) if "/" in value else ipaddress.ip_address(value))
+    except (TypeError, ValueError) as err:
+        raise UnfitValueError("is not an IP address") from err
 
 
 def _parse_uuid(value: Any) -> uuid.UUID:

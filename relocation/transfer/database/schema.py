@@ -136,8 +136,26 @@ def create_own_tables(engine: Engine) -> None:
 
 def create_embedded(engine: Engine) -> None:
     """Create every table of the catalogue, the lost-password records, and our own; idempotent."""
+    _rename_columns(engine)
     embedded_tables().create_all(engine)
     create_own_tables(engine)
+
+
+def _rename_columns(engine: Engine) -> None:
+    """Bring an embedded destination up to date that was made when columns were named as fields."""
+    present = set(inspect(engine).get_table_names())
+    for model in load_catalogue().values():
+        renamed = {one.name: one.column for one in model.fields.values() if one.column is not None}
+        if not renamed or model.table not in present:
+            continue
+        there = {column["name"] for column in inspect(engine).get_columns(model.table)}
+        quote = engine.dialect.identifier_preparer.quote
+        with engine.begin() as connection:
+            for old, new in renamed.items():
+                if old in there and new not in there:
+                    connection.exec_driver_sql(
+                        f"ALTER TABLE {quote(model.table)} RENAME {quote(old)} TO {quote(new)}"
+                    )
 
 
 def embedded_tables() -> MetaData:

@@ -1,17 +1,39 @@
 """Check that a destination's tables fit an export, before anything is written (W-24)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
-from sqlalchemy import Enum, String
+from sqlalchemy import Engine, Enum, String
 
 from relocation.archive.record import Record
 from relocation.catalogue import FieldType, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.database.schema import (
+    LOST_PASSWORDS,
     ModelTable,
     is_mandatory,
+    lost_passwords,
     missing_columns,
+    reflect,
     requires_value,
+)
+
+NEEDED_LATER: Final[Mapping[str, frozenset[str]]] = {
+    "sentry.organization": frozenset({"name", "slug", "status"}),
+    "sentry.organizationmember": frozenset({"organization", "role", "user_id"}),
+    "sentry.project": frozenset({"organization"}),
+    "sentry.projectkey": frozenset({"project"}),
+    "sentry.user": frozenset({"email", "is_active", "is_unclaimed", "username"}),
+}
+"""Columns without which the steps after an import fail: owners, the reveal, claims, notices."""
+
+_NO_TABLE: Final = "The destination has no table for this model."
+_NEEDED: Final = (
+    "The destination has no column for this field, without which nobody can be made an owner, "
+    "claim an account or be told."
+)
+_NO_CLAIMS: Final = (
+    "The destination has no table of lost passwords, without which nobody can claim an account."
 )
 
 Fault = Callable[[str], str | None]
@@ -25,12 +47,30 @@ def check_schema(
     findings = []
     for model, used in fields_used.items():
         if model not in tables:
-            reason = "The destination has no table for this model."
-            findings.append(Finding(FindingKind.MISSING_TABLE, model, reason))
+            findings.append(Finding(FindingKind.MISSING_TABLE, model, _NO_TABLE))
         else:
             findings += missing_columns(tables[model], used)
             findings += _required_columns(tables[model], used)
     return findings
+
+
+def check_later_steps(engine: Engine) -> list[Finding]:
+    """Report what the steps after an import would miss, whatever the export has."""
+    tables = reflect(engine, [load_catalogue()[model] for model in NEEDED_LATER])
+    findings = [
+        Finding(FindingKind.MISSING_TABLE, model, _NO_TABLE)
+        for model in NEEDED_LATER
+        if model not in tables
+    ]
+    with engine.connect() as connection:
+        if lost_passwords(connection) is None:
+            findings.append(Finding(FindingKind.MISSING_TABLE, LOST_PASSWORDS, _NO_CLAIMS))
+    return findings + [
+        Finding(FindingKind.NEEDED_COLUMN, model, _NEEDED, field=field)
+        for model, needed in NEEDED_LATER.items()
+        if model in tables
+        for field in sorted(needed - set(tables[model].fields))
+    ]
 
 
 def check_values(table: ModelTable, records: Callable[[], Iterable[Record]]) -> list[Finding]:

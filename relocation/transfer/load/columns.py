@@ -5,6 +5,7 @@ from itertools import compress
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, JSON, Column, String, Uuid
+from sqlalchemy.dialects.postgresql import INET
 
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.database.codec import column_bits, encoder
@@ -52,7 +53,7 @@ class ColumnEncoder:
 
 def _fit(field: Field, column: Column[Any]) -> Fits:
     """Return the function that says whether values of one type go into a column as they are."""
-    if field.type in _CONVERTED or isinstance(column.type, (JSON, ARRAY, Uuid)):
+    if field.type in _CONVERTED or isinstance(column.type, (JSON, ARRAY, Uuid, INET)):
         return lambda _values: False
     if field.type is FieldType.BOOLEAN:
         return lambda values: isinstance(values[0], bool)

@@ -21,7 +21,7 @@ def add_users(destination: Engine, usernames: tuple[str, ...]) -> None:
                 insert(users).values(
                     username=name,
                     email=f"{name}@example.org",
-                    name=name.title(),
+                    first_name=name.title(),
                     password="!",  # noqa: S106 - no password can match it
                     is_active=True,
                     is_staff=False,

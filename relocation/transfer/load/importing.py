@@ -11,10 +11,16 @@ from sqlalchemy import Engine, select
 from relocation.archive.record import Record
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
+from relocation.findings import Finding
 from relocation.text import listed
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.database.schema import ModelTable, reflect
-from relocation.transfer.database.skew import blocks, check_schema, check_values
+from relocation.transfer.database.skew import (
+    blocks,
+    check_later_steps,
+    check_schema,
+    check_values,
+)
 from relocation.transfer.load.batch import Options
 from relocation.transfer.load.chunks import (
     Account,
@@ -74,7 +80,8 @@ def import_records(
     admitted = {model.name: model for model in load_catalogue().admitted(scope)}
     present = [admitted[name] for name in source.models() if name in admitted]
     tables = reflect(engine, present)
-    _check(tables, present, source)
+    later = check_later_steps(engine) if hide else []
+    _check(tables, present, source, later)
     writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs))
     kept = referenced_models()
     maps: dict[str, dict[int, int]] = {}
@@ -155,10 +162,13 @@ def _read_ahead(groups: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
             yield group
 
 
-def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Source) -> None:
+def _check(
+    tables: Mapping[str, ModelTable], present: list[Model], source: Source, later: list[Finding]
+) -> None:
     """Refuse a destination that cannot take the records; the error tells of every place.
 
-    An export writes every field of a model in every record, so that the first one tells them all.
+    `later` are findings about the steps that follow. An export writes every field of a model in
+    every record, so that the first one tells them all.
     """
     used = {
         model.name: {
@@ -167,7 +177,7 @@ def _check(tables: Mapping[str, ModelTable], present: list[Model], source: Sourc
         }
         for model in present
     }
-    findings = check_schema(tables, used)
+    findings = [*check_schema(tables, used), *later]
     for model in present:
         if model.name in tables:
             findings += check_values(tables[model.name], partial(source.records, model.name))
