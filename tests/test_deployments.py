@@ -1,17 +1,30 @@
 """prefect.yaml, automations.yaml and the files of the work pools are what Prefect takes."""
 
+import asyncio
 import json
+import signal
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import prefect.server
 import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
+from prefect._internal.infrastructure_exit_codes import (
+    INFRASTRUCTURE_EXIT_HINTS,
+    get_infrastructure_exit_info,
+)
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig
+from prefect.client.schemas.objects import State
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import TerminationSignal
 from prefect.flows import load_flow_from_entrypoint
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.states import Crashed, Failed, exception_to_crashed_state
 from prefect.utilities.callables import parameter_schema
 
 from relocation.errors import ConfigurationError
@@ -109,6 +122,58 @@ def test_every_end_without_success_leads_to_handle_failure() -> None:
     states = {event.removeprefix("prefect.flow-run.") for event in one["trigger"]["expect"]}
     assert states == {"Failed", "TimedOut", "Crashed", "Cancelled"}
     assert one["actions"][0]["deployment"] == "handle-failure/handle-failure"
+
+
+def _alarms(state: State[Any], flow: str = "sweep") -> bool:
+    """Say whether the operator is alarmed by a state of a run, by the server's own matching."""
+    (one,) = [each for each in AUTOMATIONS if "safety net" in each["name"]]
+    trigger = EventTrigger.model_validate(one["trigger"])
+    run = {
+        "prefect.resource.id": f"prefect.flow-run.{SOME_ID}",
+        "prefect.state-message": state.message or "",
+    }
+    related = {
+        "prefect.resource.id": "prefect.flow.x",
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": flow,
+    }
+    event = ReceivedEvent(
+        event=f"prefect.flow-run.{state.name}",
+        resource=run,
+        related=[related],
+        id=uuid4(),
+        occurred=datetime.now(UTC),
+    )
+    return trigger.covers(event)
+
+
+def _exit(code: int) -> State[Any]:
+    """What a worker reports of a run whose process ended so."""
+    info = get_infrastructure_exit_info(code)
+    return Crashed(message=f"Process exited with status code: {code}. {info.explanation}")
+
+
+def test_a_safety_net_that_was_told_to_end_alarms_nobody() -> None:
+    """In the words of the installed Prefect: of the run itself, and of its worker."""
+    told = TerminationSignal(signal.SIGTERM)
+    terminated = asyncio.run(exception_to_crashed_state(told))
+    assert not _alarms(terminated)
+    assert not _alarms(_exit(-signal.SIGTERM))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *[_exit(code) for code in INFRASTRUCTURE_EXIT_HINTS if code not in {0, -15, 143}],
+        Failed(message="Flow run encountered an exception: SettingError: no termination signal."),
+        Failed(),
+        Crashed(message="Execution was interrupted by an unexpected exception: OSError"),
+    ],
+    ids=lambda state: state.message,
+)
+def test_a_safety_net_that_ends_without_success_alarms_the_operator(state: State[Any]) -> None:
+    assert _alarms(state)
+    assert not _alarms(state, flow="relocate")
 
 
 @pytest.mark.parametrize("file", POOLS, ids=lambda file: file.stem)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from relocation.cli.output import plain_errors
-from relocation.errors import CommandError
 from relocation.local.console import Console
 from relocation.local.processes import end_in_order
 from relocation.settings import Settings
@@ -100,12 +99,8 @@ def _say_where(machine: "Machine", console: Console) -> None:
 
 def _watch(machine: "Machine") -> NoReturn:
     """Wait for Ctrl-C; raises CommandError where something ends by itself."""
-    running = {"server": machine.server.process, "worker": machine.worker}
     while True:
-        for name, process in running.items():
-            if process.poll() is not None:
-                log = machine.home / "prefect" / f"{name}.log"
-                raise CommandError(f"The Prefect {name} has ended by itself; see {log}")
+        machine.refuse_what_has_ended()
         time.sleep(0.5)
 
 

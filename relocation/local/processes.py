@@ -19,8 +19,12 @@ import psutil
 from relocation.errors import CommandError
 from relocation.process import LOOPBACK
 
-START_SECONDS = 120
+START_SECONDS = 300
+DRAIN_SECONDS = 10
+"""In which a run of the safety net may come to its end before it is told to end."""
 STOP_SECONDS = 15
+SAFETY_NET = frozenset({"handle-failure", "notify", "sweep"})
+"""Flows that are short, and whose end before their time would alarm the operator."""
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -136,27 +140,39 @@ def _running(
     try:
         yield process
     finally:
-        _stop(process)
+        stop_in_order(process)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop_in_order(process: "subprocess.Popen[bytes]") -> None:
     """End the process and everything it started.
 
     A worker's flow runs lead sessions of their own. They end first, while there are still a worker
-    and a server to tell, so that an interruption is recorded.
+    and a server to tell, so that an interruption is recorded; those of the safety net are first
+    given time to do what they are at.
     """
+    started = _started_by(process)
+    told = _terminate([one for one in started if not _is_safety_net(one)], set())
+    psutil.wait_procs(started, timeout=DRAIN_SECONDS)
+    told |= _terminate(_started_by(process), told)
     deadline = time.monotonic() + STOP_SECONDS
-    started = _terminate(_started_by(process), set())
-    psutil.wait_procs(started, timeout=STOP_SECONDS)
+    psutil.wait_procs(told, timeout=STOP_SECONDS)
     process.terminate()
     while process.poll() is None and time.monotonic() < deadline:
-        started |= _terminate(_started_by(process), started)
+        told |= _terminate(_started_by(process), told)
         time.sleep(0.05)
     process.kill()
     process.wait()
-    for late in psutil.wait_procs(started, timeout=max(0.0, deadline - time.monotonic()))[1]:
+    for late in psutil.wait_procs(told, timeout=max(0.0, deadline - time.monotonic()))[1]:
         with suppress(psutil.NoSuchProcess):
             late.kill()
+
+
+def _is_safety_net(process: psutil.Process) -> bool:
+    """Say whether a worker started the process for a flow of the safety net."""
+    try:
+        return process.environ().get("PREFECT__FLOW_NAME") in SAFETY_NET
+    except psutil.Error:
+        return False
 
 
 def _terminate(processes: list[psutil.Process], known: set[psutil.Process]) -> set[psutil.Process]:

@@ -37,6 +37,13 @@ class Machine:
     ledger: Engine
     destination: Engine
 
+    def refuse_what_has_ended(self) -> None:
+        """Raise CommandError where server or worker has ended by itself."""
+        for name, process in (("server", self.server.process), ("worker", self.worker)):
+            if process.poll() is not None:
+                log = self.home / "prefect" / f"{name}.log"
+                raise CommandError(f"The Prefect {name} has ended by itself; see {log}")
+
 
 @contextmanager
 def one_machine(

@@ -46,7 +46,7 @@ from relocation.transfer.load.embedded import add_users
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with prefect_test_harness(server_startup_timeout=120), temporary_settings(quiet):
+    with prefect_test_harness(server_startup_timeout=300), temporary_settings(quiet):
         yield
 
 

@@ -176,7 +176,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     variables = {**_ENVIRONMENT, "RELOCATION_HOME": str(home / "data")}
     with (
         pytest.MonkeyPatch.context() as patch,
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=300),
         Inbox(home / "inbox") as inbox,
     ):
         for name, value in variables.items():

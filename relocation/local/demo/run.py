@@ -18,7 +18,7 @@ MARKER = ".made-by-relocation-demo"
 _ENVIRONMENT = {
     "RELOCATION_PRODUCT_NAME": "Relocation demo",
     "RELOCATION_BACKOFF": "0.2",  # seconds instead of minutes between the tries
-    "RELOCATION_CHUNK_RECORDS": "200",  # many small chunks, so that an import can be interrupted
+    "RELOCATION_CHUNK_RECORDS": "200",  # many small chunks, so that an import can stop between two
 }
 
 

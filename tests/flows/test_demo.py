@@ -1,0 +1,115 @@
+"""The story of the demo ends as it says, whoever is faster, and says at once where it does not."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry
+from sqlalchemy import text
+
+from flows.relocate import relocate
+from relocation.errors import CommandError
+from relocation.local.console import Console
+from relocation.local.demo import story
+from relocation.local.demo.run import OWNERS
+from relocation.local.demo.story import ROOM, Story
+from relocation.local.stack import Machine
+from relocation.request import RelocationRequest
+from relocation.transfer.load.embedded import add_users
+
+CHUNKS = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
+
+
+def _chunks(service: Any, relocation_id: str) -> int:
+    with service.destination.connect() as connection:
+        return int(connection.execute(CHUNKS, {"id": relocation_id}).scalar_one())
+
+
+@pytest.fixture
+def machine(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """The machine of the demo, with a process that runs; relocations run in this one, at once."""
+    monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "200")
+    add_users(service.destination, OWNERS)
+
+    def submit(request: RelocationRequest) -> str:
+        state = relocate(request, return_state=True)
+        return str(state.state_details.flow_run_id)
+
+    def rerun(relocation_id: str) -> None:
+        assert 0 < _chunks(service, relocation_id) <= ROOM
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
+            run = client.read_flow_run(UUID(relocation_id))
+        run_flow(relocate, flow_run=run, return_type="state")
+
+    monkeypatch.setattr(story, "submit", submit)
+    monkeypatch.setattr(story, "rerun", rerun)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as running:
+        yield Machine(
+            service.settings.home,
+            service.settings,
+            SimpleNamespace(process=running),
+            running,
+            service.inbox,
+            {},
+            service.ledger,
+            service.destination,
+        )
+
+
+def test_it_fails_three_times_and_goes_on_after_the_chunks_there_was_room_for(
+    machine: Machine, service: Any
+) -> None:
+    endings = Story(machine, Console()).play()
+    assert [(one.relocation.status, one.relocation.round, one.good) for one in endings] == [
+        ("SUCCESS", 1, True),
+        ("FAILURE", 1, True),
+        ("FAILURE", 1, True),
+        ("FAILURE", 1, True),
+        ("SUCCESS", 2, True),
+    ]
+    assert _chunks(service, endings[-1].relocation.id) > ROOM
+
+
+def test_an_ending_other_than_the_expected_one_is_said_at_once_and_is_the_last(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the import was faster than what was to make it fail."""
+    monkeypatch.setattr(story, "_FILL", story._FILL.replace(f">= {ROOM}", ">= 100000"))
+    endings = Story(machine, Console()).play()
+    assert [one.good for one in endings] == [True, True, True, False]
+    assert "It was to end with FAILURE in round 1" in capsys.readouterr().out
+
+
+def test_a_failure_for_another_reason_is_no_expected_ending(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_MAX_ORGANIZATIONS", "1")
+    endings = Story(machine, Console()).play()
+    assert [one.good for one in endings] == [False]
+
+
+def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.worker.communicate()
+    monkeypatch.setattr(story, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    with pytest.raises(CommandError, match="ended by itself"):
+        Story(machine, Console()).play()
+
+
+def test_a_relocation_that_does_not_move_is_given_up_in_words(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(story, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    with pytest.raises(CommandError, match="not begun"):
+        Story(machine, Console()).play()
