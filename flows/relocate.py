@@ -15,6 +15,7 @@ from tasks.hook import settling_hook
 from tasks.importing import import_organizations
 from tasks.receive import receive_archive
 from tasks.scan import scan_export
+from tasks.verifying import verify_import
 from tasks.working_files import discard_working_files
 
 
@@ -51,6 +52,7 @@ def relocate(request: RelocationRequest) -> None:
         stop_before(Task.VALIDATE, hold)
         validate(hold)
         import_organizations(hold)
+        verify_import(hold)
         grant_ownership(hold)
         reveal_organizations(hold)
         complete(hold)

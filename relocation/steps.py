@@ -39,6 +39,7 @@ class Task(StrEnum):
     CAPTURE_COLLIDING_USERS = "capture_colliding_users"
     VALIDATE = "validate"
     IMPORT_ORGANIZATIONS = "import_organizations"
+    VERIFY_IMPORT = "verify_import"
     GRANT_OWNERSHIP = "grant_ownership"
     REVEAL_ORGANIZATIONS = "reveal_organizations"
     COMPLETE = "complete"
@@ -85,6 +86,12 @@ POLICIES: dict[Task, Policy] = {
     ),
     Task.IMPORT_ORGANIZATIONS: Policy(
         Step.IMPORTING, 5, 3600, "The import could not be completed because of a fault on our side."
+    ),
+    Task.VERIFY_IMPORT: Policy(
+        Step.IMPORTING,
+        4,
+        3600,
+        "What was imported could not be compared with the archive because of a fault on our side.",
     ),
     Task.GRANT_OWNERSHIP: Policy(
         Step.POSTPROCESSING,

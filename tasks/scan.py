@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.reading import read_records
+from relocation.ledger.reports import keep_report
 from relocation.notices.success import started_drafts
 from relocation.steps import Task
+from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import scan_export as scan
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import export_prefix
@@ -29,6 +31,12 @@ def scan_export(work: Work) -> Done:
             prefix=export_prefix(relocation.id),
             public_pem=public_key_of(work.opened.private_key),
         )
+    form = open_normalised(
+        work.opened.storage, export_prefix(relocation.id), work.opened.private_key
+    )
+    # For longer than the working files: what a relocation left out is asked for later.
+    left_out = {"left_out": form.facts["left_out"]}
+    keep_report(work.opened.ledger, work.hold, Task.SCAN_EXPORT, left_out)
     work.log.info(
         "The export of relocation %s holds %d records, %d of them to be moved",
         relocation.id,

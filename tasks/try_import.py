@@ -1,11 +1,11 @@
 """VALIDATING: the import is tried in a scratch database, and what arrived is compared."""
 
-from relocation.errors import DifferencesError
 from relocation.steps import Task
 from relocation.transfer.dry_run.trial import try_import as trial
 from relocation.transfer.prepare.normalised import open_normalised
-from tasks.artifacts import Progress, show_findings
+from tasks.artifacts import Progress
 from tasks.boundary import Done, Work, relocation_task
+from tasks.differences import refuse_differences
 from tasks.working_files import baseline_prefix, colliding_users_prefix, export_prefix
 
 
@@ -31,12 +31,11 @@ def try_import(work: Work) -> Done:
         folder=work.settings.home / "scratch",
         progress=Progress("Trial import", relocation_id, sum(map(source.count, source.models()))),
     )
-    if report.findings:
-        show_findings(relocation_id, report.findings)
-        raise DifferencesError(
-            f"The trial import found {len(report.findings)} difference(s) between the export and "
-            "what would arrive.",
-            findings=report.findings,
-            internal="; ".join(str(finding.as_json()) for finding in report.findings[:20]),
-        )
+    refuse_differences(
+        work,
+        Task.VALIDATE,
+        report.findings,
+        f"The trial import found {len(report.findings)} difference(s) between the export and "
+        "what would arrive.",
+    )
     return Done({"findings": 0})

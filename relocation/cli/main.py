@@ -5,7 +5,17 @@ import os
 
 import typer
 
-from relocation.cli import archives, control, keys, notices, numbers, relocations, service, up
+from relocation.cli import (
+    archives,
+    control,
+    keys,
+    notices,
+    numbers,
+    relocations,
+    report,
+    service,
+    up,
+)
 
 app = typer.Typer(
     name="relocation",
@@ -24,6 +34,7 @@ app.command()(archives.compare)
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)
+app.command()(report.report)
 app.command()(control.pause)
 app.command()(control.unpause)
 app.command()(control.cancel)

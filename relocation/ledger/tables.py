@@ -229,6 +229,17 @@ tasks_done = Table(
     Column("result", JSON, nullable=False),
 )
 
+task_reports = Table(
+    "task_report",
+    metadata,
+    Column("relocation_id", ForeignKey(relocations.c.id), primary_key=True),
+    Column("task", _by_value(Task), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+)
+"""What a task has to tell at length, compressed: of its last try, whether it is done or not."""
+
 events = Table(
     "event",
     metadata,

@@ -15,7 +15,8 @@ from relocation.transfer.compare.ordinals import number_records, unequal_counts
 from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import Source
 
-MAX_FINDINGS: Final = 1000
+MAX_FINDINGS: Final = 20_000
+"""Most differences that are told one by one: what is above has one cause, and is one row more."""
 
 
 def compare(

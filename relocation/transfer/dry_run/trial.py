@@ -6,7 +6,6 @@ same import as the destination will. Then all of it is read back and compared.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -15,15 +14,14 @@ from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
 from relocation.transfer.bulk import bulk_work
-from relocation.transfer.compare.comparing import compare, compare_unchanged
-from relocation.transfer.compare.intended import CHANGES, Intended
+from relocation.transfer.compare.arrival import differences, pairs_of
+from relocation.transfer.compare.comparing import compare_unchanged
 from relocation.transfer.database.exporting import LiveSource
-from relocation.transfer.database.schema import ModelTable, reflect
+from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.existing import Loaded, load_existing
 from relocation.transfer.dry_run.scratch import scratch
-from relocation.transfer.load.chunks import ImportReport, bind, read_chunks
+from relocation.transfer.load.chunks import ImportReport, bind
 from relocation.transfer.load.importing import import_records
-from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import Source
 
 _FENCE = 1
@@ -72,20 +70,12 @@ def try_import(
             progress=progress,
         )
         live = LiveSource(copy.engine, tables)
-        pairs = MapsOnDemand(source.models(), partial(_pairs, copy.engine, relocation_id))
-        intended = Intended(CHANGES, report.findings, _defaulted(tables))
+        pairs = pairs_of(copy.engine, relocation_id, source)
         arrived = _Filtered(live, _has_arrived(pairs, existing))
-        findings = compare(source, arrived, pairs=pairs, intended=intended)
+        findings = differences(source, arrived, pairs, tables, report.findings)
         for before, loaded in zip((baseline, colliding), existing, strict=True):
             findings += compare_unchanged(_only(before, loaded), live)
     return TrialReport(tuple(findings), report)
-
-
-def _pairs(engine: Engine, relocation_id: str, model: str) -> dict[int, int]:
-    """Return where each record of a model is now, from the import's own records of it."""
-    with engine.connect() as connection:
-        chunks = read_chunks(connection, relocation_id, model)
-        return {pk: here for chunk in chunks for pk, here in chunk.pks.items()}
 
 
 def _has_arrived(
@@ -100,14 +90,6 @@ def _has_arrived(
         return not was_there or record.pk in arrived.get(record.model, ())
 
     return tell
-
-
-def _defaulted(tables: Mapping[str, ModelTable]) -> Iterator[tuple[str, str]]:
-    """Yield the fields whose column takes no null, so that a default stands in for it."""
-    for name, table in tables.items():
-        for field in table.fields:
-            if not table.column(field).nullable:
-                yield name, field
 
 
 def _only(source: Source, loaded: Loaded) -> "_Filtered":

@@ -1,0 +1,29 @@
+"""IMPORTING: what arrived is compared with the archive, while nobody sees it yet."""
+
+from relocation.steps import Task
+from relocation.transfer.compare.arrival import verify_import as verify
+from relocation.transfer.prepare.normalised import open_normalised
+from tasks.boundary import Done, Work, relocation_task
+from tasks.differences import refuse_differences
+from tasks.working_files import export_prefix
+
+
+@relocation_task(Task.VERIFY_IMPORT)
+def verify_import(work: Work) -> Done:
+    """Read what arrived out of the destination and compare it; differences leave it hidden.
+
+    Tried again after a difference, it looks again.
+    """
+    relocation_id = work.hold.relocation_id
+    source = open_normalised(
+        work.opened.storage, export_prefix(relocation_id), work.opened.private_key
+    )
+    findings = verify(work.opened.destination, source, relocation_id)
+    refuse_differences(
+        work,
+        Task.VERIFY_IMPORT,
+        findings,
+        f"What arrived differs from the archive in {len(findings)} place(s). The organizations "
+        "stay hidden.",
+    )
+    return Done({"findings": 0})
