@@ -76,6 +76,7 @@ def _blocks() -> Iterator[str]:
         "| Block | Field | Default | What |",
         "|---|---|---|---|",
         "| `ledger`, `destination` | `url` | needed | URL of SQLAlchemy; its password is hidden |",
+        "| `source` | `url` | needed | the same, of a live database; there need be none |",
         "| `storage` | `basepath` | needed | of `local-file-system`: the folder |",
         "| `key` | `value` | needed | the private key, PEM |",
         "| `alerts` | `url` | needed | of `slack-webhook`: a webhook, or any address of Apprise |",

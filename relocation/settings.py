@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         default="relocation-destination",
         description="SqlAlchemyConnector block of the database relocated into.",
     )
+    source_block: str = Field(
+        default="relocation-source",
+        description="SqlAlchemyConnector block of a live database to export from, with a user that "
+        "can only read; needed for nothing else.",
+    )
     storage_block: str = Field(
         default="local-file-system/relocation-storage",
         description="Filesystem block (type/name) that holds archives and working files.",

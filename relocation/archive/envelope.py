@@ -1,27 +1,35 @@
 """Encrypt an export into an archive, and open one (T-1 to T-6)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from typing import BinaryIO
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from relocation.archive.decrypting import TokenKey
+from relocation.archive.encrypting import TokenWriter, Writable
 from relocation.archive.keys import (
     KEY_PADDING,
     load_private_key,
     load_public_key,
     public_pem_of,
 )
-from relocation.archive.tarball import DATA_KEY, PUBLIC_KEY, TOKEN, read_members, write_members
+from relocation.archive.tarball import DATA_KEY, PUBLIC_KEY, TOKEN, read_members, token_member
 from relocation.errors import ArchiveError, ConfigurationError, EncryptionError
 
 _HEAD = 512  # bytes, the length of a tar's first header
+_PIECE = 256 * 1024
 
 
-def seal_export(plaintext: bytes | BinaryIO, public_pem: str, out: BinaryIO) -> None:
-    """Write the export as an archive that only the owner of the private key can open (T-1, T-3).
+@contextmanager
+def sealing(public_pem: str, out: BinaryIO) -> Iterator[Writable]:
+    """Encrypt what is written as an archive that only the owner of the private key can open.
 
-    Raises ConfigurationError where the key is none or is too small.
+    As it comes, in memory that does not grow (T-1, T-3). `out` must be seekable and empty: it is an
+    archive once the context ends without an error. Raises ConfigurationError where the key is none
+    or is too small.
     """
     public_key = load_public_key(public_pem)
     data_key = Fernet.generate_key()
@@ -31,15 +39,18 @@ def seal_export(plaintext: bytes | BinaryIO, public_pem: str, out: BinaryIO) -> 
         raise ConfigurationError(
             "The key that archives are encrypted to is too small; an operator must replace it."
         ) from err
-    data = plaintext if isinstance(plaintext, bytes) else plaintext.read()
-    write_members(
-        out,
-        {
-            TOKEN: Fernet(data_key).encrypt(data),
-            DATA_KEY: sealed_key,
-            PUBLIC_KEY: public_pem_of(public_key),
-        },
-    )
+    with token_member(out, {DATA_KEY: sealed_key, PUBLIC_KEY: public_pem_of(public_key)}):
+        token = TokenWriter(data_key, out)
+        yield token
+        token.close()
+
+
+def seal_export(plaintext: bytes | BinaryIO, public_pem: str, out: BinaryIO) -> None:
+    """Write the export as an archive; see `sealing`."""
+    source = BytesIO(plaintext) if isinstance(plaintext, bytes) else plaintext
+    with sealing(public_pem, out) as sealed:
+        while piece := source.read(_PIECE):
+            sealed.write(piece)
 
 
 def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> BinaryIO:

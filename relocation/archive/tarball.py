@@ -1,8 +1,8 @@
 """The outer shape of an archive: a plain tar of exactly three files (T-1, T-2)."""
 
-import io
 import tarfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -50,13 +50,37 @@ class Member:
         return b"".join(self.pieces())
 
 
-def write_members(out: BinaryIO, contents: dict[str, bytes]) -> None:
-    """Write the files in the order of T-1, with the same metadata each time."""
-    with tarfile.open(fileobj=out, mode="w|") as tar:
-        for name in MEMBERS:
-            info = tarfile.TarInfo(name)
-            info.size = len(contents[name])
-            tar.addfile(info, io.BytesIO(contents[name]))
+@contextmanager
+def token_member(out: BinaryIO, others: Mapping[str, bytes]) -> Iterator[None]:
+    """Make what is written to `out` the first file of an archive, and add the others (T-1).
+
+    Its length is filled in afterwards: `out` must be seekable. The metadata is the same each time.
+    """
+    start = out.tell()
+    out.write(bytes(tarfile.BLOCKSIZE))
+    yield
+    end = out.tell()
+    size = end - start - tarfile.BLOCKSIZE
+    out.write(bytes(-size % tarfile.BLOCKSIZE))
+    for name in MEMBERS:
+        if name != TOKEN:
+            content = others[name]
+            out.write(_header(name, len(content)) + content)
+            out.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
+    out.write(bytes(-(out.tell() - start) % tarfile.RECORDSIZE))
+    after = out.tell()
+    out.seek(start)
+    out.write(_header(TOKEN, size))
+    out.seek(after)
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    # Of both formats the one that takes the length in a single block.
+    large = size >= 8**11
+    return info.tobuf(tarfile.GNU_FORMAT if large else tarfile.USTAR_FORMAT)
 
 
 def read_members(stream: BinaryIO) -> dict[str, Member]:

@@ -1,15 +1,14 @@
 """Look into archives, and compare them: on files alone, for whoever prepares a relocation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from relocation.cli.archive_report import print_comparison, print_inspection
-from relocation.cli.output import AsJson, errors, fail, print_json
+from relocation.cli.output import AsJson, counting, fail, print_json
 from relocation.errors import RelocationError
 from relocation.settings import Settings
 
@@ -55,10 +54,13 @@ def scan(
 
     settings = Settings()
     wanted = [slug.strip() for text in organizations or () for slug in _split(text)]
-    with _examined(archive), _progress(f"Reading {archive.name}") as progress:
+    with (
+        examined(archive),
+        counting(f"Reading {archive.name}", "Rehearsing the import") as progress,
+    ):
         found = inspect_archive(
             archive,
-            private_pem=_private_pem(key),
+            private_pem=private_pem_of(key),
             wanted=wanted,
             settings=settings,
             progress=progress,
@@ -88,8 +90,8 @@ def compare(
     """
     from relocation.transfer.dry_run.comparing_files import UnreadableError, compare_files  # noqa: PLC0415
 
-    private_pem = _private_pem(key)
-    with _examined(left, right), _progress("Comparing"):
+    private_pem = private_pem_of(key)
+    with examined(left, right), counting("Comparing", "Comparing"):
         try:
             result = compare_files(left, right, private_pem=private_pem)
         except UnreadableError as err:
@@ -107,7 +109,7 @@ def _split(text: str) -> list[str]:
     return text.removesuffix(",").split(",")
 
 
-def _private_pem(file: Path | None) -> str | None:
+def private_pem_of(file: Path | None) -> str | None:
     from relocation.archive.keys import load_private_key  # noqa: PLC0415 - a tenth of a second
 
     if file is None:
@@ -123,7 +125,7 @@ def _private_pem(file: Path | None) -> str | None:
 
 
 @contextmanager
-def _examined(*files: Path) -> Iterator[None]:
+def examined(*files: Path) -> Iterator[None]:
     """End with one line where a file cannot be worked on at all."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
@@ -147,20 +149,3 @@ def _examined(*files: Path) -> Iterator[None]:
         fail(err.internal or err.reason, err, code=USAGE)
     except SQLAlchemyError as err:
         fail(f"The import could not be rehearsed: {type(err).__name__}", err, code=USAGE)
-
-
-@contextmanager
-def _progress(doing: str) -> Iterator[Callable[[str, int], None]]:
-    """Show on a terminal that work goes on."""
-    done = 0
-    if not errors.is_terminal:
-        yield lambda _model, _records: None
-        return
-    with errors.status(f"{escape(doing)} ...") as status:
-
-        def show(_model: str, records: int) -> None:
-            nonlocal done
-            done += records
-            status.update(f"Rehearsing the import: {done} records ...")
-
-        yield show

@@ -8,11 +8,14 @@ import typer
 from relocation.cli import (
     archives,
     control,
+    exporting,
+    importing,
     keys,
     notices,
     numbers,
     relocations,
     report,
+    sealing,
     service,
     up,
 )
@@ -31,6 +34,10 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(notices.app, name="notices")
 app.command()(archives.scan)
 app.command()(archives.compare)
+app.command()(exporting.export)
+app.command()(sealing.encrypt)
+app.command()(sealing.decrypt)
+app.command("import")(importing.import_)
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)

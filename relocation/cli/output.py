@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -52,6 +52,23 @@ def plain_errors() -> Iterator[None]:
         fail(err.internal or err.reason, err)
     except (OSError, httpx.HTTPError, SQLAlchemyError, ValueError) as err:
         fail(f"{type(err).__name__}: {err}", err)
+
+
+@contextmanager
+def counting(doing: str, done: str) -> Iterator[Callable[[str, int], None]]:
+    """Show on a terminal that work goes on; called with a model and records just done."""
+    records = 0
+    if not errors.is_terminal:
+        yield lambda _model, _records: None
+        return
+    with errors.status(f"{escape(doing)} ...") as status:
+
+        def show(_model: str, more: int) -> None:
+            nonlocal records
+            records += more
+            status.update(f"{escape(done)}: {records} records ...")
+
+        yield show
 
 
 def fail(message: str, cause: Exception | None = None, *, code: int = 1) -> NoReturn:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from io import BytesIO
-from typing import BinaryIO
-
-import orjson
 
 from relocation.archive.envelope import seal_export
 from relocation.archive.record import Record
+from relocation.archive.writing import write_export
 from relocation.example.export import Export
 from relocation.example.people import add_instance, add_members, add_organization
 from relocation.example.projects import add_project
@@ -40,14 +38,6 @@ def example_export(
         guest = org.owner
     add_instance(export)
     return export.records()
-
-
-def write_export(records: Iterable[Record], out: BinaryIO) -> None:
-    """Write the records as a compact JSON array, one at a time (T-10, T-11)."""
-    out.write(b"[")
-    for number, record in enumerate(records):
-        out.write((b"," if number else b"") + orjson.dumps(record._asdict()))
-    out.write(b"]")
 
 
 def example_archive(records: Iterable[Record], public_key: str) -> bytes:

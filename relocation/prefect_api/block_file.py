@@ -10,7 +10,7 @@ import yaml
 
 from relocation.errors import ConfigurationError
 
-ROLES = ("ledger", "destination", "storage", "mail", "key", "alerts")
+ROLES = ("ledger", "destination", "source", "storage", "mail", "key", "alerts")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 

@@ -169,6 +169,22 @@ def load_destination(settings: Settings) -> Engine:
     return _engine(settings.destination_block)
 
 
+def load_source(settings: Settings) -> Engine:
+    """Return an engine on the live source; raises ConfigurationError where the block is missing.
+
+    It only reads, whatever its user may do.
+    """
+    try:
+        engine = _engine(settings.source_block)
+    except ConfigurationError as err:
+        raise ConfigurationError(
+            "There is no live database here to export from: its operator has to set one up.",
+            internal=f'the block "{settings.source_block}" does not exist: describe it as `source` '
+            "in a file for `relocation setup --blocks`",
+        ) from err
+    return engine.execution_options(reads=True, postgresql_readonly=True)
+
+
 def load_storage(settings: Settings) -> Storage:
     """Return the relocation storage; raises ConfigurationError where the block is missing."""
     block = _load(Block, settings.storage_block)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import prefect
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
 from relocation.archive.keys import public_key_of
 from relocation.archive.tarball import PUBLIC_KEY, read_members
@@ -23,11 +23,13 @@ from relocation.notices.kinds import NoticeKind
 from relocation.notices.rendering import load_template
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import (
+    block_id,
     load_alerts,
     load_destination,
     load_ledger,
     load_mail_server,
     load_private_key,
+    load_source,
     load_storage,
 )
 from relocation.process import LOOPBACK
@@ -79,6 +81,11 @@ def examine(settings: Settings) -> list[Check]:
             f"destination ({settings.destination_block})",
             lambda: _destination(settings),
             f"{_SET_UP}; or {_BLOCK}",
+        ),
+        *(
+            [_check(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
+            if block_id(f"sqlalchemy-connector/{settings.source_block}")
+            else []
         ),
         _check(
             "claim links",
@@ -187,6 +194,25 @@ def _destination(settings: Settings) -> str:
     if unfit:
         raise _BadError(f"{unfit[0].model}: {unfit[0].reason} ({len(unfit)} such findings)")
     return _address(destination)
+
+
+def _source(settings: Settings) -> str:
+    source = load_source(settings)
+    tables = reflect(source, load_catalogue().admitted(Scope.ORGANIZATION))
+    if not tables:
+        raise _BadError(f"{_address(source)} has none of the tables that an export reads")
+    with source.connect() as connection:
+        may_write = (
+            connection.dialect.name == "postgresql"
+            and connection.execute(
+                select(func.has_table_privilege(tables["sentry.user"].table.name, "INSERT"))
+            ).scalar()
+        )
+    if may_write:
+        raise _BadError(
+            f"{_address(source)} is reached as a user who may write", "let its user only read"
+        )
+    return _address(source)
 
 
 def _storage(settings: Settings) -> str:

@@ -62,9 +62,10 @@ def set_up(
     given = {role: _from_file(role, names[role], one) for role, one in (fields or {}).items()}
     outcome = {
         getattr(settings, setting): _save(
-            names[role], given.get(role), embedded[role], overwrite=overwrite
+            names[role], given.get(role), embedded.get(role), overwrite=overwrite
         )
         for role, setting in _SETTINGS.items()
+        if role in given or role in embedded  # there is no live source but somebody's
     }
     ledger, destination = load_ledger(settings), load_destination(settings)
     migrate(ledger)
@@ -99,6 +100,7 @@ def _block_names(settings: Settings) -> dict[str, str]:
     kinds = {
         "ledger": SqlAlchemyConnector,
         "destination": SqlAlchemyConnector,
+        "source": SqlAlchemyConnector,
         "mail": MailServer,
         "key": Secret,
     }
@@ -108,11 +110,15 @@ def _block_names(settings: Settings) -> dict[str, str]:
     }
 
 
-def _save(name: str, given: Block | None, embed: Callable[[], Block], *, overwrite: bool) -> str:
+def _save(
+    name: str, given: Block | None, embed: Callable[[], Block] | None, *, overwrite: bool
+) -> str:
     stored = stored_block(name)
     if stored is not None and (given is None or not overwrite):
         return KEPT if given is None or _same(stored, given) else DIFFERS
-    block = given or embed()
+    block = given or (embed and embed())
+    if block is None:
+        raise ValueError(f"nothing says what {name} holds")
     slug, _, plain_name = name.partition("/")
     if block.get_block_type_slug() != slug:
         raise ConfigurationError(
@@ -133,7 +139,7 @@ def _same(one: Block, other: Block) -> bool:
 
 def _from_file(role: str, name: str, fields: Mapping[str, Any]) -> Block:
     """Make a block of a role from its fields; errors name fields and never values."""
-    if role in {"ledger", "destination"}:
+    if role in {"ledger", "destination", "source"}:
         connector: Block = _connector(role, fields)
         return connector
     try:

@@ -129,7 +129,9 @@ def export_records(
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
-        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        engine = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
     engine = engine.execution_options(reads=True)
     with engine.connect() as connection:
         yield connection

@@ -1,0 +1,159 @@
+"""Take records out of a live database, into a file."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from relocation.catalogue import Scope
+from relocation.cli.output import AsJson, counting, fail, out, plain_errors, print_json
+from relocation.cli.sealing import PublicKey, new_file, public_pem_of
+from relocation.errors import CommandError
+from relocation.settings import Settings
+from relocation.text import listed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from relocation.archive.record import Record
+
+USAGE = 2
+"""Exit code where a command was not understood."""
+
+
+class ScopeName(StrEnum):
+    """The scopes of the reference's export and import."""
+
+    USER = "user"
+    ORGANIZATION = "organization"
+    CONFIG = "config"
+    GLOBAL = "global"
+
+    @property
+    def scope(self) -> Scope:
+        """The engine's scope of this name."""
+        return Scope[self.name]
+
+
+class End(StrEnum):
+    """A database that a block leads to."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+Slugs = Annotated[
+    list[str] | None,
+    typer.Option("--organization", "-o", help="Slug of an organization; repeatable."),
+]
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
+    *,
+    organization: Slugs = None,
+    scope: Annotated[
+        ScopeName,
+        typer.Option(
+            help="organization: organizations and their members; user: accounts alone; config: "
+            "settings and privileged accounts; global: everything."
+        ),
+    ] = ScopeName.ORGANIZATION,
+    username: Annotated[
+        list[str] | None,
+        typer.Option(help="With --scope user: only the account of this name; repeatable."),
+    ] = None,
+    end: Annotated[
+        End, typer.Option("--from", help="The block that leads to the database.")
+    ] = End.SOURCE,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Write JSON that is not encrypted.")
+    ] = False,
+    key: PublicKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export from a live database into FILE: one moment of it, encrypted as it is read.
+
+    The file appears when it is whole. The database is only read.
+
+    Example: relocation export --organization acme acme.tar
+    """
+    from relocation.transfer.database.exporting import export_records  # noqa: PLC0415
+
+    _check_filters(scope, organization, username)
+    if plain and key:
+        fail("--plain and --key exclude each other.", code=USAGE)
+    with (
+        plain_errors(),
+        counting(f"Reading the {end}", "Exported") as progress,
+        new_file(file) as new,
+    ):
+        records = export_records(
+            _engine(end),
+            scope=scope.scope,
+            organizations=organization,
+            usernames=username,
+            privileged_only=scope is ScopeName.CONFIG,
+        )
+        tally = _Tally(records, progress)
+        _write(tally, new, None if plain else public_pem_of(key))
+        missing = sorted(set(organization or ()) - tally.slugs)
+        if missing:
+            raise CommandError(
+                f"These organizations are not in the {end}: {listed(missing, show=5)}."
+            )
+    if as_json:
+        print_json({"file": file, "encrypted": not plain, "records": tally.records})
+        return
+    total = sum(tally.records.values())
+    out.print(f"Wrote {total} records to {file}.", markup=False, soft_wrap=True)
+
+
+def _check_filters(
+    scope: ScopeName, organizations: list[str] | None, usernames: list[str] | None
+) -> None:
+    if organizations and scope is not ScopeName.ORGANIZATION:
+        fail("--organization belongs to the scope organization.", code=USAGE)
+    if usernames and scope is not ScopeName.USER:
+        fail("--username belongs to the scope user.", code=USAGE)
+    if scope is ScopeName.ORGANIZATION and not organizations:
+        fail("Name the organizations to export: --organization SLUG.", code=USAGE)
+
+
+class _Tally:
+    """Records on their way, counted."""
+
+    def __init__(self, records: "Iterable[Record]", progress: Callable[[str, int], None]) -> None:
+        self.records: Counter[str] = Counter()
+        self.slugs: set[str] = set()
+        self._source = records
+        self._progress = progress
+
+    def __iter__(self) -> "Iterator[Record]":
+        for record in self._source:
+            self.records[record.model] += 1
+            if record.model == "sentry.organization":
+                self.slugs.add(str(record.fields.get("slug")))
+            yield record
+            self._progress(record.model, 1)
+
+
+def _write(records: "Iterable[Record]", new: BinaryIO, public_pem: str | None) -> None:
+    from relocation.archive.envelope import sealing  # noqa: PLC0415
+    from relocation.archive.writing import write_export  # noqa: PLC0415
+
+    if public_pem is None:
+        write_export(records, new)
+        return
+    with sealing(public_pem, new) as sealed:
+        write_export(records, sealed)
+
+
+def _engine(end: End) -> "Engine":
+    from relocation.prefect_api import blocks  # noqa: PLC0415 - imports Prefect: seconds
+
+    load = blocks.load_source if end is End.SOURCE else blocks.load_destination
+    return load(Settings())

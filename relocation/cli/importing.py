@@ -1,0 +1,92 @@
+"""Import a file straight into the destination, without a relocation around it."""
+
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relocation.cli.archives import ExportFile, KeyFile, examined, private_pem_of
+from relocation.cli.exporting import USAGE, ScopeName, Slugs
+from relocation.cli.output import (
+    AsJson,
+    counting,
+    fail,
+    out,
+    plain_errors,
+    print_json,
+    print_table,
+)
+from relocation.settings import Settings
+
+
+def import_(
+    file: Annotated[Path, ExportFile],
+    *,
+    organization: Slugs = None,
+    scope: Annotated[
+        ScopeName,
+        typer.Option(
+            help="organization: organizations and their members; user: accounts alone; config: "
+            "settings and privileged accounts; global: everything, into an empty destination."
+        ),
+    ] = ScopeName.ORGANIZATION,
+    merge_users: Annotated[
+        bool,
+        typer.Option(
+            "--merge-users",
+            help="Use the account that has the same username, as it is, instead of a new one.",
+        ),
+    ] = False,
+    overwrite_configs: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite-configs", help="Let settings that are there take the values of the file."
+        ),
+    ] = False,
+    key: KeyFile = None,
+    import_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Go on with the import that was interrupted and had this id."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import FILE into the destination at once: nobody is asked and nobody is told.
+
+    `relocation submit` does the same with a trial, a verification, an owner and mails. In scope
+    user and organization nobody's password comes along. Organizations are hidden until all of
+    them are there.
+
+    Example: relocation import acme.tar --key service.pem --organization acme
+    """
+    from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415
+    from relocation.transfer.load.from_file import FileImport, import_file  # noqa: PLC0415
+
+    if organization and scope is not ScopeName.ORGANIZATION:
+        fail("--organization belongs to the scope organization.", code=USAGE)
+    settings = Settings()
+    name = import_id or str(uuid.uuid4())
+    with plain_errors(), examined(file):
+        destination = load_destination(settings)
+        if not as_json:
+            out.print(f"Import {name}", markup=False)
+        with counting(f"Reading {file.name}", "Importing") as progress:
+            report = import_file(
+                destination,
+                file,
+                FileImport(name, scope.scope, organization, merge_users, overwrite_configs),
+                private_pem=private_pem_of(key),
+                settings=settings,
+                progress=progress,
+            )
+    if as_json:
+        print_json({"id": name, **report.as_json()})
+        return
+    columns = ("read", "inserted", "merged", "overwritten", "skipped", "dropped")
+    rows = [
+        (model, *(asdict(account)[column] for column in columns))
+        for model, account in report.accounts.items()
+    ]
+    print_table(("model", *columns), rows)
+    out.print(f"\n{len(report.findings)} findings; --json has them all.")

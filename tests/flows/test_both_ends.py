@@ -1,0 +1,131 @@
+"""`relocation export` and `import`, on the databases that the blocks name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from relocation.archive.record import Record
+from relocation.cli.main import app
+from relocation.example import example_export, write_export
+from relocation.transfer.load.rules import ACTIVE
+
+EXAMPLE = example_export(organizations=2, members=3, projects=2)
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def write(path: Path, records: list[Record]) -> Path:
+    with path.open("wb") as file:
+        write_export(records, file)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "export.json", EXAMPLE)
+
+
+def test_what_was_imported_is_exported_again_the_same(
+    service: Any, file: Path, tmp_path: Path
+) -> None:
+    imported = run("import", file, "-o", "acme", "--json")
+    assert imported.exit_code == 0, imported.output
+    accounts = json.loads(imported.stdout)["accounts"]
+    assert accounts["sentry.organization"]["inserted"] == 1
+    assert [row.status for row in service.rows("sentry.organization")] == [ACTIVE]
+
+    archive, plain = tmp_path / "acme.tar", tmp_path / "acme.json"
+    said = run("export", archive, "-o", "acme", "--from", "destination", "--json")
+    assert said.exit_code == 0, said.output
+    records = json.loads(said.stdout)["records"]
+    for model in ("sentry.project", "sentry.projectkey", "sentry.organizationmember"):
+        assert records[model] == accounts[model]["inserted"]
+    assert run("decrypt", archive, plain).exit_code == 0
+    again = json.loads(plain.read_text())
+    assert {one["fields"]["slug"] for one in again if one["model"] == "sentry.organization"} == {
+        "acme"
+    }
+    # A second import of it finds every name taken, and goes in all the same.
+    assert run("import", archive, "--key", key_file(service, tmp_path)).exit_code == 0
+    assert service.count("sentry.organization") == 2
+
+
+def key_file(service: Any, folder: Path) -> Path:
+    path = folder / "service.pem"
+    path.write_text(service.private_key)
+    return path
+
+
+def test_an_import_that_is_begun_again_brings_nothing_twice(service: Any, file: Path) -> None:
+    first = json.loads(run("import", file, "--json").stdout)
+    before = service.count("sentry.projectkey")
+    second = json.loads(run("import", file, "--id", first["id"], "--json").stdout)
+    assert second == first
+    assert service.count("sentry.projectkey") == before
+
+
+def test_users_are_merged_by_name_where_that_was_asked_for(service: Any, tmp_path: Path) -> None:
+    one = next(record for record in EXAMPLE if record.model == "sentry.user")
+    olivia = one._replace(fields={**one.fields, "username": "olivia"})
+    file = write(tmp_path / "users.json", [olivia])
+    before = service.rows("sentry.user")
+    merged = run("import", file, "--scope", "user", "--merge-users", "--json")
+    assert json.loads(merged.stdout)["accounts"]["sentry.user"]["merged"] == 1
+    assert service.rows("sentry.user") == before
+    new = json.loads(run("import", file, "--scope", "user", "--json").stdout)
+    assert new["accounts"]["sentry.user"]["inserted"] == 1
+
+
+def test_settings_are_overwritten_where_that_was_asked_for(service: Any, tmp_path: Path) -> None:
+    def import_value(value: str, *more: str) -> Any:
+        fields = {"key": "some:key", "value": value, "last_updated": "2023-06-22T22:54:28.773Z"}
+        file = write(tmp_path / f"{value}.json", [Record("sentry.option", 1, fields)])
+        done = json.loads(run("import", file, "--scope", "config", *more, "--json").stdout)
+        return done["accounts"]["sentry.option"]
+
+    assert import_value("one")["inserted"] == 1
+    assert import_value("two")["merged"] == 1
+    assert "one" in str(service.rows("sentry.option"))
+    assert import_value("three", "--overwrite-configs")["overwritten"] == 1
+    assert "three" in str(service.rows("sentry.option"))
+
+
+def test_an_export_of_accounts_takes_no_organization(
+    service: Any, file: Path, tmp_path: Path
+) -> None:
+    run("import", file)
+    out = tmp_path / "users.json"
+    command = ("export", out, "--scope", "user", "--username", "olivia", "--plain")
+    assert run(*command, "--from", "destination").exit_code == 0
+    records = json.loads(out.read_text())
+    assert [one["fields"]["username"] for one in records if one["model"] == "sentry.user"] == [
+        "olivia"
+    ]
+    assert "sentry.organization" not in {one["model"] for one in records}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        # A slug that is not there.
+        (("-o", "nobody", "--from", "destination"), "nobody", 1),
+        # No block of a live source was set up.
+        (("-o", "acme"), "relocation-source", 1),
+        (("--scope", "config", "-o", "acme"), "--organization", 2),
+        ((), "--organization", 2),
+    ],
+)
+def test_an_export_that_cannot_be_leaves_no_file(
+    service: Any, tmp_path: Path, arguments: tuple[str, ...], said: str, code: int
+) -> None:
+    done = run("export", tmp_path / "out.tar", *arguments)
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if "out.tar" in path.name] == []
