@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from relocation.archive.decrypting import TokenKey
+from relocation.archive.encoding import foreign_encoding
 from relocation.archive.encrypting import TokenWriter, Writable
 from relocation.archive.keys import (
     KEY_PADDING,
@@ -71,6 +72,11 @@ def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> Bi
         if not accept_plain:
             raise EncryptionError("The archive is an export without encryption.")
         return stream
+    if encoding := foreign_encoding(head):
+        raise ArchiveError(
+            f"The archive is text in {encoding}, not a tar file; an export is UTF-8, without a "
+            "byte order mark."
+        )
     members = read_members(stream)
     key = _unseal_key(members[DATA_KEY].read(), members[PUBLIC_KEY].read(), private_key)
     return key.open(members[TOKEN].pieces)

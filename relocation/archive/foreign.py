@@ -1,7 +1,6 @@
 """Open an archive or a plain export of somebody, whichever it is, with the key at hand if any."""
 
 import base64
-import tarfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,10 +56,8 @@ def _is_archive(stream: BinaryIO) -> bool:
 
 
 def _encrypted_at(stream: BinaryIO) -> datetime | None:
-    with suppress(tarfile.TarError, KeyError, ValueError, OverflowError, OSError):
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
-            token = tar.extractfile(TOKEN)
-            head = token.read(_TOKEN_HEAD) if token else b""
+    with suppress(PermanentError, ValueError, OverflowError, OSError):
+        head = next(read_members(stream)[TOKEN].pieces(), b"")[:_TOKEN_HEAD]
         seconds = int.from_bytes(base64.urlsafe_b64decode(head)[1:])
         return datetime.fromtimestamp(seconds, UTC)
     return None

@@ -7,17 +7,20 @@ from typing import Any, BinaryIO
 from ijson.backends import yajl2_c
 from ijson.common import JSONError
 
+from relocation.archive.encoding import foreign_encoding
 from relocation.archive.record import Record
 from relocation.archive.runs import Runs
 from relocation.archive.watch import (
     MAX_DEPTH,
     MAX_ELEMENT_BYTES,
+    MAX_VALUES,
     PIECE,
     JsonWatch,
     NotAListError,
     Readable,
     TooDeepError,
     TooLargeError,
+    TooManyValuesError,
 )
 from relocation.errors import ExportError
 from relocation.text import one_line
@@ -53,16 +56,14 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
     elements = yajl2_c.items(watch, "item", use_float=True, buf_size=PIECE)
     try:
         for ordinal, element in enumerate(elements, done + 1):
-            watch.pending = 0
+            watch.end_element()
             record = _record(element, ordinal, known=model)
             if watch.suspicious:
                 _check_text(element, ordinal, record.model)
             model = record.model
             yield record
-    except NotAListError:
-        raise ExportError(
-            "The export is not a JSON list of records, as the export command writes one."
-        ) from None
+    except NotAListError as err:
+        raise ExportError(_no_list_reason(err.begin)) from None
     except TooDeepError:
         raise ExportError(
             f"The export nests values more than {MAX_DEPTH} deep, in or after its "
@@ -72,11 +73,17 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
         raise ExportError(
             f"Element {ordinal + 1} of the export is larger than {MAX_ELEMENT_BYTES >> 20} MiB."
         ) from None
-    except UnicodeDecodeError as err:
-        raise ExportError(_not_unicode(ordinal + 1)) from err
+    except TooManyValuesError:
+        raise ExportError(
+            f"Element {ordinal + 1} of the export holds more than {MAX_VALUES:,} values."
+        ) from None
+    except UnicodeDecodeError:
+        raise ExportError(_not_unicode(ordinal + 1)) from None
     except JSONError as err:
         # The parser quotes the export, which holds personal data: its error must not be chained.
         raise ExportError(_parse_reason(str(err), ordinal)) from None
+    except (ValueError, OverflowError, RecursionError):
+        raise ExportError(_parse_reason("", ordinal)) from None
 
 
 def _record(element: Any, ordinal: int, *, known: str) -> Record:
@@ -128,6 +135,13 @@ def _holds_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any("\0" in name or _holds_nul(item) for name, item in value.items())
     return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def _no_list_reason(begin: bytes) -> str:
+    encoding = foreign_encoding(begin)
+    if encoding:
+        return f"The export is text in {encoding}; it must be UTF-8, without a byte order mark."
+    return "The export is not a JSON list of records, as the export command writes one."
 
 
 def _not_unicode(ordinal: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from relocation.archive.watch import MAX_DEPTH, depth_of
+from relocation.archive.watch import MAX_DEPTH, MAX_VALUES, measure
 
 _PIECE = 24 * 1024
 _LONGEST = 1024 * 1024
@@ -85,7 +85,7 @@ def _last_boundary(text: bytes) -> tuple[int, int] | None:
 
 def _parse(text: bytes) -> list[Any] | None:
     """Return the elements, None where they are odd: text that parses is a run of whole ones."""
-    if b"\\u0000" in text or not _is_shallow(text):
+    if b"\\u0000" in text or not _is_moderate(text):
         return None
     if _TOO_MANY_DIGITS in text.translate(_DIGITS) and _LONG_NUMBER.search(text):
         return None  # orjson makes another number of an integer beyond 64 bits
@@ -96,8 +96,13 @@ def _parse(text: bytes) -> list[Any] | None:
     return elements
 
 
-def _is_shallow(text: bytes) -> bool:
+def _is_moderate(text: bytes) -> bool:
+    """Tell whether text is nested no deeper, and holds no more values, than an element may."""
     brackets = text.translate(None, _NO_BRACKETS)
+    many = len(brackets) + text.count(b",") > MAX_VALUES
     for _ in range(MAX_DEPTH // 4):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return not brackets or depth_of(text) < MAX_DEPTH
+    if not brackets and not many:
+        return True
+    depth, values = measure(text)
+    return depth < MAX_DEPTH and values <= MAX_VALUES

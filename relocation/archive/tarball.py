@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from relocation.archive.headers import DAMAGED, Header, read_headers
 from relocation.errors import ArchiveError
 from relocation.text import listed, one_line
 
@@ -17,10 +18,6 @@ MEMBERS = (TOKEN, DATA_KEY, PUBLIC_KEY)
 
 MAX_KEY_BYTES = 64 * 1024
 _PIECE = 64 * 1024
-
-_DAMAGED = "The archive is cut off or damaged; upload it again."
-_BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError)
-"""What tarfile raises for headers that make no sense."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Member:
         while left:
             piece = self.stream.read(min(left, _PIECE))
             if not piece:
-                raise ArchiveError(_DAMAGED)
+                raise ArchiveError(DAMAGED)
             left -= len(piece)
             yield piece
 
@@ -89,17 +86,12 @@ def read_members(stream: BinaryIO) -> dict[str, Member]:
     Folders are ignored; anything else but the three files is refused, whatever their order.
     """
     found: dict[str, Member] = {}
-    try:
-        tar = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - closed below
-    except _BROKEN as err:
-        raise ArchiveError("The archive is not a tar file, or is a compressed one.") from err
-    with tar:
-        while (member := _next_member(tar)) is not None:
-            if member.isdir():
-                _check_name(member.name)
-                continue
-            _check(member, seen=found)
-            found[member.name] = Member(stream, member.offset_data, member.size)
+    for header in read_headers(stream):
+        if header.is_folder:
+            _check_name(header.name)
+            continue
+        _check(header, seen=found)
+        found[header.name] = Member(stream, header.start, header.size)
     missing = [name for name in MEMBERS if name not in found]
     if missing:
         raise ArchiveError(
@@ -108,20 +100,10 @@ def read_members(stream: BinaryIO) -> dict[str, Member]:
     return found
 
 
-def _next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-    try:
-        member = tar.next()
-    except _BROKEN as err:
-        raise ArchiveError(_DAMAGED) from err
-    if member is not None and member.size < 0:  # the next one would be this one again
-        raise ArchiveError(_DAMAGED)
-    return member
-
-
-def _check(member: tarfile.TarInfo, *, seen: Container[str]) -> None:
+def _check(member: Header, *, seen: Container[str]) -> None:
     _check_name(member.name)
     shown = one_line(member.name, limit=60)
-    if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
+    if not member.is_plain:
         raise ArchiveError(
             f'The archive holds "{shown}" as a link or special file; only plain files may be in it.'
         )

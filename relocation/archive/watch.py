@@ -11,7 +11,11 @@ from typing import Protocol
 MAX_DEPTH = 32
 """Deepest nesting taken, counting the list of records and the record."""
 MAX_ELEMENT_BYTES = 8 * 1024 * 1024
+MAX_VALUES = 250_000
+"""Most values in one element: empty lists take 30 times as much memory as their text."""
 PIECE = 16 * 1024  # bytes; larger pieces are slower, for a processor's cache
+_LARGEST_PIECE = 1024 * 1024
+"""The parser reads a long string from its begin with each piece: so they grow with the element."""
 
 _BLANK = b" \t\r\n"
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89abAB])")
@@ -22,8 +26,9 @@ _UNSTORABLE = re.compile(
 _PAIR = 12  # bytes that the two escapes of a surrogate pair take
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"?')
-_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}",'))
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
+_CLOSING = b"]}"
 
 
 class Readable(Protocol):
@@ -34,7 +39,11 @@ class Readable(Protocol):
 
 
 class NotAListError(Exception):
-    """The text does not begin with a list."""
+    """The text does not begin with a list, but so."""
+
+    def __init__(self, begin: bytes) -> None:
+        super().__init__()
+        self.begin = begin
 
 
 class TooDeepError(Exception):
@@ -45,25 +54,40 @@ class TooLargeError(Exception):
     """One element is longer than MAX_ELEMENT_BYTES."""
 
 
+class TooManyValuesError(Exception):
+    """One element holds more than MAX_VALUES values."""
+
+
 class JsonWatch:
     """Read JSON text in pieces that do not end within an escape sequence."""
 
     def __init__(self, source: Readable) -> None:
-        self.pending = 0
-        """Bytes read since the reader last set it to 0, as it does after each element."""
         self.suspicious = False
         """Whether some string so far holds a NUL, once it is parsed."""
         self._source = source
+        self._pending = self._values = 0
         self._held = b""
         self._begun = False
         self._in_string = False
         self._depth = 0
 
+    def end_element(self) -> None:
+        """Take note that the parser has come to the end of an element."""
+        self._pending = self._values = 0
+
     def read(self, size: int = PIECE) -> bytes:
         """Return the next piece, empty at the end; half a surrogate pair becomes a NUL.
 
-        So one check of the parsed strings finds both. Raises the errors of this module.
+        So one check of the parsed strings finds both. Pieces are longer than `size` where an
+        element goes on for long. Raises the errors of this module.
         """
+        wanted = min(self._pending, _LARGEST_PIECE)
+        pieces = [self._next(size)]
+        while size and pieces[-1] and (wanted := wanted - len(pieces[-1])) > 0:
+            pieces.append(self._next(size))
+        return b"".join(pieces)
+
+    def _next(self, size: int) -> bytes:
         while size:
             data = self._source.read(size)
             text = self._held + data
@@ -82,14 +106,18 @@ class JsonWatch:
 
     def _follow(self, piece: bytes) -> bytes:
         if not self._begun and (begin := piece.lstrip(_BLANK)):
-            if not begin.startswith(b"["):
-                raise NotAListError
+            if not begin.startswith(b"[") or begin.startswith(b"[\0"):
+                raise NotAListError(begin)
             self._begun = True
-        self.pending += len(piece)
-        if self.pending > MAX_ELEMENT_BYTES:
+        self._pending += len(piece)
+        if self._pending > MAX_ELEMENT_BYTES:
             raise TooLargeError
-        structure = _structure(piece, in_string=self._in_string)
-        self._in_string = structure.count(b'"') % 2 == 1
+        quoted = _structure(piece, in_string=self._in_string)
+        self._in_string = quoted.count(b'"') % 2 == 1
+        structure = _STRING.sub(b"", quoted)
+        self._values += _values(structure)
+        if self._values > MAX_VALUES:
+            raise TooManyValuesError
         depths = _depths(structure, self._depth)
         if max(depths) > MAX_DEPTH:
             raise TooDeepError
@@ -97,13 +125,18 @@ class JsonWatch:
         return piece
 
 
-def depth_of(text: bytes) -> int:
-    """Return how deep JSON text is nested."""
-    return max(_depths(_structure(text, in_string=False), 0))
+def measure(text: bytes) -> tuple[int, int]:
+    """Return how deep JSON text is nested, and about how many values it holds."""
+    structure = _STRING.sub(b"", _structure(text, in_string=False))
+    deepest = depth = 0
+    for at in range(0, len(structure), PIECE):
+        depths = _depths(structure[at : at + PIECE], depth)
+        deepest, depth = max(deepest, *depths), depths[-1]
+    return deepest, _values(structure)
 
 
 def _structure(text: bytes, *, in_string: bool) -> bytes:
-    """Return the brackets and quotes of a text that has no half of an escape sequence."""
+    """Return brackets, commas and quotes of a text that has no half of an escape sequence."""
     structure = _ESCAPE.sub(b"", text).translate(None, _NO_STRUCTURE)
     if in_string:
         structure = b'"' + structure
@@ -111,8 +144,12 @@ def _structure(text: bytes, *, in_string: bool) -> bytes:
     return structure.replace(b'""', b"")
 
 
+def _values(structure: bytes) -> int:
+    return len(structure.translate(None, _CLOSING))
+
+
 def _depths(structure: bytes, depth: int) -> list[int]:
-    steps = memoryview(_STRING.sub(b"", structure).translate(_STEPS)).cast("b")
+    steps = memoryview(structure.translate(_STEPS, b",")).cast("b")
     return list(accumulate(steps, initial=depth))
 
 

@@ -209,6 +209,8 @@ def test_a_key_of_more_than_64_kib_is_refused(seal: Seal, private_pem: str) -> N
         (b"\x1f\x8b" + bytes(600), "not a tar file"),  # compressed
         (bytes(10240), "lacks export.json, data.key, key.pub;"),  # a tar without members
         (b'{"model": 1}', "not a tar file"),
+        (b"\xef\xbb\xbf[]", "text in UTF-8 with a byte order mark, not a tar file"),
+        ("[1]".encode("utf-16"), "text in UTF-16, not a tar file"),
     ],
 )
 def test_what_is_no_tar_is_refused(archive: bytes, says: str, private_pem: str) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import traceback
 import tracemalloc
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from relocation.archive.reading import MAX_PK, read_carefully, read_records
 from relocation.archive.record import Record
-from relocation.archive.watch import MAX_DEPTH, MAX_ELEMENT_BYTES, PIECE, JsonWatch
+from relocation.archive.watch import MAX_DEPTH, MAX_ELEMENT_BYTES, MAX_VALUES, PIECE, JsonWatch
 from relocation.errors import MAX_REASON, PermanentError
 
 EXPORTS = Path(__file__).parents[2].parent / "shared/exports"
@@ -144,7 +145,12 @@ def test_the_largest_key_is_taken() -> None:
         (b"hello", "not a JSON list"),
         (b"7", "not a JSON list"),
         (b'{"item": [%s]}' % GOOD, "not a JSON list"),  # what the parser alone would read
-        (b"\xef\xbb\xbf[]", "not a JSON list"),
+        (b"\xef\xbb\xbf[]", "text in UTF-8 with a byte order mark; it must be UTF-8"),
+        ("[1]".encode("utf-16"), "text in UTF-16"),
+        ("[1]".encode("utf-16-le"), "text in UTF-16"),
+        ("[1]".encode("utf-16-be"), "text in UTF-16"),
+        ("[1]".encode("utf-32"), "text in UTF-32"),
+        ("[1]".encode("utf-32-be"), "text in UTF-32"),
         (b"[", "empty or cut off"),
         (b"[%s," % GOOD, "cut off after its element 1"),
         (b"[%s, %s" % (GOOD, GOOD[:30]), "cut off after its element 1"),
@@ -329,6 +335,41 @@ def test_an_element_that_does_not_end_is_refused() -> None:
     """B-10: memory is bounded by the largest record taken."""
     text = b"[" + GOOD + b',{"model":"' + b"x" * (MAX_ELEMENT_BYTES + PIECE)
     assert refusal(text) == "Element 2 of the export is larger than 8 MiB."
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "0", '{"":{}}'])
+def test_an_element_of_too_many_values_is_refused(value: str) -> None:
+    """Empty lists take thirty times as much memory as their text."""
+    values = ",".join([value] * (MAX_VALUES + 1))
+    text = f'[{GOOD.decode()},{{"model":"sentry.user","pk":8,"fields":{{"x":[{values}]}}}}]'
+    assert len(text) < MAX_ELEMENT_BYTES
+    tracemalloc.start()
+    try:
+        reason = refusal(text.encode())
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
+    assert reason == "Element 2 of the export holds more than 250,000 values."
+
+
+def test_commas_and_brackets_in_a_string_are_no_values() -> None:
+    fields = {"x": '[{,"' * 300_000}
+    assert read(json.dumps([element(fields=fields)]).encode())[0].fields == fields
+
+
+@pytest.mark.parametrize("unit", ["é", "\\n", "\\ud83d\\ude00"])
+def test_long_strings_are_read_in_linear_time(unit: str) -> None:
+    """The parser begins a string anew with every piece of it that it gets."""
+
+    def seconds(size: int) -> float:
+        inside = unit.encode() * (size // len(unit.encode()))
+        text = b'[{"model":"sentry.user","pk":8,"fields":{"x":"%b"}}]' % inside
+        begin = time.process_time()
+        assert len(read(text)) == 1
+        return time.process_time() - begin
+
+    small, large = (min(seconds(size) for _ in range(2)) for size in (1_500_000, 6_000_000))
+    assert large < 8 * small  # 16 where the time grows with the square
 
 
 def test_a_large_export_is_read_in_little_memory() -> None:

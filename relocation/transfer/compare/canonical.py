@@ -1,6 +1,5 @@
 """Bring values of exports into one form, so that only their meaning is compared (spec 1.3)."""
 
-import ast
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ import orjson
 
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.database.codec import UnfitValueError, format_datetime, parse_datetime
+from relocation.transfer.database.nested import parse_json, parse_list
 
 
 def canonical(field: Field, value: Any) -> Any:
@@ -49,15 +49,6 @@ def _date(value: Any) -> Any:
         return value
 
 
-def parse_list(value: Any) -> list[Any] | None:
-    """Read a list, or the text that Python shows for one; None where it is neither."""
-    try:
-        items = ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return items if isinstance(items, list) else None
-
-
 def _list(value: Any) -> Any:
     items = parse_list(value)
     return value if items is None else str(items)
@@ -82,7 +73,7 @@ def _json(value: Any, *, bare: bool) -> Any:
     if isinstance(value, str) and not bare and value.lstrip()[:1] not in {"{", "["}:
         return value
     try:
-        parsed = _READER.decode(value) if isinstance(value, str) else value
+        parsed = parse_json(value, _READER.decode) if isinstance(value, str) else value
         if isinstance(parsed, (dict, list)):
             return json.dumps(_whole_floats(parsed), sort_keys=True)
     except (ValueError, TypeError, RecursionError):

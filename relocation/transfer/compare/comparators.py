@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from relocation.findings import FindingKind
-from relocation.transfer.compare.canonical import parse_list, same
+from relocation.transfer.compare.canonical import same
 from relocation.transfer.database.codec import UnfitValueError, parse_datetime
+from relocation.transfer.database.nested import parse_list
 
 Compare = Callable[[Any, Any], list[str]]
 

@@ -4,7 +4,6 @@ Which form a value takes is decided by the catalogue's field type and by the typ
 really has: the same field is text in one destination and JSON in the next.
 """
 
-import ast
 import ipaddress
 import json
 import re
@@ -21,6 +20,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.types import BigInteger, TypeEngine
 
 from relocation.catalogue import Field, FieldType
+from relocation.transfer.database.nested import UnreadableTextError, parse_json, parse_list
 
 Convert = Callable[[Any], Any]
 
@@ -229,16 +229,16 @@ def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as err:
+        return parse_json(value)
+    except UnreadableTextError as err:
         raise UnfitValueError("is not JSON") from err
 
 
 def parse_stored_json(value: Any) -> Any:
     """Return the value that JSON text stands for, or the text where it is none."""
     try:
-        return json.loads(value)
-    except ValueError:
+        return parse_json(value) if isinstance(value, str) else value
+    except UnreadableTextError:
         return value  # written by hand, or by a version that did not write JSON
 
 
@@ -259,8 +259,8 @@ def _option_value(text: Any) -> Any:
     Text that is a number in another spelling than ours stays text, so that nothing is lost.
     """
     try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+        value = parse_json(text)
+    except UnreadableTextError:
         return text
     if isinstance(value, (dict, list, str)) or (isinstance(value, float) and not isfinite(value)):
         return text
@@ -268,15 +268,8 @@ def _option_value(text: Any) -> Any:
 
 
 def _parse_array(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, str):
-        raise UnfitValueError("is not a list")
-    try:
-        items = ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as err:
-        raise UnfitValueError("is not a list") from err
-    if not isinstance(items, list):
+    items = parse_list(value)
+    if items is None:
         raise UnfitValueError("is not a list")
     return items
 
