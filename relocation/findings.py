@@ -13,6 +13,7 @@ class FindingKind(StrEnum):
     UNKNOWN_FIELD = "UnknownField"
     REMOVED_MODEL = "RemovedModel"
     REMOVED_FIELD = "RemovedField"
+    UNKNOWN_ID = "UnknownId"
     REPEATED_RECORD = "RepeatedRecord"
     NOT_REQUESTED = "NotRequested"
     OUT_OF_SCOPE = "OutOfScope"

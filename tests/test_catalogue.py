@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from relocation.catalogue import FieldType, Scope, load_catalogue
+from relocation.catalogue.places import PLACES
 
 SPECIFIED = Path(__file__).parents[1].parent / "shared" / "spec" / "model-catalog.json"
 OUTSIDE = {"sentry.alertruleactivations", "sentry.group"}
 """Excluded models that two references point at."""
+
+
+MOVED = {"sentry.monitor", "sentry.savedsearch"}
+"""Models that come later here, after what the ids inside their values name."""
 
 
 def test_there_are_95_models() -> None:
@@ -70,7 +75,9 @@ def test_it_agrees_with_the_specification() -> None:
     assert set(specified) == set(catalogue)
     ordered = [entry for entry in specified.values() if "order" in entry]
     by_order = [entry["model"] for entry in sorted(ordered, key=lambda entry: entry["order"])]
-    assert [name for name in catalogue if "order" in specified[name]] == by_order
+    assert [name for name in catalogue if "order" in specified[name] and name not in MOVED] == [
+        name for name in by_order if name not in MOVED
+    ]
     for name, model in catalogue.items():
         assert {scope.value for scope in model.scopes} == set(specified[name]["scopes"])
         assert model.table == specified[name]["table"]
@@ -90,3 +97,12 @@ def test_values_with_an_encoding_of_their_own_are_marked() -> None:
     assert catalogue["sentry.projectoption"].fields["value"].type is FieldType.OPTION
     assert catalogue["sentry.orgauthtoken"].fields["scope_list"].type is FieldType.ARRAY
     assert catalogue["sentry.projectkey"].fields["data"].type is FieldType.JSON
+
+
+def test_every_place_of_ids_lies_in_a_field_and_comes_after_what_it_names() -> None:
+    """The chunk maps of what an id names are whole before the first record that holds one."""
+    catalogue = load_catalogue()
+    for place in PLACES:
+        assert place.field in catalogue[place.model].fields, place
+        if place.to in catalogue:
+            assert catalogue[place.to].position < catalogue[place.model].position, place

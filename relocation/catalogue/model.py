@@ -38,6 +38,8 @@ class FieldType(StrEnum):
     TEXT = "text"
     DATETIME = "datetime"
     JSON = "json"
+    JSON_TEXT = "json_text"
+    """A JSON value, or the text of one: older versions write text, newer ones the value."""
     FLAGS = "flags"
     """A bit field: a decimal number in a string."""
     ARRAY = "array"

@@ -111,5 +111,6 @@ _FORMS: Mapping[FieldType, Callable[[Any], Any]] = {
     FieldType.FLOAT: _float,
     FieldType.OPTION: partial(_json, bare=True),
     FieldType.JSON: partial(_json, bare=False),
+    FieldType.JSON_TEXT: partial(_json, bare=False),
     FieldType.TEXT: partial(_json, bare=False),
 }

@@ -1,17 +1,19 @@
 """Compare two exports record by record (5.1): left is what is expected, right what is there."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from relocation.archive.record import Record
 from relocation.catalogue import Field, Model, load_catalogue
+from relocation.catalogue.places import places_of
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.compare.canonical import canonical, same, written_alike
 from relocation.transfer.compare.comparators import Comparator, compare_password, missing
 from relocation.transfer.compare.fieldchecks import PASSWORD_FIELDS, USER, Ordinals, field_checks
 from relocation.transfer.compare.intended import Intended
 from relocation.transfer.compare.ordinals import number_records, unequal_counts
+from relocation.transfer.inner_ids import has_places, point_inside
 from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import Source
 
@@ -37,7 +39,8 @@ def compare(
     models = _models(left, right)
     if pairs is not None:
         arrived = MapsOnDemand(pairs, lambda name: {pk: pk for pk in pairs[name].values()})
-        return _bounded(_Comparison(left, right, pairs, arrived, intended).differences(models))
+        comparison = _Comparison(left, right, pairs, arrived, intended, exact=True)
+        return _bounded(comparison.differences(models))
     left_ordinals, findings = number_records(left, models, "expected")
     right_ordinals, more = number_records(right, models, "actual")
     findings += more
@@ -71,6 +74,15 @@ def _models(left: Source, right: Source) -> list[str]:
 
 
 @dataclass(frozen=True)
+class _Check:
+    """How one field is compared."""
+
+    field: Field
+    comparators: tuple[Comparator, ...]
+    demanding: bool
+
+
+@dataclass(frozen=True)
 class _Comparison:
     """Two sides, and what pairs their records: the same ordinal."""
 
@@ -79,6 +91,8 @@ class _Comparison:
     left_ordinals: Ordinals
     right_ordinals: Ordinals
     intended: Intended | None
+    exact: bool = False
+    """Whether the right side came from the left one, so that an id without a record is a fault."""
 
     def differences(self, models: Iterable[str]) -> Iterator[Finding]:
         for name in models:
@@ -99,7 +113,9 @@ class _Comparison:
         for record in self.left.records(model.name):
             ordinal = ordinals.get(record.pk)
             found = None if ordinal is None else actual.take(ordinal)
-            if found is not None:
+            if found is not None and has_places(model.name):
+                yield from self._by_ids(model, record, found, checks)
+            elif found is not None:
                 yield from _compare_record(model, record, found, checks, self.intended)
             elif self.intended is None or not self.intended.absence(model.name, record.pk):
                 reason = "The record did not arrive, and nothing says why."
@@ -107,6 +123,38 @@ class _Comparison:
         if extra := actual.count_extra():
             reason = f"{extra} records came into being that no expected record stands for."
             yield Finding(FindingKind.UNEQUAL_COUNTS, model.name, reason)
+
+    def _by_ids(
+        self, model: Model, left: Record, right: Record, checks: Iterable[_Check]
+    ) -> Iterator[Finding]:
+        """Compare two records whose values hold ids: each id counts as the record it names."""
+        expected, named = _naming(left, self.left_ordinals, lost=self.exact)
+        actual, found = _naming(right, self.right_ordinals, lost=False)
+        for finding in _compare_record(model, expected, actual, checks, self.intended):
+            if finding.field in places_of(model.name) and named != found:
+                reason = "The ids in it name other records than those expected."
+                yield replace(finding, kind=FindingKind.FOREIGN_KEY, reason=reason)
+            else:
+                yield finding
+
+
+def _naming(record: Record, ordinals: Ordinals, *, lost: bool) -> tuple[Record, list[str]]:
+    """Return a record with what its inner ids name, and the names.
+
+    An id without a record becomes the nobody of its place with `lost`, else a name of its own.
+    """
+    names: list[str] = []
+
+    def name(to: str, pk: int) -> str | None:
+        ordinal = ordinals.get(to, {}).get(pk)
+        if ordinal is None and lost:
+            return None
+        names.append(f"{to} {ordinal}" if ordinal is not None else f"no {to} {pk}")
+        return names[-1]
+
+    fields = dict(record.fields)
+    point_inside(record.model, fields, name)
+    return record._replace(fields=fields), names
 
 
 class _ByOrdinal:
@@ -146,15 +194,6 @@ class _ByOrdinal:
         else:
             self._waiting[ordinal] = record
         return True
-
-
-@dataclass(frozen=True)
-class _Check:
-    """How one field is compared."""
-
-    field: Field
-    comparators: tuple[Comparator, ...]
-    demanding: bool
 
 
 def _compare_record(

@@ -97,6 +97,9 @@ def _encoder(field: Field, column: Column[Any]) -> Convert:
         FieldType.INTEGER: _ranged(_integer, column_bits(column)),
         FieldType.BIGINT: _ranged(_integer, column_bits(column)),
         FieldType.JSON: _json_text,
+        FieldType.JSON_TEXT: lambda value: text(
+            value if isinstance(value, str) else _json_text(value)
+        ),
         FieldType.OPTION: _option_text(text, null=None if column.nullable else "null"),
     }
     return by_type.get(field.type, text)
@@ -310,6 +313,7 @@ def _parse_uuid(value: Any) -> uuid.UUID:
 _JSON_ENCODERS: dict[FieldType, Convert] = {
     FieldType.ARRAY: _parse_array,
     FieldType.TEXT: lambda value: _checked_json(_parse_json(value)),
+    FieldType.JSON_TEXT: lambda value: _checked_json(_parse_json(value)),
 }
 
 

@@ -54,6 +54,7 @@ _TYPES: Mapping[FieldType, TypeEngine[Any]] = {
     FieldType.TEXT: Text(),
     FieldType.DATETIME: DateTime(timezone=True),
     FieldType.JSON: _JSON,
+    FieldType.JSON_TEXT: Text(),
     FieldType.FLAGS: BigInteger(),
     FieldType.ARRAY: Text(),
     FieldType.OPTION: Text(),

@@ -57,14 +57,16 @@ class Contents:
     complete: bool = False
     """Whether it was read to its end."""
     ordered: bool = True
-    """Whether models come in the dependency order, each in one run (T-12)."""
+    """Whether each model comes in one run, after those it refers to (T-12)."""
+    _awaited: set[str] = field(default_factory=set)
+    """The models that those read so far refer to."""
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
         """Pass the records on, and take note of them."""
         last, name = "", ""
         for record in records:
             if record.model != last:
-                last, name = record.model, self._enter(record, last)
+                last, name = record.model, self._enter(record)
             self.records[name] += 1
             if name == _MEMBER:
                 self._note_member(record.fields)
@@ -86,7 +88,7 @@ class Contents:
         """Return the models that this version does not know, sorted."""
         return sorted(self.records.keys() - load_catalogue().keys())
 
-    def _enter(self, record: Record, last: str) -> str:
+    def _enter(self, record: Record) -> str:
         """Begin a run of one model; returns the name to count it under."""
         catalogue = load_catalogue()
         model = catalogue.get(record.model)
@@ -94,9 +96,9 @@ class Contents:
             name = one_line(record.model, limit=100)
             crowded = name not in self.records and len(self.unknown()) >= _MOST_UNKNOWN
             return _REST if crowded else name
-        before = catalogue.get(last)
-        if record.model in self.records or (before and before.position > model.position):
+        if record.model in self.records or record.model in self._awaited:
             self.ordered = False
+        self._awaited.update(key.to for key in model.foreign_keys.values() if key.to != model.name)
         return record.model
 
     def _note_member(self, fields: dict[str, Any]) -> None:

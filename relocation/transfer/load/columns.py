@@ -16,7 +16,14 @@ _ALIKE: Final = frozenset({str, int, bool})
 _SAVING: Final = 2
 """How often a value occurs, on average, for which looking it up is worth while."""
 _CONVERTED: Final = frozenset(
-    {FieldType.DATETIME, FieldType.FLAGS, FieldType.FLOAT, FieldType.JSON, FieldType.OPTION}
+    {
+        FieldType.DATETIME,
+        FieldType.FLAGS,
+        FieldType.FLOAT,
+        FieldType.JSON,
+        FieldType.JSON_TEXT,
+        FieldType.OPTION,
+    }
 )
 """Fields whose values a column holds in another form than an export writes."""
 

@@ -6,8 +6,10 @@ from functools import cache
 from typing import Any
 
 from relocation.catalogue import load_catalogue
+from relocation.catalogue.places import PLACES
 from relocation.findings import FindingKind
 from relocation.transfer.database.schema import ModelTable
+from relocation.transfer.inner_ids import has_places, point_inside
 from relocation.transfer.load.batch import Batch, Draft
 
 PkMaps = Mapping[str, Mapping[int, int]]
@@ -108,12 +110,24 @@ def resolve_all(
     return [draft for draft in drafts if resolve(batch, draft, keys, maps)]
 
 
+def resolve_inside(batch: Batch, maps: PkMaps) -> None:
+    """Point the ids inside the drafts' values at the destination's rows, and tell of lost ones."""
+    model = batch.table.model.name
+    if not has_places(model):
+        return
+    for draft in batch.rows:
+        lost = point_inside(model, draft.values, lambda to, pk: maps.get(to, {}).get(pk))
+        for one in lost:
+            reason = f"It refers to {one.to} {one.id}, which was not imported. Nobody is named now."
+            batch.tell(FindingKind.NULLED_REFERENCE, draft.pk, reason, one.field)
+
+
 @cache
 def referenced_models() -> frozenset[str]:
     """Return the models that others refer to, whose maps an import has to keep."""
     return frozenset(
         key.to for model in load_catalogue().values() for key in model.foreign_keys.values()
-    )
+    ) | {place.to for place in PLACES}
 
 
 class MapsOnDemand(PkMaps):

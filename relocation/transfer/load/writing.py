@@ -25,7 +25,13 @@ from relocation.transfer.database.schema import (
 from relocation.transfer.load.batch import Batch, Draft, Options, checkable, marks, unfit
 from relocation.transfer.load.chunks import Account, Chunk
 from relocation.transfer.load.columns import ColumnEncoder, alike, without_nulls
-from relocation.transfer.load.references import PkMaps, Reference, references, resolve_all
+from relocation.transfer.load.references import (
+    PkMaps,
+    Reference,
+    references,
+    resolve_all,
+    resolve_inside,
+)
 from relocation.transfer.load.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, SCOPED_BY_ROW, row_scope
 from relocation.transfer.load.trailing import Trailing
 
@@ -152,6 +158,7 @@ class Writer:
             for draft in drafts:
                 draft.values.pop(field, None)
         batch.rows = resolve_all(batch, drafts, plan.references, maps)
+        resolve_inside(batch, maps)
         batch.findings += missing_columns(plan.table, used)
 
 

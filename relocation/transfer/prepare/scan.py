@@ -19,6 +19,7 @@ from relocation.transfer.bulk import bulk_work
 from relocation.transfer.prepare.left_out import LeftOut
 from relocation.transfer.prepare.normalised import NormalisedWriter, encode_record
 from relocation.transfer.prepare.selection import Organization, Selected, Selection
+from relocation.transfer.prepare.suspects import Suspects
 
 _REMOVED_MODELS = {
     "sentry.actor",
@@ -116,6 +117,7 @@ class _Intake:
         self.left_out = LeftOut()
         self._stripped: Counter[tuple[str, str]] = Counter()
         self._first_repeated: dict[str, int] = {}
+        self._suspects = Suspects()
         self._fields = {
             model.name: frozenset(model.fields)
             for model in load_catalogue().admitted(Scope.ORGANIZATION)
@@ -141,6 +143,7 @@ class _Intake:
             records = [record for record in records if not self._is_global(record)]
         if not records:
             return
+        self._suspects.look(model, records)
         try:
             lines = [encode_record(record) for record in records]
             together = self.selection.add_all(model, records)
@@ -175,7 +178,11 @@ class _Intake:
                 model: count for model, flags in selected.flags.items() if (count := sum(flags))
             },
             skipped=self.left_out.counts(),
-            findings=(*self._model_findings(), *self._field_findings()),
+            findings=(
+                *self._model_findings(),
+                *self._field_findings(),
+                *self._suspects.findings(),
+            ),
         )
 
     def _skip_model(self, model: str, pk: int) -> None:
