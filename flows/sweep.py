@@ -20,11 +20,11 @@ def _name() -> str:
 
 
 @flow(name="sweep", flow_run_name=_name, persist_result=False)
-def sweep() -> State[Any] | None:
+def sweep() -> State[Any] | list[State[Any]]:
     """Settle or resume every relocation that nobody works on, then send every notice that is due.
 
     Safe to run twice at once, and cheap where there is nothing to do. While another sweep is at
-    work it ends as Cancelled.
+    work it ends as Cancelled. What fails of it fails it in the end, when the rest is done.
     """
     settings = Settings()
     # Not by a concurrency limit of the server: one that is restarted forgets when to free the place
@@ -34,8 +34,9 @@ def sweep() -> State[Any] | None:
     ) as free:
         if not free:
             return Cancelled(message="Another sweep is at work.")
-        reconcile_open_relocations(return_state=True)
-        notify(return_state=True)
-        discard_old_files(return_state=True)
-        discard_abandoned_scratch(return_state=True)
-    return None
+        return [
+            reconcile_open_relocations(return_state=True),
+            notify(return_state=True),
+            discard_old_files(return_state=True),
+            discard_abandoned_scratch(return_state=True),
+        ]

@@ -28,6 +28,10 @@ class Relocation:
     """How often it was asked to go on since a task was last done."""
     resume_asked_at: datetime | None
     """When it was last asked to go on, while it is interrupted."""
+    resume_asked_of: datetime | None
+    """Since when its run was in the state from which it was asked to go on; the server's clock."""
+    suspended_since: datetime | None
+    """Since when its run is known to be suspended; the server's clock."""
     owner: str
     owner_email: str | None = field(repr=False)
     creator: str | None

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     backoff: float = Field(
         default=60, ge=0, description="Seconds before the second try; doubled before each further."
     )
+    backoff_limit: float = Field(
+        default=3600, ge=0, description="Most seconds between two tries, however many there were."
+    )
     backoff_jitter: float = Field(
         default=0.3, ge=0, description="How far a wait may exceed its length, as a fraction of it."
     )

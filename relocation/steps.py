@@ -115,6 +115,9 @@ POLICIES: dict[Task, Policy] = {
 """The tasks in the order they run (DESIGN 4); settings may override the numbers."""
 
 
-def backoff(first: float, tries: int) -> list[float]:
-    """Return the seconds before each further try, doubling: 60, 120, 240 ... for `first` = 60."""
-    return [first * 2**n for n in range(tries - 1)]
+def backoff(first: float, tries: int, longest: float) -> list[float]:
+    """Return the seconds before each further try, doubling up to the longest wait.
+
+    60, 120, 240 ... for `first` = 60.
+    """
+    return [min(first * 2**n, longest) for n in range(tries - 1)]

@@ -68,7 +68,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
         def run(hold: Hold) -> None:
             settings = Settings()
             policy = settings.policy(name)
-            waits = backoff(settings.backoff, policy.tries)
+            waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)
 
             @task(
                 name=name.value,

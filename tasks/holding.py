@@ -3,27 +3,30 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from prefect import get_run_logger, runtime, suspend_flow_run, task
+import httpx
+from prefect import get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType, TaskRun
-from prefect.exceptions import Abort
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import Abort, PrefectException
 from prefect.tasks import Task as PrefectTask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut, PermanentError, StoppedError
-from relocation.ledger.control import pause_here
+from relocation.ledger.control import confirm_suspension, pause_here
 from relocation.ledger.holds import Hold, hold_of, open_relocation, release
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.prefect_api.context import surroundings
 from relocation.prefect_api.flow_runs import FlowRuns, label
 from relocation.process import worker_name
+from relocation.recovery.decision import suspension_of
 from relocation.recovery.runs import Run, RunState, Turn
-from relocation.recovery.settlement import end
+from relocation.recovery.settlement import Surroundings, end
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Step, Task
@@ -44,11 +47,11 @@ class CancelledHere(BaseException):
 class PausedHere(BaseException):
     """The relocation is to wait before its next step."""
 
-    def __init__(self, step: Step, state: "State[Any] | None" = None) -> None:
+    def __init__(self, step: Step, run: Run | None = None) -> None:
         super().__init__(step)
         self.step = step
-        self.state = state
-        """The state that somebody else gave the run, where that is why it pauses."""
+        self.run = run
+        """The run, where somebody else suspended it."""
 
 
 class LeftToOthers(BaseException):
@@ -81,11 +84,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
         raise Abort("The relocation goes on elsewhere.") from err
     except PausedHere as pause:
-        pause_here(ledger, hold, pause.step)
-        show_standing(hold.relocation_id)
-        get_run_logger().info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
-        if pause.state is None and deployed:
-            suspend_flow_run(timeout=int(settings.pause_limit))
+        _pause(surroundings(ledger), hold, pause, deployed=deployed)
         raise Abort("The relocation is paused.") from pause
     except CancelledHere as cancel:
         around = surroundings(ledger)
@@ -102,6 +101,25 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         with suppress(SQLAlchemyError):
             release(ledger, hold)
         raise
+
+
+def _pause(around: Surroundings, hold: Hold, pause: PausedHere, *, deployed: bool) -> None:
+    """Record the pause, then suspend the run; a sweep does what fails here."""
+    since = pause.run.since if pause.run else None
+    pause_here(around.ledger, hold, pause.step, around.clock(), suspended_since=since)
+    log = get_run_logger()
+    log.info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
+    show_standing(hold.relocation_id)
+    if since is not None or not deployed:
+        return
+    try:
+        run = around.runs.read([hold.relocation_id])[hold.relocation_id]
+        limit = timedelta(seconds=around.settings.pause_limit)
+        run = around.runs.suspend(run, suspension_of(hold.fence), limit)
+        if run.state is RunState.PAUSED:
+            confirm_suspension(around.ledger, hold.relocation_id, hold.fence, run.since)
+    except (httpx.HTTPError, PrefectException, SQLAlchemyError):
+        log.exception("Relocation %s waits, and a sweep suspends its run", hold.relocation_id)
 
 
 def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
@@ -166,6 +184,6 @@ def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None
     if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
         raise CancelledHere(run)
     if state is RunState.PAUSED:
-        raise PausedHere(step, State(type=StateType.PAUSED))
+        raise PausedHere(step, run)
     if relocation.pause_before_step is not None and step >= relocation.pause_before_step:
         raise PausedHere(step)

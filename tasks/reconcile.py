@@ -1,15 +1,16 @@
 """See to relocations whose run ended without being settled, was interrupted, or is silent."""
 
-from datetime import timedelta
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
-from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.prefect_api.context import surroundings
-from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
 from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
-from relocation.recovery.runs import Run, RunState
+from relocation.recovery.sweep import sweep
+from relocation.text import listed
 from tasks.artifacts import show_standing
 
 
@@ -28,27 +29,19 @@ def reconcile_relocation(relocation_id: str) -> Outcome:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def reconcile_open_relocations() -> None:
-    """Settle, resume or leave each relocation that nobody holds, and each run nobody settled."""
-    around = surroundings()
+def reconcile_open_relocations() -> State[Any] | None:
+    """Settle, resume or leave each relocation that nobody holds, and each run nobody settled.
+
+    Fails, once it has seen to all of them, where one could not be reconciled.
+    """
     log = get_run_logger()
-    since = around.clock() - timedelta(seconds=around.settings.sweep_lookback)
-    found = {run.id: run for run in around.runs.unsuccessful(since)}
-    unsettled = unsettled_among(around.ledger, found.keys()) if found else set[str]()
-    # Also what is settled: the process may have died before its run showed that.
-    at_work = {run.id for run in found.values() if run.state is RunState.RUNNING}
-    silent = {relocation.id: relocation for relocation in abandoned(around.ledger)}
-    runs: dict[str, Run] = found | (around.runs.read(silent) if silent else {})
-    for relocation_id in {*silent, *unsettled, *at_work}:
-        try:
-            outcome = reconcile(around, relocation_id, runs.get(relocation_id))
-        except Exception as err:  # one that cannot be settled must not keep the others waiting
-            log.exception("Relocation %s could not be reconciled", relocation_id)
-            if relocation_id in silent:
-                tell_unsettled(around, silent[relocation_id], err)
-            continue
-        if outcome is Outcome.LEFT and relocation_id in silent:
-            tell_if_stuck(around, silent[relocation_id])
-        if outcome.is_change:
-            log.warning("Relocation %s: %s", relocation_id, outcome)
-            show_standing(relocation_id)
+    failed = []
+    for swept in sweep(surroundings()):
+        if swept.outcome is None:
+            failed.append(swept.relocation_id)
+        elif swept.outcome.is_change:
+            log.warning("Relocation %s: %s", swept.relocation_id, swept.outcome)
+            show_standing(swept.relocation_id)
+    if failed:
+        return Failed(message=f"These could not be reconciled: {listed(failed)}")
+    return None

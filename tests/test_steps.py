@@ -22,5 +22,9 @@ def test_validation_has_three_runs() -> None:
 
 
 def test_waits_double_and_there_is_one_fewer_than_tries() -> None:
-    assert backoff(60, 4) == [60, 120, 240]
-    assert backoff(60, 1) == []
+    assert backoff(60, 4, 3600) == [60, 120, 240]
+    assert backoff(60, 1, 3600) == []
+
+
+def test_no_wait_is_longer_than_the_longest() -> None:
+    assert backoff(60, 9, 3600) == [60, 120, 240, 480, 960, 1920, 3600, 3600]

@@ -40,14 +40,11 @@ def unpause(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused relocation go on, or change or drop a pause that is scheduled."""
-    from relocation.ledger.control import reschedule_pause  # noqa: PLC0415
-    from relocation.prefect_api.flow_runs import resume  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.recovery.control import unpause as go_on  # noqa: PLC0415
 
     with plain_errors():
-        was = reschedule_pause(_around().ledger, relocation_id, _step(before))
-        if was.status is Status.PAUSED:
-            resume(relocation_id)
-    going = "It goes on" if was.status is Status.PAUSED else "It is not paused"
+        goes_on = go_on(_around(), relocation_id, _step(before))
+    going = "It goes on" if goes_on else "It is not paused"
     then = f", and will pause before {before.upper()}." if before else "."
     _say(as_json, going + then, id=relocation_id, pause_before=before and before.upper())
 

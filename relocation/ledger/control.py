@@ -33,19 +33,18 @@ def interrupt(
     detail: str,
     *,
     own: Hold | None = None,
-    now: datetime | None = None,
+    now: datetime,
 ) -> bool:
     """Record that the process that worked on the relocation is gone, and it is to be resumed.
 
     False, and nothing changes, where another process has or had it since.
     """
-    now = now or utc_now()
     values = {"status": Status.INTERRUPTED, "lease_until": None, "updated_at": now}
     statement = (
         update(relocations)
         .where(
             relocations.c.id == relocation.id,
-            relocations.c.status.in_((Status.IN_PROGRESS, Status.PAUSED)),
+            relocations.c.status == Status.IN_PROGRESS,
             is_free(relocation.fence, now, own),
         )
         .values(values)
@@ -70,13 +69,12 @@ def record_unopened(
     relocation_id: str,
     request: RelocationRequest,
     detail: str,
-    now: datetime | None = None,
+    now: datetime,
 ) -> bool:
     """Record that a run died before it opened its relocation, which is then to be resumed.
 
     False, and nothing changes, where the ledger has it, or its owner has another active one (B-9).
     """
-    now = now or utc_now()
     with engine.begin() as connection:
         new = insert_relocation(
             connection, relocation_id, request, round_=1, now=now, status=Status.INTERRUPTED
@@ -87,16 +85,19 @@ def record_unopened(
 
 
 def claim_resume(
-    engine: Engine, relocation: Relocation, run_since: datetime, now: datetime | None = None
+    engine: Engine, relocation: Relocation, run_since: datetime, now: datetime
 ) -> bool:
     """Take it upon this process to ask for the resumption; False where another one just did.
 
-    A run that came into its state after it was asked is asked again at once: the answer was undone,
-    as Prefect's worker does when it reports a crash for the second time.
+    A run that is in another state than it was when it was asked is asked again at once: the answer
+    was undone, as Prefect's worker does when it reports a crash for the second time.
     """
-    now = now or utc_now()
-    asked = relocations.c.resume_asked_at
-    not_asked = or_(asked.is_(None), asked < run_since, asked <= now - RESUME_AGAIN_AFTER)
+    asked = relocations.c
+    not_asked = or_(
+        asked.resume_asked_at.is_(None),
+        asked.resume_asked_of.is_distinct_from(run_since),
+        asked.resume_asked_at <= now - RESUME_AGAIN_AFTER,
+    )
     statement = (
         update(relocations)
         .where(
@@ -105,7 +106,7 @@ def claim_resume(
             relocations.c.status == Status.INTERRUPTED,
             not_asked,
         )
-        .values(resumes=relocations.c.resumes + 1, resume_asked_at=now)
+        .values(resumes=relocations.c.resumes + 1, resume_asked_at=now, resume_asked_of=run_since)
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
@@ -114,9 +115,19 @@ def claim_resume(
     return True
 
 
-def pause_here(engine: Engine, hold: Hold, step: Step, now: datetime | None = None) -> None:
-    """Record that the process that holds the relocation stops before a step; raises FencedOut."""
-    now = now or utc_now()
+def pause_here(
+    engine: Engine,
+    hold: Hold,
+    step: Step,
+    now: datetime,
+    *,
+    suspended_since: datetime | None = None,
+) -> None:
+    """Record that the process that holds the relocation stops before a step; raises FencedOut.
+
+    Its run is suspended next, and that recorded by `confirm_suspension`, unless it is suspended
+    already: since then, by the server's clock.
+    """
     mine = (
         relocations.c.id == hold.relocation_id,
         relocations.c.fence == hold.fence,
@@ -130,20 +141,70 @@ def pause_here(engine: Engine, hold: Hold, step: Step, now: datetime | None = No
         detail=f"before {step.name}",
         now=now,
         step=step,
+        suspended_since=suspended_since,
     ):
         raise fenced_out(hold)
 
 
-def pause_abandoned(engine: Engine, relocation: Relocation, now: datetime | None = None) -> bool:
+def pause_abandoned(
+    engine: Engine, relocation: Relocation, suspended_since: datetime, now: datetime
+) -> bool:
     """Record as paused what nobody holds any more, because its flow run is; says whether it did."""
-    now = now or utc_now()
     abandoned = (
         relocations.c.id == relocation.id,
         relocations.c.status.in_((Status.IN_PROGRESS, Status.INTERRUPTED)),
         is_free(relocation.fence, now),
     )
     detail = "its flow run was paused"
-    return _pause(engine, abandoned, relocation.id, relocation.round, detail=detail, now=now)
+    return _pause(
+        engine,
+        abandoned,
+        relocation.id,
+        relocation.round,
+        detail=detail,
+        now=now,
+        suspended_since=suspended_since,
+    )
+
+
+def confirm_suspension(
+    engine: Engine, relocation_id: str, fence: int, suspended_since: datetime
+) -> bool:
+    """Record that the run of a paused relocation is suspended, since then by the server's clock.
+
+    Only then is it left to whoever unpauses it. False, and nothing changes, where a process has
+    taken it over since, or that was recorded before.
+    """
+    mine = (
+        relocations.c.id == relocation_id,
+        relocations.c.fence == fence,
+        # It may have been unpaused before its process came to suspend the run.
+        relocations.c.status.in_((Status.PAUSED, Status.INTERRUPTED)),
+        relocations.c.suspended_since.is_distinct_from(suspended_since),
+    )
+    statement = update(relocations).where(*mine).values(suspended_since=suspended_since)
+    with engine.begin() as connection:
+        return connection.execute(statement).rowcount == 1
+
+
+def unpause(engine: Engine, relocation: Relocation, detail: str, now: datetime) -> bool:
+    """Record that a paused relocation is to go on; False where it is paused no more.
+
+    From here on it is as one that was interrupted: its run is scheduled again until it goes on.
+    """
+    paused = (
+        relocations.c.id == relocation.id,
+        relocations.c.fence == relocation.fence,
+        relocations.c.status == Status.PAUSED,
+    )
+    values = {"status": Status.INTERRUPTED, "resumes": 0, "updated_at": now}
+    with engine.begin() as connection:
+        if connection.execute(update(relocations).where(*paused).values(values)).rowcount == 0:
+            return False
+        remember(
+            connection, relocation.id, relocation.round, Happening.UNPAUSED, at=now, detail=detail
+        )
+    return True
 
 
 def _pause(

@@ -63,14 +63,13 @@ def open_relocation(
         never_opened = row.fence == 0
         if never_opened and row.pause_before_step is None:
             changes["pause_before_step"] = pause_before
-        opened, other = _take_over(connection, row, now, changes)
-        if opened is not None:
+        opened, refused = _take_over(connection, row, now, changes)
+        if refused is None:
             begins = never_opened or opened.round > row.round
             what = Happening.OPENED if begins else Happening.TAKEN_OVER
             remember(connection, relocation_id, opened.round, what, at=now, detail=worker)
-    if opened is None:
-        named = f" ({other})" if other else ""  # it may have ended a moment ago
-        raise OwnerBusyError(f"Another relocation for the same owner{named} is not finished yet.")
+    if refused is not None:
+        raise refused
     return to_relocation(opened)
 
 
@@ -81,11 +80,15 @@ def hold_of(relocation: Relocation) -> Hold:
 
 def _take_over(
     connection: Connection, row: Row[Any], now: datetime, changes: dict[str, Any]
-) -> tuple[Row[Any] | None, str | None]:
-    """Return the relocation as opened, or nothing and the owner's other one that is active."""
-    changes |= {"fence": row.fence + 1, "updated_at": now, "resume_asked_at": None}
-    if row.status is Status.FAILURE:
-        blank = ("task", "reason", "failed_task", "internal_error", "settled_at")
+) -> tuple[Row[Any], OwnerBusyError | None]:
+    """Return the relocation as it then is, and why it could not be opened.
+
+    Whoever settles it then may not be this process: the reason is kept with it.
+    """
+    blank: tuple[str, ...] = ("resume_asked_at", "resume_asked_of", "suspended_since", "reason")
+    changes |= {"fence": row.fence + 1, "updated_at": now, **dict.fromkeys(blank)}
+    if row.settled_round == row.round:  # it had failed, and that is told
+        blank = ("task", "failed_task", "internal_error", "settled_at")
         changes |= {"round": row.round + 1, "resumes": 0, "files_kept": True}
         changes |= dict.fromkeys(blank)
     take = (
@@ -98,9 +101,12 @@ def _take_over(
         with connection.begin_nested():
             return connection.execute(take.values(status=Status.IN_PROGRESS)).one(), None
     except IntegrityError:  # only the owner's index can refuse this update
-        connection.execute(take.values(status=Status.FAILURE, lease_until=None)).one()
         is_other = (relocations.c.owner == row.owner, relocations.c.status.in_(ACTIVE))
-        return None, connection.execute(select(relocations.c.id).where(*is_other)).scalar()
+        other = connection.execute(select(relocations.c.id).where(*is_other)).scalar()
+        named = f" ({other})" if other else ""  # it may have ended a moment ago
+        busy = OwnerBusyError(f"Another relocation for the same owner{named} is not finished yet.")
+        values = {"status": Status.FAILURE, "lease_until": None, "reason": busy.reason}
+        return connection.execute(take.values(values)).one(), busy
 
 
 def write_held(

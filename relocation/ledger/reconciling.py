@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Engine, or_, select, update
+from sqlalchemy import Engine, and_, not_, or_, select, update
 
 from relocation.ledger.relocations import to_relocation
 from relocation.ledger.story import remember
@@ -19,16 +19,30 @@ from relocation.model import Relocation
 from relocation.steps import Status
 
 AT_ONCE = 500
-"""Most relocations one sweep looks at of a kind; the next sweep sees to the rest."""
+"""Most relocations whose files one sweep removes; the next one sees to the rest."""
+
+_is_suspended = and_(
+    relocations.c.status == Status.PAUSED, relocations.c.suspended_since.is_not(None)
+)
 
 
-def abandoned(engine: Engine, now: datetime | None = None) -> list[Relocation]:
-    """Return the relocations that are not settled and that no process holds, oldest lease first."""
-    now = now or utc_now()
+def abandoned(engine: Engine, now: datetime) -> list[Relocation]:
+    """Return the relocations that are not settled and that no process holds, oldest lease first.
+
+    Those that wait for a person are not among them, once their run is known to be suspended.
+    """
     nobody = or_(relocations.c.lease_until.is_(None), relocations.c.lease_until <= now)
-    wanted = select(relocations).where(is_open, nobody).order_by(relocations.c.lease_until)
+    wanted = select(relocations).where(is_open, nobody, not_(_is_suspended))
     with engine.begin() as connection:
-        return [to_relocation(row) for row in connection.execute(wanted.limit(AT_ONCE))]
+        found = connection.execute(wanted.order_by(relocations.c.lease_until))
+        return [to_relocation(row) for row in found]
+
+
+def suspended_ids(engine: Engine) -> list[str]:
+    """Return the ids of the paused relocations whose run is known to be suspended."""
+    with engine.begin() as connection:
+        wanted = select(relocations.c.id).where(is_open, _is_suspended)
+        return list(connection.execute(wanted).scalars())
 
 
 def unsettled_among(engine: Engine, relocation_ids: Collection[str]) -> set[str]:

@@ -54,6 +54,7 @@ class Happening(StrEnum):
     INTERRUPTED = "INTERRUPTED"
     RESUME_ASKED = "RESUME_ASKED"
     PAUSED = "PAUSED"
+    UNPAUSED = "UNPAUSED"
     PAUSE_SCHEDULED = "PAUSE_SCHEDULED"
     CANCEL_SCHEDULED = "CANCEL_SCHEDULED"
     SCHEDULE_CLEARED = "SCHEDULE_CLEARED"
@@ -159,6 +160,8 @@ relocations = Table(
     Column("lease_until", UtcTime),
     Column("resumes", Integer, nullable=False, server_default="0"),
     Column("resume_asked_at", UtcTime),
+    Column("resume_asked_of", UtcTime),
+    Column("suspended_since", UtcTime),
     Column("owner", BoundedText(200), nullable=False),
     Column("owner_email", BoundedText(400)),
     Column("creator", BoundedText(200)),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,17 +22,21 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import AwaitingRetry, Cancelled, Scheduled
+from prefect.states import AwaitingRetry, Cancelled, Scheduled, Suspended
 
-from relocation.errors import ConfigurationError
+from relocation.errors import ConfigurationError, StoppedError
 from relocation.model import Relocation
-from relocation.recovery.runs import Run, RunState, Turn
+from relocation.recovery.runs import ENDS, Run, RunState, Turn
 from relocation.request import RelocationRequest
 from relocation.text import listed, one_line
 
 RELOCATE = "relocate/relocate"
 _PAGE = 200
 _SHOWN_SLUGS = 20
+_RAISED = "Flow run encountered an exception: "
+"""How the message of a run begins that Prefect's engine failed, for an error that it raised."""
+_SET_BY_HAND = _RAISED + StoppedError.__name__
+"""The flow noticed that a person had given the run an end, and obeyed."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +77,42 @@ class FlowRuns:
                 if len(page) < _PAGE:
                     return found
 
-    def reschedule(self, relocation_id: str) -> None:
+    def was_resumed(self, relocation_id: str, suspension: str, since: datetime | None) -> bool:
+        """Say whether the run was scheduled again after it was suspended.
+
+        The suspension is the one that began at `since`, else the one with this key.
+        """
+        with get_client(sync_client=True) as client:
+            states = client.read_flow_run_states(UUID(relocation_id))
+        keyed = [one for one in states if one.state_details.pause_key == suspension]
+        begun = since or min((one.timestamp for one in keyed), default=None)
+        return begun is not None and any(
+            one.type is StateType.SCHEDULED and one.timestamp > begun for one in states
+        )
+
+    def reschedule(self, relocation_id: str, delay: timedelta = timedelta()) -> None:
         """Let a run whose process is gone begin again, as Retry in the Prefect UI does."""
+        state: State[Any] = AwaitingRetry(
+            scheduled_time=datetime.now(UTC) + delay, message="Resumed after an interruption"
+        )
         with get_client(sync_client=True) as client:
             _end_children(client, relocation_id)
-            _propose(client, relocation_id, AwaitingRetry(message="Resumed after an interruption"))
+            _propose(client, relocation_id, state)
+
+    def suspend(self, run: Run, suspension: str, limit: timedelta) -> Run:
+        """Suspend a run under a key that was never used for it, and return it as it then is.
+
+        It can be resumed within the limit. A run that goes on or is cancelled by now is left.
+        """
+        state: State[Any] = Suspended(
+            timeout_seconds=int(limit.total_seconds()), pause_key=suspension
+        )
+        with get_client(sync_client=True) as client:
+            # Prefect suspends only what runs, and refuses what is not as it was: so it must, unless
+            # the run has ended.
+            ended = run.state in ENDS
+            client.set_flow_run_state(UUID(run.id), state, force=ended)
+            return to_run(client.read_flow_run(UUID(run.id)))
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
         """Set the state of a run; of one whose process is gone unless the state is CANCELLING."""
@@ -135,14 +170,17 @@ def label(relocation_id: str, organizations: Sequence[str], name: str, tags: Ite
 def to_run(flow_run: FlowRun) -> Run:
     """Return a flow run as the plain part sees it."""
     state = flow_run.state
+    message = (state.message or "") if state else ""
     request = flow_run.parameters.get("request")
     return Run(
         id=str(flow_run.id),
         state=RunState(state.type.value) if state else RunState.PENDING,
         since=state.timestamp if state else datetime.now(UTC),
-        message=(state.message or "") if state else "",
+        message=message,
         deployed=flow_run.deployment_id is not None,
         request=request if isinstance(request, dict) else {},
+        raised=message.startswith(_RAISED) and not message.startswith(_SET_BY_HAND),
+        suspension=(state.state_details.pause_key or "") if state else "",
     )
 
 
@@ -168,16 +206,6 @@ def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
 def rerun(relocation_id: str) -> None:
     """Do what Retry in the Prefect UI does: schedule the same flow run again."""
     _set(relocation_id, AwaitingRetry(message="Rerun from the command line"))
-
-
-def resume(relocation_id: str) -> None:
-    """Let a run that is paused or suspended go on."""
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(UUID(relocation_id)).state
-        if state is not None and state.is_paused():
-            client.resume_flow_run(UUID(relocation_id))
-            return
-        _propose(client, relocation_id, AwaitingRetry(message="Unpaused from the command line"))
 
 
 def is_finished(relocation_id: str) -> bool:

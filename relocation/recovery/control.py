@@ -1,7 +1,8 @@
 """What an operator asks of a relocation: cancel, go on, roll back (spec 6.7)."""
 
 from relocation.errors import CommandError
-from relocation.ledger.control import schedule_cancel
+from relocation.ledger.control import reschedule_pause, schedule_cancel
+from relocation.ledger.control import unpause as go_on
 from relocation.ledger.holds import release, take_hold
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.tries import done_result
@@ -25,6 +26,19 @@ def cancel_before(around: Surroundings, relocation_id: str, step: Step | None) -
         return schedule_cancel(around.ledger, relocation_id, step, around.clock())
     abort(around, relocation_id)
     return None
+
+
+def unpause(around: Surroundings, relocation_id: str, until: Step | None) -> bool:
+    """Let a paused relocation go on, or change or drop its next pause; says whether it goes on.
+
+    What cannot be asked of the Prefect server now, a sweep asks. Raises as `reschedule_pause` does.
+    """
+    was = reschedule_pause(around.ledger, relocation_id, until, around.clock())
+    if was.status is not Status.PAUSED:
+        return False
+    if go_on(around.ledger, was, "by command", around.clock()):
+        reconcile(around, relocation_id, _run(around, relocation_id))
+    return True
 
 
 def abort(around: Surroundings, relocation_id: str) -> bool:

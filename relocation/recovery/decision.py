@@ -1,25 +1,65 @@
-"""Decide what has to happen to a relocation that nobody may be working on: a pure function."""
+"""Decide what has to happen to a relocation whose process may be gone: a pure function."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from relocation.model import Relocation
-from relocation.recovery.runs import Run, RunState
+from relocation.recovery.runs import ENDS, Run, RunState
 from relocation.steps import Status
 
-_CLOCKS = timedelta(seconds=5)
-"""By how much the server's clock may be ahead of a worker's."""
+CLOCK_TOLERANCE = timedelta(seconds=10)
+"""By how much the clocks of ledger and Prefect server may differ; `doctor` holds them to it."""
 
 
 class Move(StrEnum):
     """What is to be done with a relocation."""
 
     LEAVE = "leave"
+    AWAIT = "await"
+    """Look again when the lease of the process that holds it is over."""
+    INTERRUPT = "interrupt"
+    """Record that its process is gone: whoever is to go on is on its way."""
     PAUSE = "pause"
+    SUSPEND = "suspend"
+    """Suspend the run of a paused one: its process could not."""
+    CONFIRM = "confirm"
+    """Record that the run of a paused one is suspended."""
+    UNPAUSE = "unpause"
     RESUME = "resume"
     FAIL = "fail"
     CANCEL = "cancel"
+    SHOW_SUCCESS = "show success"
+
+
+class Raised(StrEnum):
+    """What the caller saw of the error that ended the run."""
+
+    UNSEEN = "unseen"
+    PASSING = "passing"
+    """Nothing is to blame as long as tries are left."""
+    PERMANENT = "permanent"
+    FENCED_OUT = "fenced out"
+    """The relocation is another process's now, and so is its end."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a relocation and its run at one moment."""
+
+    relocation: Relocation | None
+    """None where the run never opened one."""
+    run: Run | None
+    """None where the server has none."""
+    now: datetime
+    """By the ledger's clock."""
+    raised: Raised = Raised.UNSEEN
+    own: bool = False
+    """Whether the process that held it is the one that asks."""
+    tries_left: bool = True
+    """Whether a further try of the task it was in may succeed."""
+    resumed: bool = False
+    """Whether the run of a paused one was scheduled again after its suspension."""
 
 
 @dataclass(frozen=True)
@@ -32,80 +72,148 @@ class Bounds:
     """In which an interrupted relocation must be taken up again."""
     resumes: int
     """Times a relocation is asked to go on without getting a task done."""
+    worker: timedelta
+    """From the end of a run until its worker is done with it."""
 
 
-def next_move(
-    relocation: Relocation | None,
-    run: Run | None,
-    *,
-    tries_left: bool,
-    bounds: Bounds,
-    now: datetime,
-) -> Move:
-    """Say what is to be done with a relocation that no living process holds (DESIGN 6).
+def suspension_of(fence: int) -> str:
+    """Return the key under which the process with this fence suspends its run.
 
-    `relocation` is None where the run never opened one, `run` where the server has none.
-    `tries_left` says whether a further try of the task it was in may succeed.
+    Prefect refuses a second suspension of a run under the same key, and says nothing.
     """
-    if relocation is not None and not relocation.is_open:
+    return f"fence-{fence}"
+
+
+def next_move(facts: Facts, bounds: Bounds) -> Move:
+    """Say what is to be done with a relocation (DESIGN 6)."""
+    relocation, run = facts.relocation, facts.run
+    if facts.raised is Raised.FENCED_OUT:
         return Move.LEAVE
+    if relocation is not None and not relocation.is_open:
+        return _of_an_ended_one(relocation, run, bounds, facts.now)
+    if relocation is not None and not facts.own and _is_held(relocation, facts.now):
+        return Move.AWAIT
     if run is None:
         return Move.FAIL
-    match run.state:
-        case RunState.CANCELLED | RunState.CANCELLING:
-            return Move.CANCEL
-        case RunState.FAILED if relocation is not None and _ended_by_it(relocation, run):
-            return _of_a_dead_run(relocation, run, tries_left, bounds, now)
-        case RunState.FAILED | RunState.COMPLETED:
-            return Move.FAIL
-        case RunState.PAUSED:
-            paused = relocation is None or relocation.status is Status.PAUSED
-            return Move.LEAVE if paused else Move.PAUSE
-        case RunState.SCHEDULED | RunState.PENDING | RunState.RUNNING | RunState.CRASHED:
-            if relocation is None:
-                return _of_an_unopened_run(run, bounds, now)
-            return _of_a_dead_run(relocation, run, tries_left, bounds, now)
+    if run.state in {RunState.CANCELLED, RunState.CANCELLING}:
+        return Move.CANCEL
+    if relocation is None:
+        return _of_an_unopened_run(run, facts, bounds)
+    match relocation.status:
+        case Status.PAUSED:
+            return _of_a_paused_one(relocation, run, facts, bounds)
+        case Status.FAILURE:
+            return Move.FAIL  # its owner had another one, and nobody was told yet
+        case _:
+            return _of_an_active_one(relocation, run, facts, bounds)
 
 
-def _of_an_unopened_run(run: Run, bounds: Bounds, now: datetime) -> Move:
-    if run.state is RunState.SCHEDULED:
-        return Move.LEAVE
-    if run.state is not RunState.CRASHED and now - run.since < bounds.start:
-        return Move.LEAVE
-    return Move.RESUME if run.deployed else Move.FAIL
+def _is_held(relocation: Relocation, now: datetime) -> bool:
+    return relocation.lease_until is not None and relocation.lease_until > now
 
 
-def _of_a_dead_run(
-    relocation: Relocation, run: Run, tries_left: bool, bounds: Bounds, now: datetime
+def _of_an_ended_one(
+    relocation: Relocation, run: Run | None, bounds: Bounds, now: datetime
 ) -> Move:
-    if relocation.status is Status.PAUSED and run.state is RunState.CRASHED:
-        return Move.LEAVE  # a person has to unpause it
-    over = run.state in {RunState.CRASHED, RunState.FAILED}
-    if not over and _may_be_starting(relocation, run, bounds, now):
+    """Let a run whose process died just after its success show that success."""
+    if run is None or relocation.status is not Status.SUCCESS or relocation.settled_at is None:
         return Move.LEAVE
+    at_work = run.state in {RunState.PENDING, RunState.RUNNING}  # it may be sending its notices
+    gone = at_work and now - relocation.settled_at >= bounds.start
+    return Move.SHOW_SUCCESS if gone or run.state is RunState.CRASHED else Move.LEAVE
+
+
+def _of_an_unopened_run(run: Run, facts: Facts, bounds: Bounds) -> Move:
+    match run.state:
+        case RunState.SCHEDULED | RunState.PAUSED:
+            return Move.LEAVE
+        case RunState.PENDING | RunState.RUNNING if facts.now - run.since < bounds.start:
+            return Move.LEAVE
+        case RunState.COMPLETED:
+            return Move.FAIL
+        case RunState.FAILED if not _by_a_passing_error(run, facts):
+            return Move.FAIL
+        case _:
+            return Move.RESUME if run.deployed else Move.FAIL
+
+
+def _of_a_paused_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bounds) -> Move:
+    """A person has to unpause it, here or in the Prefect UI."""
+    confirmed = relocation.suspended_since
+    if run.state is RunState.PAUSED:
+        return Move.LEAVE if run.since == confirmed else Move.CONFIRM
+    if facts.resumed:
+        return Move.UNPAUSE
+    if confirmed is not None and run.since <= confirmed:
+        return Move.LEAVE  # the run was read before it was suspended
+    if confirmed is not None and run.state in {RunState.FAILED, RunState.COMPLETED}:
+        return Move.FAIL  # by hand, or nobody unpaused it in time
+    if not run.deployed or not _worker_is_done(run, bounds, facts.now):
+        return Move.LEAVE
+    return Move.SUSPEND
+
+
+def _of_an_active_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bounds) -> Move:
+    match run.state:
+        case RunState.PAUSED if _is_unpaused(relocation, run):
+            return Move.RESUME
+        case RunState.PAUSED:
+            return Move.PAUSE
+        case RunState.COMPLETED:
+            return Move.FAIL
+        case RunState.FAILED if not _by_a_passing_error(run, facts):
+            return Move.FAIL
+    interrupted = relocation.status is Status.INTERRUPTED
+    since = facts.now - relocation.updated_at if interrupted else timedelta()
     given_up = (
         not run.deployed
-        or not tries_left
+        or not facts.tries_left
         or relocation.resumes >= bounds.resumes
-        or _interrupted_since(relocation, now) > bounds.interrupted
+        or since > bounds.interrupted
     )
+    if run.state not in ENDS and _may_be_starting(relocation, run, since, bounds, facts.now):
+        return Move.LEAVE if interrupted else Move.INTERRUPT
     return Move.FAIL if given_up else Move.RESUME
 
 
-def _ended_by_it(relocation: Relocation, run: Run) -> bool:
-    """Say whether it was an interruption that failed the run, and no person after it."""
-    interrupted = relocation.status is Status.INTERRUPTED
-    return interrupted and relocation.updated_at >= run.since - _CLOCKS
+def _by_a_passing_error(run: Run, facts: Facts) -> bool:
+    """Say whether the flow failed by what may not come again; a person may have failed it too."""
+    return facts.raised is Raised.PASSING or (facts.raised is Raised.UNSEEN and run.raised)
 
 
-def _may_be_starting(relocation: Relocation, run: Run, bounds: Bounds, now: datetime) -> bool:
+def _is_unpaused(relocation: Relocation, run: Run) -> bool:
+    """Say whether the run is still suspended as it was when the relocation was unpaused."""
+    known = run.since == relocation.suspended_since
+    own = run.suspension == suspension_of(relocation.fence)
+    return relocation.status is Status.INTERRUPTED and (known or own)
+
+
+def _may_be_starting(
+    relocation: Relocation, run: Run, interrupted: timedelta, bounds: Bounds, now: datetime
+) -> bool:
     """Say whether the run's process may be on its way to opening the relocation."""
     if run.state is RunState.SCHEDULED:
-        return _interrupted_since(relocation, now) <= bounds.interrupted
-    opened = relocation.held_since is not None and relocation.held_since >= run.since
-    return not (run.state is RunState.RUNNING and opened) and now - run.since < bounds.start
+        return interrupted <= bounds.interrupted
+    held = relocation.held_since
+    opened = (
+        relocation.status is Status.IN_PROGRESS
+        and run.state is RunState.RUNNING
+        and held is not None
+        and held >= run.since - CLOCK_TOLERANCE
+    )
+    return not opened and now - run.since < bounds.start
 
 
-def _interrupted_since(relocation: Relocation, now: datetime) -> timedelta:
-    interrupted = relocation.status is Status.INTERRUPTED
-    return now - relocation.updated_at if interrupted else timedelta()
+def _worker_is_done(run: Run, bounds: Bounds, now: datetime) -> bool:
+    """Say whether the worker that reported the end of a run is surely done with it."""
+    return worker_busy_for(run, bounds.worker, now) <= timedelta()
+
+
+def worker_busy_for(run: Run, bound: timedelta, now: datetime) -> timedelta:
+    """Return how long the worker that reported the end of a run may still be at it.
+
+    It runs hooks, and reports a crash again, over whatever state the run has been given since.
+    """
+    return (
+        run.since + bound - now if run.state in {RunState.CRASHED, RunState.FAILED} else timedelta()
+    )

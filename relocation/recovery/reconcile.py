@@ -3,33 +3,43 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.control import (
     claim_resume,
+    confirm_suspension,
     interrupt,
     pause_abandoned,
     record_unopened,
+    unpause,
 )
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import last_try, tries_used
 from relocation.model import Relocation
-from relocation.recovery.decision import Bounds, Move, next_move
+from relocation.recovery.decision import (
+    Bounds,
+    Facts,
+    Move,
+    Raised,
+    next_move,
+    suspension_of,
+    worker_busy_for,
+)
 from relocation.recovery.runs import Run, RunState, Turn
 from relocation.recovery.settlement import Surroundings, end, tolerant_request
 from relocation.settings import Settings
-from relocation.steps import Status
+from relocation.steps import Status, backoff
 
 _log = logging.getLogger(__name__)
 
-
-_AT_WORK = {RunState.PENDING, RunState.RUNNING}
-_ENDS = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
+_ENDED_AS_SUCH = {RunState.FAILED, RunState.CRASHED, RunState.CANCELLED}
+_READ_AGAIN = {Move.SUSPEND, Move.UNPAUSE, Move.RESUME, Move.FAIL, Move.CANCEL}
+"""A run that changed since it was read must not be treated as it was."""
 
 
 class Outcome(StrEnum):
@@ -39,6 +49,7 @@ class Outcome(StrEnum):
     HELD = "held"
     """Left to whoever looks when the lease of the process that holds it is over."""
     PAUSED = "paused"
+    UNPAUSED = "unpaused"
     INTERRUPTED = "interrupted"
     RESUMED = "resumed"
     SETTLED = "settled"
@@ -65,51 +76,25 @@ def reconcile(
     this process saw it. With `set_state` false the run is left as it is, and an interruption only
     recorded: a hook runs while the end of its run is still being reported, a crash even twice.
     """
-    if isinstance(error, FencedOut):
-        return Outcome.LEFT  # the relocation is another process's now, and so is its end
-    relocation = find_relocation(around.ledger, relocation_id)
-    if relocation is not None and not relocation.is_open:
-        if set_state:
-            _conclude_success(around, relocation, run)
-        return Outcome.LEFT
-    now = around.clock()
-    if relocation is not None and _is_held(relocation, own, now):
-        return Outcome.HELD
-    failed = run is not None and run.state is RunState.FAILED
-    if relocation is not None and run is not None and failed and _is_passing(error):
-        # No try is to blame as long as tries are left: a connection was cut between two tasks.
-        run = replace(run, state=RunState.CRASHED)
-    move = next_move(
-        relocation,
-        run,
-        tries_left=relocation is None or _tries_left(around, relocation),
-        bounds=_bounds(around.settings),
-        now=now,
-    )
-    match move:
-        case Move.LEAVE:
+    case = _look(around, relocation_id, run, error=error, own=own, set_state=set_state)
+    if case.move in _READ_AGAIN and set_state:
+        run = around.runs.read([relocation_id]).get(relocation_id)
+        case = _look(around, relocation_id, run, error=error, own=own, set_state=set_state)
+    match case.move:
+        case Move.AWAIT:
+            return Outcome.HELD
+        case Move.SHOW_SUCCESS if set_state:
+            message = "The relocation had succeeded when its process ended."
+            around.runs.conclude(relocation_id, RunState.COMPLETED, message)
             return Outcome.LEFT
-        case Move.PAUSE if relocation is not None:
-            paused = pause_abandoned(around.ledger, relocation, now)
-            return Outcome.PAUSED if paused else Outcome.LEFT
-        case Move.RESUME if relocation is not None and run is not None:
-            return _resume(around, relocation, run, own, set_state)
-        case Move.RESUME if run is not None and _record_unopened(around, run):
-            opened = get_relocation(around.ledger, relocation_id)
-            around.runs.announce(opened, Turn.INTERRUPTED)
-            outcome = _resume(around, opened, run, own, set_state)
-            return outcome if outcome.is_change else Outcome.INTERRUPTED
-    cancelled = move is Move.CANCEL
-    settlement = end(
-        around, relocation_id, relocation, run, cancelled=cancelled, error=error, own=own
-    )
-    if settlement is None:
-        return Outcome.LEFT
-    _log.info("Relocation %s is settled: %s", relocation_id, settlement.status)
-    if set_state and run is not None and run.state not in _ENDS:
-        state = RunState.CANCELLED if cancelled else RunState.FAILED
-        around.runs.conclude(relocation_id, state, settlement.bounded_reason)
-    return Outcome.SETTLED
+        case Move.FAIL | Move.CANCEL:
+            return _settle(case, cancelled=case.move is Move.CANCEL)
+        case Move.INTERRUPT | Move.RESUME:
+            return _see_to_its_run(case)
+        case Move.PAUSE | Move.CONFIRM | Move.SUSPEND | Move.UNPAUSE:
+            return _see_to_its_pause(case)
+        case _:
+            return Outcome.LEFT
 
 
 def wait_until_free(
@@ -145,26 +130,58 @@ def await_worker(
         relocation = find_relocation(around.ledger, relocation_id)
         if run is None or (relocation is not None and not relocation.is_open):
             return run
-        rest = _until_worker_is_done(around, run)
+        rest = worker_busy_for(run, _bounds(around.settings).worker, around.clock())
         if rest <= timedelta():
             return run
         sleep(rest.total_seconds())
 
 
-def _until_worker_is_done(around: Surroundings, run: Run) -> timedelta:
-    if run.state not in {RunState.CRASHED, RunState.FAILED}:
-        return timedelta()
-    return run.since + timedelta(seconds=around.settings.resume_after) - around.clock()
+@dataclass(frozen=True)
+class _Case:
+    """A relocation that is looked at: by whom, what is known of it, and what is to be done."""
+
+    around: Surroundings
+    relocation_id: str
+    facts: Facts
+    move: Move
+    error: BaseException | None
+    own: Hold | None
+    set_state: bool
 
 
-def _is_passing(error: BaseException | None) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, PermanentError)
+def _look(
+    around: Surroundings,
+    relocation_id: str,
+    run: Run | None,
+    *,
+    error: BaseException | None,
+    own: Hold | None,
+    set_state: bool,
+) -> _Case:
+    relocation = find_relocation(around.ledger, relocation_id)
+    facts = Facts(
+        relocation,
+        run,
+        around.clock(),
+        raised=_kind(error),
+        own=own is not None and relocation is not None and own.fence == relocation.fence,
+        tries_left=relocation is None or not relocation.is_open or _tries_left(around, relocation),
+        resumed=_was_resumed(around, relocation, run),
+    )
+    move = next_move(facts, _bounds(around.settings))
+    return _Case(around, relocation_id, facts, move, error, own, set_state)
 
 
-def _is_held(relocation: Relocation, own: Hold | None, now: datetime) -> bool:
-    if own is not None and own.fence == relocation.fence:
-        return False
-    return relocation.lease_until is not None and relocation.lease_until > now
+def _kind(error: BaseException | None) -> Raised:
+    match error:
+        case FencedOut():
+            return Raised.FENCED_OUT
+        case PermanentError():
+            return Raised.PERMANENT
+        case Exception():
+            return Raised.PASSING
+        case _:
+            return Raised.UNSEEN
 
 
 def _tries_left(around: Surroundings, relocation: Relocation) -> bool:
@@ -177,45 +194,111 @@ def _tries_left(around: Surroundings, relocation: Relocation) -> bool:
     return used < around.settings.policy(last.task).tries
 
 
+def _was_resumed(around: Surroundings, relocation: Relocation | None, run: Run | None) -> bool:
+    """Say whether a paused relocation's run was scheduled again, as Resume in the UI does."""
+    if relocation is None or relocation.status is not Status.PAUSED or not relocation.is_open:
+        return False
+    if run is None or run.state in {RunState.PAUSED, RunState.CANCELLED, RunState.CANCELLING}:
+        return False
+    return around.runs.was_resumed(
+        relocation.id, suspension_of(relocation.fence), relocation.suspended_since
+    )
+
+
 def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         start=timedelta(seconds=settings.start_limit),
         interrupted=timedelta(seconds=settings.interrupted_limit),
         resumes=settings.max_resumes,
+        worker=timedelta(seconds=settings.resume_after),
     )
+
+
+def _see_to_its_pause(case: _Case) -> Outcome:
+    around, relocation, run = case.around, case.facts.relocation, case.facts.run
+    if relocation is None or run is None:
+        raise AssertionError(case.move)
+    done = False
+    match case.move:
+        case Move.PAUSE:
+            done = pause_abandoned(around.ledger, relocation, run.since, case.facts.now)
+        case Move.UNPAUSE:
+            detail = "its flow run was resumed"
+            if unpause(around.ledger, relocation, detail, case.facts.now):
+                then = reconcile(around, relocation.id, run, set_state=case.set_state)
+                return then if then.is_change else Outcome.UNPAUSED
+        case Move.SUSPEND if case.set_state:
+            limit = timedelta(seconds=around.settings.pause_limit)
+            run = around.runs.suspend(run, suspension_of(relocation.fence), limit)
+            done = _confirm(around, relocation, run)
+        case Move.CONFIRM:
+            done = _confirm(around, relocation, run)
+    return Outcome.PAUSED if done else Outcome.LEFT
+
+
+def _confirm(around: Surroundings, relocation: Relocation, run: Run) -> bool:
+    return run.state is RunState.PAUSED and confirm_suspension(
+        around.ledger, relocation.id, relocation.fence, run.since
+    )
+
+
+def _see_to_its_run(case: _Case) -> Outcome:
+    """Record the interruption, then have the run scheduled again, a little later each time."""
+    around, relocation, run = case.around, case.facts.relocation, case.facts.run
+    if run is None:
+        raise AssertionError(case.move)
+    outcome = Outcome.LEFT
+    if relocation is None:
+        if not _record_unopened(around, run):
+            return _settle(case, cancelled=False)  # its owner has another one (B-9)
+        outcome = Outcome.INTERRUPTED
+    elif relocation.status is not Status.INTERRUPTED:
+        detail = run.message or f"its flow run was {run.state.lower()}, its process gone"
+        if not interrupt(around.ledger, relocation, detail, own=case.own, now=case.facts.now):
+            return Outcome.LEFT
+        around.runs.announce(relocation, Turn.INTERRUPTED)
+        outcome = Outcome.INTERRUPTED
+    if case.move is Move.RESUME and case.set_state and _resume(around, run, case.facts.now):
+        return Outcome.RESUMED
+    return outcome
 
 
 def _record_unopened(around: Surroundings, run: Run) -> bool:
     detail = run.message or "its process was gone before it began"
     request = tolerant_request(run.request)
-    return record_unopened(around.ledger, run.id, request, detail, around.clock())
+    if not record_unopened(around.ledger, run.id, request, detail, around.clock()):
+        return False
+    around.runs.announce(get_relocation(around.ledger, run.id), Turn.INTERRUPTED)
+    return True
 
 
-def _resume(
-    around: Surroundings, relocation: Relocation, run: Run, own: Hold | None, schedule: bool
-) -> Outcome:
-    ledger, now = around.ledger, around.clock()
-    outcome = Outcome.LEFT
-    if relocation.status is not Status.INTERRUPTED:
-        detail = run.message or f"its flow run was {run.state.lower()}, its process gone"
-        if not interrupt(ledger, relocation, detail, own=own, now=now):
-            return Outcome.LEFT
-        around.runs.announce(relocation, Turn.INTERRUPTED)
-        outcome = Outcome.INTERRUPTED
-    if not schedule or _until_worker_is_done(around, run) > timedelta():
-        return outcome  # whoever looks next schedules it
-    interrupted = find_relocation(ledger, relocation.id)
-    if interrupted is not None and claim_resume(ledger, interrupted, run.since, now):
-        around.runs.reschedule(relocation.id)
-        outcome = Outcome.RESUMED
-    return outcome
+def _resume(around: Surroundings, run: Run, now: datetime) -> bool:
+    settings = around.settings
+    if worker_busy_for(run, _bounds(settings).worker, now) > timedelta():
+        return False  # whoever looks next schedules it
+    interrupted = find_relocation(around.ledger, run.id)
+    if interrupted is None or not claim_resume(around.ledger, interrupted, run.since, now):
+        return False
+    waits = backoff(settings.backoff, interrupted.resumes + 1, settings.backoff_limit)
+    around.runs.reschedule(run.id, timedelta(seconds=waits[-1] if waits else 0))
+    return True
 
 
-def _conclude_success(around: Surroundings, relocation: Relocation, run: Run | None) -> None:
-    """Let a run whose process died just after its success show that success."""
-    if run is None or relocation.status is not Status.SUCCESS or relocation.settled_at is None:
-        return
-    told = around.clock() - relocation.settled_at >= _bounds(around.settings).start
-    if run.state is RunState.CRASHED or (run.state in _AT_WORK and told):
-        message = "The relocation had succeeded when its process ended."
-        around.runs.conclude(relocation.id, RunState.COMPLETED, message)
+def _settle(case: _Case, *, cancelled: bool) -> Outcome:
+    around, run = case.around, case.facts.run
+    settlement = end(
+        around,
+        case.relocation_id,
+        case.facts.relocation,
+        run,
+        cancelled=cancelled,
+        error=case.error,
+        own=case.own,
+    )
+    if settlement is None:
+        return Outcome.LEFT
+    _log.info("Relocation %s is settled: %s", case.relocation_id, settlement.status)
+    if case.set_state and run is not None and run.state not in _ENDED_AS_SUCH:
+        state = RunState.CANCELLED if cancelled else RunState.FAILED
+        around.runs.conclude(case.relocation_id, state, settlement.bounded_reason)
+    return Outcome.SETTLED

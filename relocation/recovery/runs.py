@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -40,6 +40,10 @@ class Run:
     """Whether it can be scheduled again: a run without a deployment cannot."""
     request: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The parameter it was given, whatever it holds."""
+    raised: bool = False
+    """Whether the flow itself failed, by an error; else a person or Prefect set the state."""
+    suspension: str = ""
+    """The key under which it was suspended, while it is."""
 
 
 class Turn(StrEnum):
@@ -65,8 +69,22 @@ class Runs(Protocol):
         """Return the runs since then that are at work or ended without success, newest first."""
         ...
 
-    def reschedule(self, relocation_id: str) -> None:
+    def was_resumed(self, relocation_id: str, suspension: str, since: datetime | None) -> bool:
+        """Say whether the run was scheduled again after it was suspended.
+
+        The suspension is the one that began at `since`, else the one with this key.
+        """
+        ...
+
+    def reschedule(self, relocation_id: str, delay: timedelta = timedelta()) -> None:
         """Let a run whose process is gone begin again, as Retry in the Prefect UI does."""
+        ...
+
+    def suspend(self, run: Run, suspension: str, limit: timedelta) -> Run:
+        """Suspend a run under a key that was never used for it, and return it as it then is.
+
+        It can be resumed within the limit. A run that goes on or is cancelled by now is left.
+        """
         ...
 
     def conclude(self, relocation_id: str, state: RunState, message: str) -> None:

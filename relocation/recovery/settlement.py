@@ -8,7 +8,13 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO, CommandError, DifferencesError, RelocationError
+from relocation.errors import (
+    NOTHING_TO_DO,
+    CommandError,
+    DifferencesError,
+    OwnerBusyError,
+    RelocationError,
+)
 from relocation.ledger.control import forget_import
 from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
@@ -206,6 +212,9 @@ def _why(
     """
     if isinstance(error, RelocationError):
         return error.reason, error.next_step
+    if relocation is not None and relocation.status is Status.FAILURE:
+        # It could not be opened, and the process that knows why is gone.
+        return relocation.reason or UNEXPLAINED, OwnerBusyError.next_step
     if relocation is None or relocation.task is None:
         return UNEXPLAINED, NOTHING_TO_DO
     policy = around.settings.policy(relocation.task)

@@ -1,57 +1,24 @@
 """A migrated ledger, flow runs in memory, and a clock that a test moves."""
 
 import shutil
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from ledgers import sqlite_ledger
+from memory_runs import MemoryRuns
 
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation, RollBackReport
-from relocation.recovery.runs import Run, RunState, Turn
+from relocation.recovery.runs import RunState
 from relocation.recovery.settlement import Surroundings
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 
 REQUEST = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
-
-
-@dataclass
-class MemoryRuns:
-    """The server's flow runs, without the server."""
-
-    clock: Callable[[], datetime]
-    runs: dict[str, Run] = field(default_factory=dict)
-    rescheduled: list[str] = field(default_factory=list)
-    announced: list[tuple[str, Turn]] = field(default_factory=list)
-
-    def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
-        return {one: self.runs[one] for one in relocation_ids if one in self.runs}
-
-    def unsuccessful(self, since: datetime) -> list[Run]:
-        succeeded = {RunState.COMPLETED, RunState.SCHEDULED, RunState.PAUSED}
-        return [
-            run for run in self.runs.values() if run.state not in succeeded and run.since >= since
-        ]
-
-    def reschedule(self, relocation_id: str) -> None:
-        self.rescheduled.append(relocation_id)
-        self.put(relocation_id, RunState.SCHEDULED)
-
-    def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
-        self.put(relocation_id, state, message)
-
-    def announce(self, relocation: Relocation, turn: Turn) -> None:
-        self.announced.append((relocation.id, turn))
-
-    def put(self, relocation_id: str, state: RunState, message: str = "", **more: object) -> Run:
-        run = Run(relocation_id, state, self.clock(), message, **more)
-        self.runs[relocation_id] = run
-        return run
 
 
 @dataclass
@@ -102,3 +69,13 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
         clock=lambda: made.now,
     )
     return made
+
+
+@pytest.fixture
+def many() -> Callable[[object], RelocationRequest]:
+    """Make requests of different owners."""
+
+    def make(number: object) -> RelocationRequest:
+        return REQUEST.model_copy(update={"owner": f"owner-{number}"})
+
+    return make

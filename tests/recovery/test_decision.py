@@ -7,12 +7,25 @@ from typing import Any
 import pytest
 
 from relocation.model import Relocation
-from relocation.recovery.decision import Bounds, Move, next_move
+from relocation.recovery.decision import (
+    CLOCK_TOLERANCE,
+    Bounds,
+    Facts,
+    Move,
+    Raised,
+    next_move,
+    suspension_of,
+)
 from relocation.recovery.runs import Run, RunState
 from relocation.steps import Status, Step, Task
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-BOUNDS = Bounds(start=timedelta(minutes=5), interrupted=timedelta(days=1), resumes=3)
+BOUNDS = Bounds(
+    start=timedelta(minutes=5),
+    interrupted=timedelta(days=1),
+    resumes=3,
+    worker=timedelta(seconds=15),
+)
 LONG_AGO = NOW - timedelta(hours=1)
 JUST_NOW = NOW - timedelta(seconds=10)
 
@@ -31,6 +44,8 @@ def relocation(status: Status = Status.IN_PROGRESS, **changes: Any) -> Relocatio
         lease_until=None,
         resumes=0,
         resume_asked_at=None,
+        resume_asked_of=None,
+        suspended_since=None,
         owner="olivia",
         owner_email=None,
         creator=None,
@@ -55,14 +70,14 @@ def run(state: RunState, since: datetime = LONG_AGO, *, deployed: bool = True) -
     return Run("r-1", state, since, deployed=deployed)
 
 
-def decide(one: Relocation | None, its_run: Run | None, *, tries_left: bool = True) -> Move:
-    return next_move(one, its_run, tries_left=tries_left, bounds=BOUNDS, now=NOW)
+def decide(one: Relocation | None, its_run: Run | None, **more: Any) -> Move:
+    return next_move(Facts(one, its_run, NOW, **more), BOUNDS)
 
 
 @pytest.mark.parametrize(
     ("state", "move"),
     [
-        (RunState.SCHEDULED, Move.LEAVE),  # a worker will take it
+        (RunState.SCHEDULED, Move.INTERRUPT),  # a worker will take it
         (RunState.PENDING, Move.RESUME),  # a worker took it an hour ago, and died
         (RunState.RUNNING, Move.RESUME),  # its process opened it, and is gone
         (RunState.PAUSED, Move.PAUSE),
@@ -117,27 +132,116 @@ def test_what_stays_interrupted_too_long_fails(state: RunState) -> None:
     assert decide(old, run(state)) is Move.FAIL
 
 
+@pytest.mark.parametrize("raised", [Raised.UNSEEN, Raised.PASSING])
+def test_a_run_that_failed_by_a_passing_error_goes_on_while_tries_are_left(raised: Raised) -> None:
+    failed = replace(run(RunState.FAILED), raised=True)
+    assert decide(relocation(), failed, raised=raised) is Move.RESUME
+    assert decide(relocation(Status.INTERRUPTED), failed, raised=raised) is Move.RESUME
+    assert decide(relocation(), failed, raised=raised, tries_left=False) is Move.FAIL
+
+
+def test_a_permanent_error_fails_whatever_is_left() -> None:
+    failed = replace(run(RunState.FAILED), raised=True)
+    assert decide(relocation(), failed, raised=Raised.PERMANENT) is Move.FAIL
+    assert decide(None, failed, raised=Raised.PERMANENT) is Move.FAIL
+
+
+def test_a_run_that_a_person_set_to_failed_fails() -> None:
+    assert decide(relocation(), run(RunState.FAILED)) is Move.FAIL
+    assert decide(relocation(Status.INTERRUPTED), run(RunState.FAILED)) is Move.FAIL
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_a_process_that_was_fenced_out_decides_nothing(state: RunState) -> None:
+    assert decide(relocation(), run(state), raised=Raised.FENCED_OUT) is Move.LEAVE
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_what_another_process_holds_is_looked_at_when_its_lease_is_over(state: RunState) -> None:
+    held = relocation(lease_until=NOW + timedelta(seconds=1))
+    assert decide(held, run(state)) is Move.AWAIT
+    assert decide(held, run(state), own=True) is not Move.AWAIT
+    assert decide(relocation(lease_until=NOW), run(state)) is not Move.AWAIT
+
+
+def test_the_clocks_of_ledger_and_server_may_differ_by_the_tolerance() -> None:
+    opened = relocation(held_since=JUST_NOW)
+    ahead = run(RunState.RUNNING, JUST_NOW + CLOCK_TOLERANCE)
+    assert decide(opened, ahead) is Move.RESUME
+    further = run(RunState.RUNNING, JUST_NOW + CLOCK_TOLERANCE + timedelta(seconds=1))
+    assert decide(opened, further) is Move.INTERRUPT  # another process is starting
+
+
+CONFIRMED = relocation(Status.PAUSED, suspended_since=LONG_AGO)
+UNCONFIRMED = relocation(Status.PAUSED)
+LATER = LONG_AGO + timedelta(minutes=1)
+
+
 @pytest.mark.parametrize(
-    ("state", "since", "move"),
+    ("paused", "state", "since", "move"),
     [
-        (RunState.PAUSED, LONG_AGO, Move.LEAVE),
-        (RunState.SCHEDULED, LONG_AGO, Move.LEAVE),  # unpaused, waits for a worker
-        (RunState.RUNNING, JUST_NOW, Move.LEAVE),  # unpaused, starting
-        (RunState.RUNNING, LONG_AGO, Move.RESUME),  # a paused run "runs" without a process
-        (RunState.CRASHED, LONG_AGO, Move.LEAVE),  # a person has to unpause it
-        (RunState.CANCELLED, LONG_AGO, Move.CANCEL),  # no hook runs for this
-        (RunState.FAILED, LONG_AGO, Move.FAIL),  # nobody unpaused it in time
+        # Suspended, and known to be: a person has to unpause it.
+        (CONFIRMED, RunState.PAUSED, LONG_AGO, Move.LEAVE),
+        (CONFIRMED, RunState.PAUSED, LATER, Move.CONFIRM),  # suspended anew, from outside
+        (CONFIRMED, RunState.RUNNING, LONG_AGO - timedelta(1), Move.LEAVE),  # read too early
+        (CONFIRMED, RunState.CRASHED, LATER, Move.SUSPEND),  # its worker reported that late
+        (CONFIRMED, RunState.CRASHED, JUST_NOW, Move.LEAVE),  # and may do so again
+        (CONFIRMED, RunState.CANCELLED, LATER, Move.CANCEL),  # no hook runs for this
+        (CONFIRMED, RunState.FAILED, LATER, Move.FAIL),  # nobody unpaused it in time
+        # Its process stopped, and could not suspend or confirm.
+        (UNCONFIRMED, RunState.PAUSED, LONG_AGO, Move.CONFIRM),
+        (UNCONFIRMED, RunState.RUNNING, JUST_NOW, Move.SUSPEND),
+        (UNCONFIRMED, RunState.RUNNING, LONG_AGO, Move.SUSPEND),
+        (UNCONFIRMED, RunState.CRASHED, LONG_AGO, Move.SUSPEND),
+        (UNCONFIRMED, RunState.CRASHED, JUST_NOW, Move.LEAVE),
+        (UNCONFIRMED, RunState.FAILED, LONG_AGO, Move.SUSPEND),  # the suspension raised
+        (UNCONFIRMED, RunState.CANCELLED, LONG_AGO, Move.CANCEL),
     ],
 )
-def test_a_paused_relocation(state: RunState, since: datetime, move: Move) -> None:
-    paused = relocation(Status.PAUSED, held_since=LONG_AGO - timedelta(hours=1))
-    assert decide(paused, run(state, since)) is move
+def test_a_paused_relocation_is_never_resumed_unasked(
+    paused: Relocation, state: RunState, since: datetime, move: Move
+) -> None:
+    its_run = replace(run(state, since), raised=state is RunState.FAILED and paused is UNCONFIRMED)
+    assert decide(paused, its_run) is move
+    assert decide(paused, its_run, tries_left=False) is move
+
+
+@pytest.mark.parametrize("paused", [CONFIRMED, UNCONFIRMED])
+@pytest.mark.parametrize(
+    "state",
+    [RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunState.CRASHED, RunState.FAILED],
+)
+def test_a_paused_relocation_whose_run_was_resumed_goes_on(
+    paused: Relocation, state: RunState
+) -> None:
+    assert decide(paused, run(state, JUST_NOW), resumed=True) is Move.UNPAUSE
+
+
+def test_a_paused_relocation_whose_run_was_deleted_fails() -> None:
+    assert decide(CONFIRMED, None) is Move.FAIL
+
+
+def test_an_unpaused_relocation_whose_run_is_still_suspended_is_resumed() -> None:
+    known = relocation(Status.INTERRUPTED, suspended_since=LONG_AGO)
+    assert decide(known, run(RunState.PAUSED, LONG_AGO)) is Move.RESUME
+    assert decide(known, run(RunState.PAUSED, LATER)) is Move.PAUSE  # suspended anew
+    unknown, own = relocation(Status.INTERRUPTED), suspension_of(1)
+    assert decide(unknown, replace(run(RunState.PAUSED), suspension=own)) is Move.RESUME
+    assert decide(unknown, replace(run(RunState.PAUSED), suspension="another")) is Move.PAUSE
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_what_could_not_be_opened_is_settled_whatever_its_run_says(state: RunState) -> None:
+    """Its owner had another one, and the process that was to tell it died."""
+    move = decide(relocation(Status.FAILURE), run(state))
+    cancelled = {RunState.CANCELLED, RunState.CANCELLING}
+    assert move is (Move.CANCEL if state in cancelled else Move.FAIL)
 
 
 @pytest.mark.parametrize(
     ("state", "move"),
     [
-        (RunState.FAILED, Move.FAIL),  # its parameters did not fit, or the ledger was away
+        (RunState.FAILED, Move.FAIL),  # its parameters did not fit
         (RunState.CRASHED, Move.RESUME),  # killed early; or its code could not be imported
         (RunState.CANCELLED, Move.CANCEL),
         (RunState.PENDING, Move.RESUME),  # a worker took it an hour ago, and died
@@ -148,6 +252,12 @@ def test_a_paused_relocation(state: RunState, since: datetime, move: Move) -> No
 )
 def test_a_run_that_never_opened_a_relocation(state: RunState, move: Move) -> None:
     assert decide(None, run(state)) is move
+
+
+def test_a_run_that_failed_because_the_ledger_was_away_goes_on_and_opens_its_relocation() -> None:
+    failed = replace(run(RunState.FAILED), raised=True)
+    assert decide(None, failed) is Move.RESUME
+    assert decide(None, replace(failed, deployed=False)) is Move.FAIL
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.RUNNING])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relocation.errors import FencedOut, PermanentError
+from relocation.errors import FencedOut, OwnerBusyError, PermanentError
 from relocation.ledger.control import pause_here
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
@@ -122,25 +122,14 @@ def test_nobody_waits_for_the_worker_of_a_run_that_did_not_crash(world: Any) -> 
 def test_an_error_between_two_tries_is_an_interruption_and_goes_on(world: Any) -> None:
     """Seen in a soak: a connection was cut while the flow asked whether a task was done."""
     hold = world.open()
-    world.runs.put("r-1", RunState.FAILED)
+    world.runs.put("r-1", RunState.FAILED, raised=True)
     assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.INTERRUPTED
     assert kinds(world) == []
     world.wait(14)
     assert look(world) is Outcome.LEFT
-    world.wait(1)
+    world.wait(2)
     assert look(world) is Outcome.RESUMED
     assert world.runs.rescheduled == ["r-1"]
-
-
-def test_an_interruption_is_known_though_the_clocks_differ_by_seconds(world: Any) -> None:
-    hold = world.open()
-    world.wait(4)
-    failed = world.runs.put("r-1", RunState.FAILED)
-    world.now -= timedelta(seconds=4)  # the server's clock is ahead
-    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.INTERRUPTED
-    world.wait(25)
-    assert world.runs.runs["r-1"] == failed
-    assert look(world) is Outcome.RESUMED
 
 
 def test_an_error_does_not_hide_that_a_run_was_cancelled(world: Any) -> None:
@@ -245,16 +234,6 @@ def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
     world.wait(31)  # even where the successor's lease is over: its end is not this one's to tell
     assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
     assert world.stored().status is Status.IN_PROGRESS
-
-
-def test_a_paused_relocation_is_told_to_nobody_and_resumed_by_nobody(world: Any) -> None:
-    hold = world.open()
-    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
-    world.runs.put("r-1", RunState.PAUSED)
-    world.wait(10**6)
-    assert look(world) is Outcome.LEFT
-    assert world.stored().status is Status.PAUSED
-    assert kinds(world) == []
 
 
 def test_a_suspended_run_that_died_is_a_pause(world: Any) -> None:
@@ -431,3 +410,66 @@ def test_the_operator_is_told_once_of_an_end_that_cannot_be_recorded(world: Any)
         tell_unsettled(world.around, world.stored(), OSError("the destination is away"))
     (notice,) = notices_of(world.around.ledger, "r-1")
     assert "the destination is away" in notice.context["why"]
+
+
+def test_a_ledger_that_was_away_fails_nothing_while_tries_are_left(world: Any) -> None:
+    """The flow failed because of that, and its hook could not reach the ledger either."""
+    hold = world.open()
+    begin(world, hold)
+    world.runs.put("r-1", RunState.FAILED, "the ledger is away", raised=True)
+    world.wait(31)
+    assert look(world) is Outcome.RESUMED
+    assert kinds(world) == []
+
+
+def test_a_run_that_was_set_to_failed_by_hand_is_settled_although_tries_are_left(
+    world: Any,
+) -> None:
+    begin(world, world.open())
+    world.runs.put("r-1", RunState.FAILED, "enough")
+    world.wait(31)
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().status is Status.FAILURE
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.CRASHED, RunState.FAILED])
+def test_a_busy_owner_is_told_although_the_process_died_just_then(
+    world: Any, state: RunState
+) -> None:
+    world.open("r-2")
+    with pytest.raises(OwnerBusyError) as busy:
+        world.open("r-1")
+    world.runs.put("r-1", state, "killed", raised=state is RunState.FAILED)
+    assert look(world) is Outcome.SETTLED
+    stored = world.stored()
+    assert (stored.status, stored.round, stored.settled_round) == (Status.FAILURE, 1, 1)
+    assert stored.reason == busy.value.reason
+    (notice,) = notices_of(world.around.ledger, "r-1")
+    assert (notice.kind, notice.context["next_step"]) == ("FAILED", OwnerBusyError.next_step)
+    assert world.stored("r-2").status is Status.IN_PROGRESS
+
+
+def test_a_rerun_before_anybody_was_told_goes_on_in_its_round(world: Any) -> None:
+    """Else the round would have an end that nobody is told."""
+    second = world.open("r-2")
+    with pytest.raises(OwnerBusyError):
+        world.open("r-1")
+    world.runs.put("r-2", RunState.CANCELLED)
+    look(world, "r-2", own=second)
+    assert world.open("r-1").round == 1
+    assert world.stored().reason is None
+
+
+def test_each_resumption_waits_longer_than_the_one_before(world: Any) -> None:
+    """A deployment that is broken for some minutes fails nobody."""
+    for _ in range(8):
+        world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
+        world.wait(16)
+        assert look(world) is Outcome.RESUMED
+    minutes = [delay.total_seconds() / 60 for delay in world.runs.delays]
+    assert minutes == [0, 1, 2, 4, 8, 16, 32, 60]
+    begin(world, world.open())
+    world.runs.put("r-1", RunState.CRASHED)
+    world.wait(31)
+    look(world)
+    assert world.runs.delays[-1] == timedelta(minutes=60)  # no task got done meanwhile

@@ -30,6 +30,30 @@ def test_a_paused_relocation_waits_and_goes_on_when_unpaused(operator: Any) -> N
     assert [event["what"] for event in shown["story"]].count("PAUSED") == 1
 
 
+def test_a_second_pause_holds_and_resume_in_the_ui_ends_it(operator: Any) -> None:
+    """Prefect refuses to suspend a run twice under one key, and says nothing."""
+    relocation_id = operator.submitted("twice", "gerd")
+    operator.begun(relocation_id, "receive_archive")
+    for step, then in (("VALIDATING", ("--before", "IMPORTING")), ("IMPORTING", None)):
+        if then:
+            operator.run("pause", relocation_id, "--before", step)
+        operator.until(lambda: operator.find(relocation_id).suspended_since)
+        assert operator.find(relocation_id).step.name == step
+        assert _state(operator, relocation_id) == "Suspended"
+        operator.sweep()
+        paused = operator.find(relocation_id)
+        assert (paused.status, paused.step.name) == ("PAUSED", step)
+        if then:
+            operator.run("unpause", relocation_id, *then)
+            operator.until(lambda: operator.find(relocation_id).status == "IN_PROGRESS")
+    assert operator.imported(relocation_id) == 0
+    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{relocation_id}/resume"
+    assert httpx.post(url).json()["status"] == "ACCEPT"
+    shown = operator.ended(relocation_id)
+    assert shown["status"] == "SUCCESS"
+    assert [event["what"] for event in shown["story"]].count("PAUSED") == 2
+
+
 def test_cancel_in_the_prefect_ui_ends_it_and_rolls_it_back(operator: Any) -> None:
     relocation_id = operator.submitted("cancelled", "emil")
     operator.begun(relocation_id)
