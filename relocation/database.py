@@ -1,8 +1,11 @@
 """Make an engine behave the same whatever database is behind it."""
 
+import re
 from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 SQLITE_BUSY_SECONDS = 20
@@ -13,6 +16,19 @@ _POSTGRESQL_LIMITS = {
     # A client that vanished in a transaction must not hold its locks until TCP gives it up.
     "idle_in_transaction_session_timeout": "10min",
 }
+_LIBPQ_DRIVERS = {"psycopg", "psycopg2"}
+_LIBPQ_LIMITS = {
+    "connect_timeout": 10,
+    # A server that vanished is noticed after 50 s, where Linux alone would wait for hours.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,  # milliseconds
+}
+
+_PLAIN = ("08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX")
+"""Classes of SQLSTATE whose messages name tables and limits, and never quote a value."""
+_PLACE_OF_COPY = re.compile(r"COPY (\w+), line (\d+)(?:, column (\w+))?")
 
 
 def engine_options(dialect: str) -> dict[str, Any]:
@@ -31,15 +47,65 @@ def prepare(engine: Engine) -> Engine:
 
     On SQLite: wait for locks, check foreign keys, and begin each transaction as a writer, since a
     reader cannot be made a writer while another one writes; with the execution option `reads` it
-    stays a reader, and lets others write. On PostgreSQL: bound what a statement, a lock and an idle
-    transaction may take, since a task's time limit cannot reach into a driver.
+    stays a reader, and lets others write. On PostgreSQL: bound what connecting, silence of the
+    network, a statement, a lock and an idle transaction may take, since a task's time limit cannot
+    reach into a driver; and keep rows out of its errors.
     """
     if engine.dialect.name == "postgresql" and not event.contains(engine, "connect", _limit):
+        event.listen(engine, "do_connect", _limit_connecting)
         event.listen(engine, "connect", _limit)
+        event.listen(engine, "handle_error", _hide_rows_of)
     if engine.dialect.name == "sqlite" and not event.contains(engine, "begin", _begin_as_writer):
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_as_writer)
     return engine
+
+
+def hide_rows(error: BaseException) -> None:
+    """Take from a driver's error, in place, what quotes a row, and say where it arose instead.
+
+    PostgreSQL quotes the row that it refuses: people's addresses, hashes of their passwords. SQLite
+    names the columns alone, and its errors stay as they are.
+    """
+    if hasattr(error, "diag"):
+        error.args = (_said_without_rows(error),)
+
+
+def _hide_rows_of(context: ExceptionContext) -> None:
+    error, wrapped = context.original_exception, context.sqlalchemy_exception
+    hide_rows(error)
+    if isinstance(wrapped, DBAPIError):
+        kind = type(error)
+        wrapped.args = (f"({kind.__module__}.{kind.__name__}) {error}",)
+
+
+def _said_without_rows(error: Any) -> str:
+    told = error.diag
+    if told.sqlstate is None:  # from the driver: of a connection, or of a value
+        values = {"DataError", "IntegrityError"} & {kind.__name__ for kind in type(error).__mro__}
+        return "a value that the driver cannot pass on" if values else str(error)
+    # What a trigger raises, and what a function runs, may have any code, and be made of a row.
+    made_up = told.source_function == "exec_stmt_raise" or told.internal_query is not None
+    if told.sqlstate.startswith(_PLAIN) and not made_up:
+        return str(told.message_primary)
+    copied = _PLACE_OF_COPY.match(told.context or "")
+    table, line, column = copied.groups() if copied else (told.table_name, None, told.column_name)
+    places = {
+        "constraint": told.constraint_name,
+        "table": table,
+        "line": line,
+        "column": column,
+        "SQLSTATE": told.sqlstate,
+    }
+    return ", ".join(f"{what} {name}" for what, name in places.items() if name)
+
+
+def _limit_connecting(
+    dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]
+) -> None:
+    if dialect.driver in _LIBPQ_DRIVERS:
+        for name, limit in _LIBPQ_LIMITS.items():
+            parameters.setdefault(name, limit)
 
 
 def _limit(connection: Any, _record: Any) -> None:

@@ -27,6 +27,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
+from relocation.database import hide_rows
+
 
 def copy_columns(
     connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]
@@ -56,6 +58,7 @@ def copy_columns(
             for row in zip(*bound, strict=True):
                 copy.write_row(row)
     except psycopg.Error as err:
+        hide_rows(err)
         raise DBAPIError.instance(
             statement, None, err, psycopg.Error, hide_parameters=True, dialect=connection.dialect
         ) from err

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, FencedOut, TransientError
@@ -123,20 +123,10 @@ def fenced(engine: Engine, relocation_id: str, fence: int) -> Iterator[Connectio
                 )
             yield connection
     except (IntegrityError, DataError) as err:
-        # The driver's own text may hold the row, and with it addresses and secrets.
         raise TransientError(
             "The destination refused some records, and nothing of them was written.",
-            internal=_refused_by(err),
-        ) from None
-
-
-def _refused_by(err: DBAPIError) -> str:
-    """Say what refused a row, without the row."""
-    told = getattr(err.orig, "diag", None)
-    if told is None:  # SQLite names the columns alone
-        return str(err.orig)
-    place = ".".join(name for name in (told.table_name, told.column_name) if name)
-    return f"{type(err.orig).__name__}: {told.constraint_name or place or told.sqlstate}"
+            internal=f"{type(err.orig).__name__}: {err.orig}",
+        ) from err
 
 
 def check_bound(engine: Engine, relocation_id: str, fence: int) -> None:
