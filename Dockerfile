@@ -1,11 +1,12 @@
 # The image in which a docker or kubernetes work pool runs each flow run, and `relocation setup` with it.
 # It holds the code and its locked dependencies; no block, no key and no setting.
-FROM python:3.11-slim
+ARG BASE=python:3.11-slim
 
+FROM ${BASE} AS build
+RUN python3 -m venv /app/.venv
+COPY requirements.lock /app/
+RUN /app/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /app/requirements.lock
 WORKDIR /app
-COPY requirements.lock ./
-RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
-
 COPY pyproject.toml README.md LICENSE prefect.yaml automations.yaml ./
 COPY flows flows
 COPY tasks tasks
@@ -14,11 +15,20 @@ COPY templates templates
 COPY pools pools
 COPY deploy deploy
 # Editable: the runs use the code of /app, with prefect.yaml and automations.yaml beside it.
-RUN pip install --no-cache-dir hatchling editables \
-    && pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
-    && useradd --create-home relocation
+RUN .venv/bin/pip install --no-cache-dir hatchling editables \
+    && .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+    && .venv/bin/pip uninstall --yes hatchling editables \
+    && .venv/bin/python -m compileall -q flows tasks relocation
 
+FROM ${BASE}
+RUN useradd --create-home --uid 1000 relocation \
+    && install --directory --owner relocation /home/relocation/data
+COPY --from=build /app /app
 # Scratch databases of an SQLite destination, and nothing that must last.
-ENV RELOCATION_HOME=/home/relocation/data
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    RELOCATION_HOME=/home/relocation/data \
+    PREFECT_HOME=/home/relocation/data/prefect
 USER relocation
+WORKDIR /app
 CMD ["relocation", "--help"]
