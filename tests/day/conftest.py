@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command_line import COMMAND, CommandLine
+from command_line import COMMAND, PATIENCE, CommandLine
 
 from relocation.local.processes import free_port
 
@@ -55,7 +55,7 @@ class Up(CommandLine):
         """Press Ctrl-C; return what it said."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(60) == 0
+        assert self.process.wait(PATIENCE) == 0
         self.process = None
         return self.home.with_suffix(".log").read_text()
 

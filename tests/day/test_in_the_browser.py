@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 SHOTS = Path(__file__).parents[2] / "screenshots" / "day"
-PATIENCE = 60_000
+PATIENCE = 300_000
 """Milliseconds in which a run comes into its next state."""
 FULL = (
     "CREATE TRIGGER full BEFORE INSERT ON sentry_team"
@@ -26,7 +26,7 @@ FULL = (
 def page(browser: Browser) -> Page:
     expect.set_options(timeout=PATIENCE)
     page = browser.new_page(viewport={"width": 1280, "height": 1150})
-    page.set_default_timeout(PATIENCE / 2)
+    page.set_default_timeout(PATIENCE)
     return page
 
 
@@ -72,7 +72,7 @@ def _start(page: Page, base: str, archive: str, slug: str, owner: str) -> None:
     for _ in range(3):  # the form takes no click while it still settles
         page.get_by_role("button", name="Submit", exact=True).click()
         with suppress(PlaywrightTimeoutError):
-            scheduled.wait_for(timeout=PATIENCE / 6)
+            scheduled.wait_for(timeout=PATIENCE / 30)
             break
     scheduled.click()
     page.wait_for_url(re.compile("flow-run/"))

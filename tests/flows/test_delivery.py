@@ -1,7 +1,7 @@
 """Workers take turns at the mail server where an operator wants that."""
 
+import sys
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,10 +32,17 @@ def test_mail_waits_while_another_worker_holds_the_limit(
     started = Draft(sample.kind, "olivia@example.org", sample.context)
     with service.ledger.begin() as connection:
         enqueue(connection, "r-1", 1, [started], sender_domain="x.org", now=datetime.now(UTC))
+    asked = threading.Event()
+
+    def ask(name: str) -> Any:
+        asked.set()
+        return concurrency(name)
+
+    monkeypatch.setattr(sys.modules["tasks.deliver"], "concurrency", ask)
     worker = threading.Thread(target=notify)
     with concurrency("one-sender"):
         worker.start()
-        time.sleep(1)
+        assert asked.wait(600)
         assert service.mails() == []
     worker.join()
     assert len(service.mails()) == 1

@@ -11,7 +11,7 @@ from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tries import begin_try, succeed
 from relocation.steps import POLICIES, Task
 
-SOON = 2.0
+SOON = 60.0
 
 
 def _keeper(ledger: Engine, hold: Hold, lost: threading.Event) -> LeaseKeeper:

@@ -1,5 +1,6 @@
 """A real SMTP peer, a real ledger, and notices with their facts."""
 
+import asyncio
 import copy
 import shutil
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ class Peer:
     rcpt_reply: dict[str, str] = field(default_factory=dict)
     data_reply: str = "250 2.0.0 queued as T1"
     drop_after_data: bool = False
+    together: int = 1
+    """Connections that have to be there before the first recipient is taken."""
     on_rcpt: Callable[[], None] = lambda: None
     on_data: Callable[[], None] = lambda: None
     taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
@@ -101,6 +104,8 @@ class Peer:
         options: Any,
     ) -> str:
         self.connections.add(session.peer)
+        while len(self.connections) < self.together:
+            await asyncio.sleep(0.01)
         self.on_rcpt()
         if address in self.rcpt_reply:
             return self.rcpt_reply[address]

@@ -73,7 +73,7 @@ class ScriptedServer:
     def _answer(self, connection: socket.socket, verb: str) -> bool:
         reply = self._script[verb]
         if reply == SILENCE:
-            self._over.wait(10)
+            self._over.wait()
         if reply in (SILENCE, DROP):
             return False
         connection.sendall(reply.encode() + b"\r\n")
@@ -84,13 +84,14 @@ class ScriptedServer:
 def serve(
     server_at: Callable[..., MailServerSettings],
 ) -> Iterator[Callable[..., tuple[ScriptedServer, Mailer]]]:
-    """Start a server with a script, and connect a mailer to it that waits half a second."""
+    """Start a server with a script, and connect a mailer; it waits long only for an answer."""
     running: list[tuple[ScriptedServer, Mailer]] = []
 
     def start(**script: str) -> tuple[ScriptedServer, Mailer]:
         server = ScriptedServer({verb.replace("dot", "."): said for verb, said in script.items()})
         server.__enter__()
-        running.append((server, Mailer(server_at(server.port, timeout=0.5))))
+        patience = 1.5 if SILENCE in script.values() else 60.0
+        running.append((server, Mailer(server_at(server.port, timeout=patience))))
         return running[-1]
 
     yield start

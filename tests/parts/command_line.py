@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = Path(sys.executable).parent / "relocation"
-PATIENCE = 120
+PATIENCE = 600
+"""Seconds after which something certain has hung: no machine is that slow."""
 
 
 class CommandLine:

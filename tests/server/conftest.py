@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from command_line import COMMAND, PATIENCE, CommandLine
 from sqlalchemy import Engine, create_engine, text
@@ -76,10 +77,15 @@ class Operator(CommandLine):
         os.killpg(self.worker.pid, signal.SIGKILL)
         self.worker = self.start_worker()
 
-    def stop_worker(self) -> None:
-        """End the worker in an orderly way; nobody takes its place."""
-        self.worker.terminate()
-        self.worker.wait(PATIENCE)  # it waits for its runs, a sweep perhaps
+    def lose_worker(self) -> None:
+        """Let the worker die once it has nothing to do; nobody takes its place.
+
+        Nobody waits for what it would do in order: it would wait for a run that began meanwhile.
+        """
+        worker = psutil.Process(self.worker.pid)
+        self.until(lambda: not worker.children())
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker.wait()
 
     def sweep(self) -> None:
         """Run the sweep that is due in at most five minutes."""
@@ -94,7 +100,7 @@ class Operator(CommandLine):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
 
@@ -169,6 +175,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
             "RELOCATION_CHUNK_RECORDS": "50",
             "RELOCATION_LEASE_SECONDS": "6",
             "RELOCATION_LEASE_RENEWAL": "2",
+            "RELOCATION_SWEEP_LEASE": "30",  # one may die with its worker
             "COLUMNS": "200",
             "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         }

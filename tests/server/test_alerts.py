@@ -45,7 +45,7 @@ def test_without_a_worker_the_operator_is_alerted_of_that_and_of_the_run_that_is
     told = {subject: len(_alerts(operator, subject)) for subject in ("ready", "does not start")}
     pool = f"{operator.environment['PREFECT_API_URL']}/work_pools/relocation"
     operator.until(lambda: httpx.get(pool).json()["status"] == "READY")
-    operator.stop_worker()
+    operator.lose_worker()
     archive = str(operator.archive("late.tar"))
     late = operator.json("submit", archive, "-o", "acme", "--owner", "gerd")["id"]
 

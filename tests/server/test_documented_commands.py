@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import PATIENCE
 
 from relocation.archive.record import Record
 from relocation.example import example_export
@@ -51,7 +52,7 @@ def test_the_documented_commands_work_in_their_order(operator: Any) -> None:
             cwd=operator.home,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
