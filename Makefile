@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test lint format types acceptance configuration lock bench soak machines test-tools screenshots clean help
+.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny soak machines newest test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -26,6 +26,12 @@ up: $(READY) ## Run the whole service on this machine until Ctrl-C, with an exam
 
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest
+
+test-fast: $(READY) ## Run the tests that start no server, kill nothing and open no browser
+	@$(BIN)/python -m pytest -m "not server and not kill and not browser"
+
+newest: ## Run the tests of one service on the newest versions that the bounds admit (in .venv-newest)
+	@PYTHON=$(PYTHON) .ci/newest
 
 lint: $(READY) ## Check format, style and the direction of imports
 	@$(BIN)/ruff format --check .
@@ -56,6 +62,9 @@ ROUNDS ?= 5
 bench: $(READY) ## Measure the speed, on exports of SIZE records and ten times that (many minutes)
 	@$(BIN)/python -m benchmarks --records $(SIZE) --rounds $(ROUNDS)
 
+bench-tiny: $(READY) ## Run every benchmark at a tiny size, to see that it still runs
+	@FINISHED=2000 BATCH=5 KILLS=1 ROUNDS=1 $(BIN)/python -m benchmarks.tiny
+
 SEED ?= 1
 soak: $(READY) ## Relocate N times while everything is killed in turn; count what was lost (an hour)
 	@N=$(or $(N),300) SEED=$(SEED) $(BIN)/python -m benchmarks.soak
@@ -71,4 +80,4 @@ screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q -n 0 tests/notices/quality/test_notices_in_a_browser.py
 
 clean: ## Remove what was set up (not .relocation/, which may hold your data)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -14,7 +14,8 @@ from typing import Self
 from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from relocation.local.processes import HOST, free_port
+from relocation.local.processes import free_port
+from relocation.process import LOOPBACK
 
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -62,7 +63,7 @@ class DebianPostgres:
             **self._as,
         )
         settings = {
-            "listen_addresses": HOST,
+            "listen_addresses": LOOPBACK,
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": self._connections,
@@ -101,7 +102,7 @@ class DebianPostgres:
 
     def url(self, database: str, driver: str = "postgresql+psycopg") -> URL:
         """Return where a database is."""
-        return URL.create(driver, "postgres", self._password, HOST, self.port, database)
+        return URL.create(driver, "postgres", self._password, LOOPBACK, self.port, database)
 
     def _await(self) -> None:
         engine = create_engine(self.url("postgres"), poolclass=NullPool)

@@ -1,5 +1,6 @@
 """What the pipeline adds to a bare Prefect flow: when all goes well, and when a task fails."""
 
+import os
 import smtplib
 import sys
 import time
@@ -32,7 +33,7 @@ from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.transfer.load.embedded import add_users
 
-ROUNDS = 5
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 
 _ENGINE = {
     "tasks.receive": ["find_user"],

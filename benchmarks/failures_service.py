@@ -1,5 +1,6 @@
 """How soon a killed relocation goes on, and what one more relocation costs on two workers."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from benchmarks.soak_verdict import settled
 from relocation.ledger.tables import Happening, events, relocations, task_tries
 from relocation.steps import Task
 
-KILLS = 3
+KILLS = int(os.environ.get("KILLS", "3"))
 WAIT = 900.0
 
 

@@ -35,6 +35,23 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]
         return folder if folder in {"tests/flows", "tests/server"} else file
 
 
+TIERS = {
+    "prefect_server": "server",
+    "operator": "server",
+    "up": "server",
+    "world": "kill",
+    "browser": "browser",
+}
+"""What a test is that asks for a fixture."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before what -m leaves out is left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in TIERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(TIERS[fixture])
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: those with a server mostly wait for it."""
     return (os.cpu_count() or 1) + 1

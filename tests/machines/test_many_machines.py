@@ -12,6 +12,7 @@ from benchmarks.debian_postgres import find_postgres
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.kill
 @pytest.mark.skipif(
     find_postgres() is None,
     reason="Prefect needs a PostgreSQL with pg_trgm: make test-tools installs Debian's",
@@ -29,7 +30,7 @@ def test_nothing_relies_on_a_shared_disk_or_on_one_process() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| relocations that succeeded | 4 | 4 |" in done.stdout
