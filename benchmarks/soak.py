@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from benchmarks.soak_chaos import Chaos
 from benchmarks.soak_stage import Requests, Stage, deliver_the_rest, set_stage
 from benchmarks.soak_verdict import row_counts, settled, verdict, why_good_ones_failed
@@ -49,7 +51,7 @@ def main() -> int:
         for worker in stage.workers:
             worker.kill(everything=True)
         deliver_the_rest(stage.ledger)
-        lines = verdict(stage, requests.asked, before, chaos.deaths)
+        lines = verdict(stage, requests.asked, before, chaos)
         reasons = why_good_ones_failed(stage.ledger, requests.asked)
         print("\n| harm | times |\n|---|---|")
         for what, times in [*sorted(chaos.done.items()), *sorted(stage.peer.answers.items())]:
@@ -58,7 +60,7 @@ def main() -> int:
     for line in lines:
         must = "" if line.must_be is None else line.must_be
         print(f"| {line.what} | {line.count} | {must}{'' if line.holds else ' **broken**'} |")
-    for reason in reasons:
+    for reason in [*chaos.operator.broken, *reasons]:
         print(f"\n{reason}")
     minutes = (time.monotonic() - began) / 60
     print(f"\n{len(requests.asked)} relocations in {minutes:.1f} minutes")
@@ -67,9 +69,9 @@ def main() -> int:
 
 def _ask(stage: Stage, requests: Requests, count: int, until: float) -> None:
     """Ask for all relocations, a few ahead of those that have ended."""
-    shown = 0
+    shown, ended = 0, 0
     while len(requests.asked) < count and time.monotonic() < until:
-        ended = len(settled(stage.ledger, requests.asked))
+        ended = _ended(stage, requests, ended)
         if ended >= shown + 10:
             shown = ended
             print(f"{shown} of {count} have ended", flush=True)
@@ -78,10 +80,20 @@ def _ask(stage: Stage, requests: Requests, count: int, until: float) -> None:
 
 
 def _await_end(stage: Stage, requests: Requests, until: float) -> None:
+    ended = 0
     while time.monotonic() < until:
-        if len(settled(stage.ledger, requests.asked)) == len(requests.asked):
+        ended = _ended(stage, requests, ended)
+        if ended == len(requests.asked):
             return
         time.sleep(0.5)
+
+
+def _ended(stage: Stage, requests: Requests, before: int) -> int:
+    """Return how many have ended; as many as `before` while the ledger is away."""
+    try:
+        return len(settled(stage.ledger, requests.asked))
+    except SQLAlchemyError:
+        return before
 
 
 if __name__ == "__main__":

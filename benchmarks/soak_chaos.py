@@ -1,4 +1,4 @@
-"""Kill, cut and restart, at random but the same for the same seed."""
+"""Kill, cut, take away, pause and cancel: at random, but the same for the same seed."""
 
 import contextlib
 import os
@@ -6,17 +6,21 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event, Thread
 
 import psutil
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.soak_machines import await_api
+from benchmarks.soak_operator import Operator
 from benchmarks.soak_stage import Stage
 
 TROUBLED_MAIL = 0.2
+AWAY_SECONDS = (40, 120)
+"""What a failover of a database takes, from and to."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Chaos(Thread):
         self._over = Event()
         self.done: Counter[str] = Counter()
         self.deaths: list[Death] = []
+        self.operator = Operator(stage.ledger, self._over)
         self.trouble: BaseException | None = None
 
     def run(self) -> None:
@@ -50,12 +55,19 @@ class Chaos(Thread):
             self._kill_worker: 2,
             self._kill_machine: 1,
             self._restart_server: 1,
+            self._take_ledger_away: 1,
+            self._take_destination_away: 1,
+            self.operator.pause_twice: 2,
+            self._cancel: 1,
         }
+        # Each once, so that a short soak gets to as many as it can; then by their weight.
+        first = self._random.sample(list(harms), len(harms))
         self._stage.peer.trouble = TROUBLED_MAIL
         try:
             while not self._over.wait(self._random.uniform(0.5, 1.5) * self._pause):
                 self._start_what_ended()
-                (harm,) = self._random.choices(list(harms), list(harms.values()))
+                weighted = self._random.choices(list(harms), list(harms.values()))
+                harm = first.pop() if first else weighted[0]
                 harm()
         except BaseException as err:  # noqa: BLE001 - told by `calm`, in the main thread
             self.trouble = err
@@ -68,6 +80,8 @@ class Chaos(Thread):
         if self.trouble is not None:
             raise self.trouble
         self._start_what_ended()
+        self.operator.leave()
+        self.done += self.operator.done
 
     def _start_what_ended(self) -> None:
         """Start the workers that ended though nobody killed them, as their supervisor would."""
@@ -118,14 +132,49 @@ class Chaos(Thread):
 
     def _cut_connections(self) -> None:
         """Cut about half of what is connected to ledger and destination."""
-        admin = self._stage.postgres.admin()
-        with contextlib.suppress(SQLAlchemyError), admin.connect() as connection:
-            cut = connection.execute(
-                text(
+        with contextlib.suppress(SQLAlchemyError), self._admin() as admin:
+            self.done["database connections cut"] += _execute(
+                admin,
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname IN ('ledger', 'destination')"
+                " AND application_name <> 'soak' AND random() < 0.5",
+            )
+
+    def _take_ledger_away(self) -> None:
+        self._take_away("ledger")
+
+    def _take_destination_away(self) -> None:
+        self._take_away("destination")
+
+    def _take_away(self, database: str) -> None:
+        """Let a database refuse everybody for a while, the soak itself too, as in a failover."""
+        with self._admin() as admin:
+            _execute(admin, f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false")
+            try:
+                _execute(
+                    admin,
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname IN ('ledger', 'destination')"
-                    " AND application_name <> 'soak' AND random() < 0.5"
+                    f" WHERE datname = '{database}'",
                 )
-            ).scalar_one()
-            self.done["database connections cut"] += cut
-        admin.dispose()
+                self._over.wait(self._random.uniform(*AWAY_SECONDS))
+            finally:
+                _execute(admin, f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true")
+        self.done[f"{database} taken away"] += 1
+
+    def _cancel(self) -> None:
+        self.operator.cancel(self._random.choice(["cancel", "abort"]))
+
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[Engine]:
+        admin = self._stage.postgres.admin()
+        try:
+            yield admin
+        finally:
+            admin.dispose()
+
+
+def _execute(admin: Engine, statement: str) -> int:
+    """Execute a statement, and return the number that it says, if it does."""
+    with admin.connect() as connection:
+        result = connection.execute(text(statement))
+        return int(result.scalar_one()) if result.returns_rows else 0

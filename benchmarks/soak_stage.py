@@ -29,7 +29,8 @@ SWEEP_SECONDS = 45
 MAIL_TIMEOUT = 3.0
 
 ENVIRONMENT = {
-    "RELOCATION_BACKOFF": "0.1",
+    # Four tries of a task outlast a failover of the destination: 20 + 40 + 80 seconds.
+    "RELOCATION_BACKOFF": "20",
     "RELOCATION_LEASE_SECONDS": "8",
     "RELOCATION_LEASE_RENEWAL": "2",
     "RELOCATION_START_LIMIT": "60",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
-from benchmarks.soak_chaos import Death
+from benchmarks.soak_chaos import Chaos, Death
 from benchmarks.soak_peer import Taken
 from benchmarks.soak_stage import Asked, Stage
 from relocation.catalogue import load_catalogue
@@ -62,7 +62,7 @@ def settled(ledger: Engine, asked: Sequence[Asked]) -> set[str]:
 
 
 def verdict(
-    stage: Stage, asked: Sequence[Asked], before: dict[str, int], deaths: Sequence[Death]
+    stage: Stage, asked: Sequence[Asked], before: dict[str, int], chaos: Chaos
 ) -> list[Line]:
     """Return the table of a soak that has ended."""
     found = {one.id: find_relocation(stage.ledger, one.id) for one in asked}
@@ -74,7 +74,8 @@ def verdict(
     lines = [Line(what, count) for what, count in sorted(ends.items())]
     ended = [one for one in found.values() if one is not None and not one.is_open]
     extra, lacking = _rows(stage, before, [one.id for one in ended])
-    delays = _delays(stage.ledger, deaths)
+    delays = _delays(stage.ledger, chaos.deaths)
+    cancelled = {one.id for one in ended if one.status is Status.CANCELLED}
     good = {one.id for one in asked if not one.flaw}
     return [
         *lines,
@@ -84,6 +85,10 @@ def verdict(
             sum(one.status is Status.SUCCESS and one.id not in good for one in ended),
             0,
         ),
+        Line("cancelled, though nobody asked", len(cancelled - chaos.operator.cancelled), 0),
+        Line("asked to be cancelled, ended before", len(chaos.operator.cancelled - cancelled)),
+        Line("pauses that did not hold", len(chaos.operator.broken), 0),
+        Line("rows left of cancelled relocations", _left(stage, cancelled), 0),
         Line("half-visible organizations", _half_visible(stage, ended), 0),
         Line("duplicate rows", extra, 0),
         Line("missing rows", lacking, 0),
@@ -125,6 +130,14 @@ def _rows(stage: Stage, before: dict[str, int], relocation_ids: list[str]) -> tu
         sum(count for count in surplus.values() if count > 0),
         -sum(count for count in surplus.values() if count < 0),
     )
+
+
+def _left(stage: Stage, cancelled: set[str]) -> int:
+    """Count the rows that cancelled relocations imported and that are still accounted for."""
+    inserted = select(func.sum(IMPORT_CHUNK.c.inserted))
+    mine = inserted.where(IMPORT_CHUNK.c.relocation_id.in_(cancelled))
+    with stage.destination.connect() as connection:
+        return int(connection.execute(mine).scalar_one() or 0)
 
 
 def _organizations(stage: Stage, relocation_id: str) -> list[int]:
@@ -205,6 +218,8 @@ def _unwritten(ledger: Engine, relocation: Relocation, notices: Sequence[Notice]
         wanted |= Counter(
             {NoticeKind.SUCCEEDED: len(people), NoticeKind.CLAIM: int(result["claims"])}
         )
+    elif relocation.status is Status.CANCELLED:
+        wanted[NoticeKind.CANCELLED] = len(people)
     else:
         wanted[NoticeKind.FAILED] = len(people)
     return (wanted - Counter(notice.kind for notice in notices)).total()
