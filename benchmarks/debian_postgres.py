@@ -33,10 +33,10 @@ def find_postgres() -> Path | None:
 class DebianPostgres:
     """A PostgreSQL of our own on a port of its own, for as long as a `with` block lasts."""
 
-    def __init__(self, databases: tuple[str, ...], connections: int) -> None:
+    def __init__(self, databases: tuple[str, ...], connections: int, **settings: str | int) -> None:
         self.port = free_port()
         self._databases = databases
-        self._connections = connections
+        self._settings = settings | {"max_connections": connections}
         self._password = secrets.token_urlsafe(12)
         memory = Path("/dev/shm")  # noqa: S108 - no disk has to be waited for
         self._home = Path(
@@ -66,8 +66,8 @@ class DebianPostgres:
             "listen_addresses": LOOPBACK,
             "port": self.port,
             "unix_socket_directories": "",
-            "max_connections": self._connections,
             "shared_buffers": "256MB",
+            **self._settings,
         }
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell

@@ -30,6 +30,7 @@ class FindingKind(StrEnum):
     NARROW_COLUMN = "NarrowColumn"
     COMPUTED_COLUMN = "ComputedColumn"
     NEEDED_COLUMN = "NeededColumn"
+    MAPPED_BY_HAND = "MappedByHand"
     # Of comparison (section 5).
     UNEQUAL_COUNTS = "UnequalCounts"
     UNORDERED_INPUT = "UnorderedInput"

@@ -30,6 +30,7 @@ def complete(work: Work) -> Done:
                 moved,
                 claims,
                 left_behind=report.left_behind(scanned),
+                renamed_users=report.renamed_users,
                 operator=work.settings.operator_email,
                 now=now,
             ),

@@ -26,5 +26,5 @@ def grant_ownership(work: Work) -> Done:
 @relocation_task(Task.REVEAL_ORGANIZATIONS)
 def reveal_organizations(work: Work) -> Done:
     """Make the imported organizations visible; idempotent (A-118)."""
-    reveal(work.opened.destination, work.hold.relocation_id, work.hold.fence)
-    return Done()
+    asked = reveal(work.opened.destination, work.hold.relocation_id, work.hold.fence)
+    return Done({"mappings_asked_for": asked})

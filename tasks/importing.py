@@ -3,6 +3,7 @@
 from relocation.errors import ExportError
 from relocation.steps import Task
 from relocation.transfer.load.importing import import_records
+from relocation.transfer.load.mappings import mapping_findings
 from relocation.transfer.prepare.normalised import open_normalised
 from tasks.artifacts import Progress, show_accounts, show_findings
 from tasks.boundary import Done, Work, relocation_task
@@ -25,7 +26,7 @@ def import_organizations(work: Work) -> Done:
         progress=Progress("Import", relocation_id, sum(map(source.count, source.models()))),
     )
     show_accounts(relocation_id, report.accounts)
-    show_findings(relocation_id, report.findings)
+    show_findings(relocation_id, [*mapping_findings(work.opened.destination), *report.findings])
     if not report.inserted("sentry.organization"):
         raise ExportError("No organization of the export could be imported.")
     return Done(report.as_json())

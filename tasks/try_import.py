@@ -2,8 +2,9 @@
 
 from relocation.steps import Task
 from relocation.transfer.dry_run.trial import try_import as trial
+from relocation.transfer.load.mappings import mapping_findings
 from relocation.transfer.prepare.normalised import open_normalised
-from tasks.artifacts import Progress
+from tasks.artifacts import Progress, show_findings
 from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
 from tasks.working_files import baseline_prefix, colliding_users_prefix, export_prefix
@@ -20,6 +21,10 @@ def try_import(work: Work) -> Done:
         work.opened.storage,
         work.opened.private_key,
     )
+    by_hand = mapping_findings(work.opened.destination)
+    if by_hand:
+        show_findings(relocation_id, by_hand)
+        work.log.warning("%s", by_hand[0].reason)
     source = open_normalised(storage, export_prefix(relocation_id), key)
     report = trial(
         work.opened.destination,
@@ -38,4 +43,4 @@ def try_import(work: Work) -> Done:
         f"The trial import found {len(report.findings)} difference(s) between the export and "
         "what would arrive.",
     )
-    return Done({"findings": 0})
+    return Done({"findings": 0, "by_hand": [finding.as_json() for finding in by_hand]})

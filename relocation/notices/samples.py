@@ -175,6 +175,7 @@ _SUCCEEDED: Mapping[str, Any] = {
     "not_moved": [],
     "claims": 23,
     "claims_without_address": 0,
+    "renamed_users": 0,
     "happened_at": _WHEN,
     "stands_in_for": [],
 }
@@ -193,6 +194,7 @@ _SUCCEEDED_VARIANTS: Variants = {
         ],
         "claims": 1199,
         "claims_without_address": 5,
+        "renamed_users": 3,
     },
     "many": {
         "organizations": [_moved(slug.title(), slug) for slug in _MANY],

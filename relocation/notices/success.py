@@ -32,6 +32,7 @@ def success_drafts(
     claims: Sequence[Claim],
     *,
     left_behind: Mapping[str, int],
+    renamed_users: int = 0,
     operator: str,
     now: datetime,
 ) -> list[Draft]:
@@ -58,6 +59,7 @@ def success_drafts(
         "not_moved": not_moved(left_behind),
         "claims": mailed,
         "claims_without_address": len(claims) - mailed,
+        "renamed_users": renamed_users,
         "happened_at": now.isoformat(timespec="seconds"),
     }
     return people_drafts(NoticeKind.SUCCEEDED, context, operator, about=relocation)

@@ -22,7 +22,7 @@ UNSTABLE = {
     "sentry_useremail": {"validation_hash", "date_hash_added"},
     "sentry_organizationmember": {"date_added"},  # of the new owner
     "sentry_monitor": {"guid"},
-    "sentry_querysubscription": {"subscription_id"},
+    "sentry_querysubscription": {"date_updated"},
     "sentry_lostpasswordhash": {"hash", "date_added"},  # a token is a secret
 }
 """Columns that two relocations of the same archive never have in common."""

@@ -54,6 +54,7 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "not_moved": [{"what": "source code repositories", "count": 3}],
         "claims": 12,
         "claims_without_address": 0,
+        "renamed_users": 0,
         "happened_at": WHEN,
     },
     NoticeKind.CANCELLED: {

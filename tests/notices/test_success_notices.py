@@ -162,3 +162,16 @@ def test_succeeded_tells_whose_link_could_not_be_mailed(
     message = build(NoticeKind.SUCCEEDED, claims_without_address=2)
     for part in (text_of(message), html_of(message)):
         assert "2 members have" in part
+
+
+def test_succeeded_says_how_many_members_have_another_name(
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    message = build(NoticeKind.SUCCEEDED, renamed_users=2)
+    for part in (text_of(message), html_of(message)):
+        assert "2 members have another username here" in " ".join(part.split())
+    message = build(NoticeKind.SUCCEEDED)
+    for part in (text_of(message), html_of(message)):
+        assert "another username" not in part

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_tables import make_real_tables
 from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.pool import NullPool
 
@@ -22,7 +23,12 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.database import engine_options, prepare
-from relocation.transfer.database.schema import ModelTable, create_embedded, reflect
+from relocation.transfer.database.schema import (
+    ModelTable,
+    create_embedded,
+    create_own_tables,
+    reflect,
+)
 from relocation.transfer.source import RecordList
 
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared/exports/fresh-install.json"
@@ -156,6 +162,32 @@ def bare_destination(databases: Databases) -> Iterator[Engine]:
     engine = databases.bare()
     yield engine
     databases.remove(engine)
+
+
+@pytest.fixture(scope="session")
+def real_template(databases: Databases) -> Iterator[Engine]:
+    engine = databases.bare()
+    with engine.begin() as connection:
+        make_real_tables(connection)
+    create_own_tables(engine)
+    yield engine
+    databases.remove(engine)
+
+
+@pytest.fixture
+def real(databases: Databases, real_template: Engine) -> Iterator[Engine]:
+    """A destination whose tables are those of the real version, as it is."""
+    engine = databases.copy_of(real_template)
+    yield engine
+    databases.remove(engine)
+
+
+@pytest.fixture
+def newer(real: Engine) -> Engine:
+    """The same with the one column that claiming an account needs, which came in 23.9."""
+    with real.begin() as connection:
+        connection.execute(text("ALTER TABLE auth_user ADD COLUMN is_unclaimed BOOLEAN"))
+    return real
 
 
 @pytest.fixture(scope="session")

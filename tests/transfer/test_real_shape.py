@@ -1,24 +1,20 @@
 """Tables as a real version of the product has them: 23.7.1, by the facts of its models."""
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from real_tables import make_real_tables, real_columns
+from real_tables import exported_by_it, real_columns
 from sqlalchemy import Engine, select, text
 
-from relocation.archive.record import Record
 from relocation.catalogue import Field, FieldType, Model, load_catalogue
 from relocation.errors import ConfigurationError
-from relocation.example import example_export
 from relocation.findings import FindingKind
 from relocation.transfer.database.codec import decoder, encoder
 from relocation.transfer.database.neutral import neutral_value
 from relocation.transfer.database.rows import insert_rows
-from relocation.transfer.database.schema import create_own_tables, reflect, requires_value
+from relocation.transfer.database.schema import reflect, requires_value
 from relocation.transfer.load.importing import bind, import_records
-from relocation.transfer.source import RecordList
 
 CATALOGUE = load_catalogue()
 DATE = "2023-06-22T22:54:28.773Z"
@@ -40,32 +36,6 @@ BY_TYPE = {
     "double precision[][]": "[[1.0, 2.5], [3.0, None]]",
 }
 KNOWN = [model for model in CATALOGUE.values() if model.table in real_columns()]
-
-
-@pytest.fixture(scope="module")
-def real_template(databases: Any) -> Iterator[Engine]:
-    engine = databases.bare()
-    with engine.begin() as connection:
-        make_real_tables(connection)
-    create_own_tables(engine)
-    yield engine
-    databases.remove(engine)
-
-
-@pytest.fixture
-def real(databases: Any, real_template: Engine) -> Iterator[Engine]:
-    """A destination whose tables are those of the real version, as it is."""
-    engine = databases.copy_of(real_template)
-    yield engine
-    databases.remove(engine)
-
-
-@pytest.fixture
-def newer(real: Engine) -> Engine:
-    """The same with the one column that claiming an account needs, which came in 23.9."""
-    with real.begin() as connection:
-        connection.execute(text("ALTER TABLE auth_user ADD COLUMN is_unclaimed BOOLEAN"))
-    return real
 
 
 def value(model: Model, field: Field) -> Any:
@@ -113,26 +83,13 @@ def test_every_field_of_the_catalogue_finds_its_real_column(real_template: Engin
             assert tables[model.name].column(field).name == told[field].name
 
 
-def exported() -> RecordList:
-    """An export as the real version writes it: what it does not know is not there."""
-    return RecordList(
-        (
-            Record(one.model, one.pk, {name: one.fields[name] for name in fields})
-            for one in example_export(organizations=1)
-            if (table := real_columns().get(CATALOGUE[one.model].table)) is not None
-            for fields in [one.fields.keys() & table.keys()]
-        ),
-        CATALOGUE,
-    )
-
-
 def test_an_export_arrives_in_the_real_tables(newer: Engine) -> None:
     """`sentry.user.name` is the column first_name there, and owners are actors."""
     bind(newer, "one", 1)
-    report = import_records(newer, exported(), relocation_id="one", fence=1)
+    report = import_records(newer, exported_by_it(), relocation_id="one", fence=1)
     assert not [one for one in report.findings if one.kind is FindingKind.LOST_REFERENCE]
     assert report.inserted("sentry.user") == 4
-    expected = {one.fields["name"] for one in exported().records("sentry.user")}
+    expected = {one.fields["name"] for one in exported_by_it().records("sentry.user")}
     with newer.connect() as connection:
         names = connection.execute(text("SELECT first_name FROM auth_user"))
         assert {name for (name,) in names} == expected
@@ -144,7 +101,7 @@ def test_a_real_destination_without_what_later_steps_need_is_refused_before_anyt
     """23.7.1 has no user.is_unclaimed: the claims, which come after the reveal, would fail."""
     bind(real, "one", 1)
     with pytest.raises(ConfigurationError, match=r"sentry\.user\.is_unclaimed") as refused:
-        import_records(real, exported(), relocation_id="one", fence=1)
+        import_records(real, exported_by_it(), relocation_id="one", fence=1)
     assert "claim" in (refused.value.internal or "")
     with real.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM auth_user")).scalar() == 0

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_two_users_of_one_name_in_one_file_both_arrive(take: Take, rows: Rows) -
     assert names[1].startswith("ann-")
     assert names[2] == "12345"
     assert report.accounts["sentry.user"].inserted == 3
-    assert report.findings == ()  # a username is personal data
+    assert "ann" not in str(report.findings), "a username is personal data"
 
 
 def test_a_username_over_128_characters_stops_the_import(take: Take, rows: Rows) -> None:
@@ -359,17 +360,33 @@ def test_a_monitor_gets_a_new_guid(take: Take, rows: Rows) -> None:
                         row["guid"])  # fmt: skip
 
 
-def test_a_query_subscription_gets_a_new_id(take: Take, rows: Rows) -> None:
-    """A-54."""
-    old = f"0/{'a' * 32}"
+def test_a_query_subscription_waits_for_the_product_to_create_it(take: Take, rows: Rows) -> None:
+    """A-54: with an id of elsewhere it would be taken for active, and never fire."""
+    fields = {"project": 1, "status": 0, "date_updated": "2099-01-02T03:04:05.000Z"}
     take(
         organization(1, "one"),
         project(1, of=1),
-        Record("sentry.querysubscription", 1, {"project": 1, "subscription_id": old}),
+        Record("sentry.querysubscription", 1, fields | {"subscription_id": f"0/{'a' * 32}"}),
     )
     [row] = rows("sentry.querysubscription")
-    assert re.fullmatch(r"\d+/[0-9a-f]{32}", row["subscription_id"])
-    assert row["subscription_id"] != old
+    assert (row["subscription_id"], row["status"]) == (None, 1)
+    updated = row["date_updated"].replace(tzinfo=UTC)
+    assert updated < datetime.now(UTC) - timedelta(minutes=11), (
+        "its checker leaves newer ones alone"
+    )
+
+
+@pytest.mark.parametrize("status", [3, 4])  # about to be deleted; disabled
+def test_a_query_subscription_that_nobody_wants_stays_so(
+    take: Take, rows: Rows, status: int
+) -> None:
+    take(
+        organization(1, "one"),
+        project(1, of=1),
+        Record("sentry.querysubscription", 1, {"project": 1, "status": status}),
+    )
+    [row] = rows("sentry.querysubscription")
+    assert (row["subscription_id"], row["status"]) == (None, status)
 
 
 def test_a_global_search_is_left_out(take: Take, rows: Rows) -> None:
@@ -410,3 +427,28 @@ def test_every_model_that_can_collide_with_foreign_rows_has_a_rule() -> None:
         if not set(unique) & model.foreign_keys.keys()
     }
     assert colliding - RULES.keys() == {"sentry.savedsearch"}  # its global rows never come
+
+
+def test_a_renamed_user_is_reported_without_the_name(
+    take: Take, rows: Rows, add: Callable[..., int], owner: int
+) -> None:
+    """As a renamed slug is; but a username is often an address (W-31)."""
+    person = {"email": "o@example.org", "is_active": True, "date_joined": DATE}
+    report = take(
+        Record("sentry.user", 4, {**person, "username": "olga"}),
+        Record("sentry.user", 5, {**person, "username": "free"}),
+        Record("sentry.user", 6, {**person, "username": ""}),
+    )
+    names = {row["username"] for row in rows("sentry.user")} - {"olga", "free"}
+    [suffixed] = [name for name in names if name.startswith("olga-")]
+    [nameless] = names - {suffixed}
+    assert [(one.kind, one.pk, one.field, one.reason) for one in report.findings] == [
+        (
+            FindingKind.RENAMED,
+            4,
+            "username",
+            f'It was taken; the account\'s name now ends in "{suffixed[4:]}".',
+        ),
+        (FindingKind.RENAMED, 6, "username", f'It was empty; it is "{nameless}" now.'),
+    ]
+    assert report.renamed_users == 2

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from relocation.archive.record import Record
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.compare.comparators import is_subscription, is_uuid4
+from relocation.transfer.compare.comparators import is_uuid4
+from relocation.transfer.load.renewal import CREATING
 from relocation.transfer.load.rules import PENDING_APPROVAL
 
 _MAX_USERNAME: Final = 128
@@ -58,12 +59,10 @@ CHANGES: Final = (
     Change("sentry.useremail", "date_hash_added", "I-58", lambda _, right: right is not None),
     # Renewed whatever the export has, even where that has not the right form.
     Change("sentry.monitor", "guid", "I-74", lambda left, right: is_uuid4(right) and left != right),
-    Change(
-        "sentry.querysubscription",
-        "subscription_id",
-        "I-73",
-        lambda left, right: is_subscription(right) and left != right,
-    ),
+    # The product subscribes anew: the id is empty until it has done so.
+    Change("sentry.querysubscription", "subscription_id", "I-73", lambda _, right: right is None),
+    Change("sentry.querysubscription", "status", "I-73", lambda _, right: right == CREATING),
+    Change("sentry.querysubscription", "date_updated", "I-73", lambda _, right: right is not None),
     # Free keys are taken as they are, even where they have not the right form.
     Change("sentry.projectkey", "public_key", "I-71", _equal),
     Change("sentry.projectkey", "secret_key", "I-71", _equal),

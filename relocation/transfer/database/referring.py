@@ -56,9 +56,14 @@ def referring_rows(
 
 
 def referrers(
-    connection: Connection, tables: Mapping[str, ModelTable], models: Collection[str]
+    connection: Connection,
+    tables: Mapping[str, ModelTable],
+    models: Collection[str],
+    keyed: Collection[str] = (),
 ) -> dict[str, list[Referrer]]:
     """Return what refers to each of the models: by the catalogue, or by a constraint.
+
+    `keyed` names tables beside the catalogue's whose rows have an id.
 
     The catalogue knows references that no constraint stands behind (S-5); the constraints know
     tables that the catalogue does not have. Tokens for lost passwords go with their user and do not
@@ -74,16 +79,16 @@ def referrers(
                 found[key.to].append(Referrer(one.model.name, referring, one.table.c.id))
     by_table = {load_catalogue()[model].table: model for model in models}
     names = {one.table.name: name for name, one in tables.items()}
-    for place, field, target in _constraints(connection):
+    for place, field, target in constraints(connection):
         if target in by_table and place != LOST_PASSWORDS and (place, field) not in known:
             clause = table(place, column("id"), column(field))
-            pk = clause.c.id if place in names else None
+            pk = clause.c.id if place in names or place in keyed else None
             referrer = Referrer(names.get(place, place), clause.c[field], pk)
             found[by_table[target]].append(referrer)
     return found
 
 
-def _constraints(connection: Connection) -> Iterator[tuple[str, str, str]]:
+def constraints(connection: Connection) -> Iterator[tuple[str, str, str]]:
     """Yield table, column and target of each reference to the target's id."""
     for (_, place), keys in inspect(connection).get_multi_foreign_keys().items():
         for key in keys:

@@ -69,6 +69,12 @@ class ImportReport:
         """Return how many records of a model were inserted."""
         return self.accounts.get(model, Account()).inserted
 
+    @property
+    def renamed_users(self) -> int:
+        """Return how many users had to take another name."""
+        kinds = [(one.kind, one.model) for one in self.findings]
+        return kinds.count((FindingKind.RENAMED, "sentry.user"))
+
     def left_behind(self, scanned: Mapping[str, Any]) -> Mapping[str, int]:
         """Return by model how many records were left behind, by the scan (its JSON) as well.
 

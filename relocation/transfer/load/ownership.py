@@ -37,6 +37,7 @@ from relocation.transfer.load.chunks import (
     read_chunks,
     record_granted,
 )
+from relocation.transfer.load.mappings import MappingCount, count_mappings, request_mappings
 from relocation.transfer.load.renewal import word
 from relocation.transfer.load.rules import ACTIVE, PENDING_APPROVAL
 
@@ -98,15 +99,32 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
             record_granted(connection, relocation_id, pks)
 
 
-def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> None:
-    """Make the organizations this relocation inserted visible; idempotent (A-118)."""
+def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> int:
+    """Make the organizations this relocation inserted visible; idempotent (A-118).
+
+    In the same transaction the product is asked to map those that were hidden until now, and their
+    members; returns how many mappings were asked for.
+    """
     check_bound(engine, relocation_id, fence)
-    (organizations,) = _tables_of(engine, _ORGANIZATION)
+    organizations, members = _tables_of(engine, _ORGANIZATION, _MEMBER)
     status, pk = organizations.column("status"), organizations.table.c.id
+    revealed = []
     with fenced(engine, relocation_id, fence) as connection:
         for moved in inserted_pks(connection, relocation_id, _ORGANIZATION).values():
             hidden = update(organizations.table).where(pk == moved, status == PENDING_APPROVAL)
-            connection.execute(hidden.values({status: ACTIVE}))
+            if connection.execute(hidden.values({status: ACTIVE})).rowcount:
+                revealed.append(moved)
+        return request_mappings(connection, revealed, members)
+
+
+def mappings_of(engine: Engine, relocation_id: str) -> MappingCount | None:
+    """Count the product's mappings of what this relocation moved; None where it has none."""
+    organizations, members = _tables_of(engine, _ORGANIZATION, _MEMBER)
+    with engine.connect() as connection:
+        inserted = inserted_pks(connection, relocation_id, _ORGANIZATION).values()
+        there = select(organizations.table.c.id)
+        moved = select_in(connection, there, organizations.table.c.id.in_, list(inserted))
+        return count_mappings(connection, [pk for (pk,) in moved], members)
 
 
 def moved_organizations(engine: Engine, relocation_id: str) -> list[MovedOrganization]:

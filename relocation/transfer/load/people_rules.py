@@ -77,8 +77,15 @@ def leave_merged_users_alone(batch: Batch) -> None:
 
 
 def name_users(batch: Batch) -> None:
+    """Give each user a free name, and report those that had to change, without the name (W-31)."""
     names = free_names(batch, "username", _USERNAMES, lambda name: name)
     for draft, name in zip(batch.rows, names, strict=True):
+        old = draft.values["username"]
+        if name != old:
+            ending = name.rpartition("-")[2]
+            how = f'the account\'s name now ends in "-{ending}"' if old else f'it is "{name}" now'
+            why = "It was taken" if old else "It was empty"
+            batch.tell(FindingKind.RENAMED, draft.pk, f"{why}; {how}.", "username")
         draft.values["username"] = name
 
 

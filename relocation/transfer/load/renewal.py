@@ -15,6 +15,13 @@ from relocation.transfer.load.batch import Batch, storable
 Make = Callable[[Random], str]
 
 _TOKEN_LIFETIME: Final = timedelta(days=30)
+_WAITING: Final = timedelta(days=1)
+"""Far longer than the product lets a subscription wait before it looks after it."""
+
+CREATING: Final = 1
+"""Status of a query subscription that the product has still to create where queries run."""
+_NOT_WANTED: Final = frozenset({3, 4})
+"""Statuses of those that are about to be deleted, or disabled."""
 
 
 def word(random: Random, length: int) -> str:
@@ -68,6 +75,20 @@ def prolong_tokens(batch: Batch) -> None:
                 batch.put(draft, f"hashed_{field}", hashlib.sha256(new.encode()).hexdigest())
                 if field == "token":
                     batch.put(draft, "token_last_characters", new[-4:])
+
+
+def begin_subscriptions(batch: Batch) -> None:
+    """Let the product subscribe to each query anew: an id of elsewhere stands for nothing here.
+
+    Its own checker takes what has been waiting to be created for a while. What was disabled or
+    about to be deleted stays so.
+    """
+    waiting_since = format_datetime(parse_datetime(batch.now) - _WAITING)
+    for draft in batch.rows:
+        batch.put(draft, "subscription_id", None)
+        if draft.values.get("status") not in _NOT_WANTED:
+            batch.put(draft, "status", CREATING)
+            batch.put(draft, "date_updated", waiting_since)
 
 
 def hex_word(random: Random) -> str:

@@ -38,6 +38,7 @@ from relocation.transfer.load.chunks import (
     written_chunks,
 )
 from relocation.transfer.load.rules import PENDING_APPROVAL
+from relocation.transfer.load.side_rows import SIDE_TABLES, SideRows
 
 _ORGANIZATION = "sentry.organization"
 _MEMBER = "sentry.organizationmember"
@@ -54,9 +55,10 @@ def roll_back(
 ) -> RollBackReport:
     """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
 
-    What it merged with or overwrote stays as it is. Idempotent, and goes on after a kill. Before
-    the first removal it raises PermanentError where rows of others refer to what would go, or where
-    organizations have been revealed, unless `revealed` allows that. Raises what `fenced` does.
+    So go the rows that the product made for these by itself. What it merged with or overwrote
+    stays as it is. Idempotent, and goes on after a kill. Before the first removal it raises
+    PermanentError where rows of others refer to what would go, or where organizations have been
+    revealed, unless `revealed` allows that. Raises what `fenced` does.
     """
     check_bound(engine, relocation_id, fence)
     chunks = written_chunks(engine, relocation_id)
@@ -64,12 +66,14 @@ def roll_back(
     tables = reflect(engine, load_catalogue().values())
     with engine.connect() as connection:
         ours = _ours(connection, relocation_id, {model for model, _ in chunks})
-        pointing = referrers(connection, tables, models)
+        names = {one.table.name: name for name, one in tables.items()}
+        sides = SideRows(connection, ours, names)
+        pointing = referrers(connection, tables, models, SIDE_TABLES)
         _check_tables(tables, ours)
         if not revealed:
             _check_hidden(connection, tables, ours)
-        _check_referrers(connection, tables, pointing, ours)
-    removal = _Removal(tables, pointing, ours)
+        _check_referrers(connection, tables, pointing, ours, sides)
+    removal = _Removal(tables, pointing, sides)
     removed, kept = dict[str, int](), dict[str, int]()
     for model, number in sorted(chunks, key=_last_first, reverse=True):
         with fenced(engine, relocation_id, fence) as connection:
@@ -91,7 +95,7 @@ def roll_back(
 class _Removal:
     tables: Mapping[str, ModelTable]
     pointing: Mapping[str, list[Referrer]]
-    ours: Ours
+    sides: SideRows
 
     def remove(self, connection: Connection, model: str, pks: frozenset[int]) -> int:
         """Remove rows of one model, and return how many there were.
@@ -102,6 +106,7 @@ class _Removal:
         tokens = lost_passwords(connection) if model == _USER else None
         removed = 0
         for piece in slices(sorted(pks)):
+            self.sides.remove(connection, model, piece)
             referring = self.pointing.get(model, ())
             if found := referring_rows(connection, table.c.id, piece, referring):
                 raise _refusal(found)
@@ -181,14 +186,18 @@ def _check_referrers(
     tables: Mapping[str, ModelTable],
     pointing: Mapping[str, list[Referrer]],
     ours: Ours,
+    sides: SideRows,
 ) -> None:
-    """Refuse where rows that are not ours refer to rows that are."""
+    """Refuse where rows that are not ours, nor go with ours, refer to rows that do."""
     others: list[tuple[str, int | None]] = []
     for model, pks in ours.items():
         pk, referring = tables[model].table.c.id, pointing[model]
         for piece in slices(sorted(pks)):
             found = referring_rows(connection, pk, piece, referring)
             others += [row for row in found if row[1] not in ours.get(row[0], ())]
+    pointing_at_sides = sides.referring(connection)
+    others += [row for row in pointing_at_sides if row[1] not in ours.get(row[0], ())]
+    others = [row for row in others if row not in sides]
     if others:
         raise _refusal(others)
 

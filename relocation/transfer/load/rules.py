@@ -30,6 +30,7 @@ from relocation.transfer.load.people_rules import (
     take_over_users,
 )
 from relocation.transfer.load.renewal import (
+    begin_subscriptions,
     hex_word,
     prolong_tokens,
     refresh,
@@ -168,9 +169,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "sentry.monitor": (partial(refresh, "guid", uuid4),),
     "sentry.incident": (partial(refresh, "detection_uuid", uuid4),),
     "sentry.incidentactivity": (partial(refresh, "notification_uuid", uuid4),),
-    "sentry.querysubscription": (
-        partial(refresh, "subscription_id", lambda random: f"0/{hex_word(random)}"),
-    ),
+    "sentry.querysubscription": (begin_subscriptions,),
 }
 """Each model's rules, in the order they are applied."""
 
@@ -189,7 +188,7 @@ WRITTEN: Mapping[str, frozenset[str]] = {
     ),
     "sentry.useremail": frozenset({"is_verified", "validation_hash", "date_hash_added"}),
     "sentry.monitor": frozenset({"guid"}),
-    "sentry.querysubscription": frozenset({"subscription_id"}),
+    "sentry.querysubscription": frozenset({"date_updated", "status", "subscription_id"}),
 }
 """The fields that rules fill, whether an export has them or not."""
 
