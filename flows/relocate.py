@@ -1,4 +1,4 @@
-"""Relocate organizations from an export archive into the destination database."""
+"""Relocate organizations from an archive or a live product into the destination database."""
 
 from prefect import flow, get_run_logger
 
@@ -9,6 +9,7 @@ from relocation.steps import Task
 from tasks.boundary import stop_before
 from tasks.capture import capture_baseline, capture_colliding_users
 from tasks.complete import complete
+from tasks.exporting import export_source
 from tasks.hand_over import grant_ownership, reveal_organizations
 from tasks.holding import hold_relocation
 from tasks.hook import settling_hook
@@ -38,12 +39,14 @@ settle_and_tell = settling_hook(tell)
     on_cancellation=[settle_and_tell],
 )
 def relocate(request: RelocationRequest) -> None:
-    """Move organizations out of an export archive into the destination, and tell their owner.
+    """Move organizations out of an archive or a live product, and tell their owner.
 
     Each line below is a step that the ledger remembers: press **Retry** on a failed run, and the
     work goes on at the step that failed.
     """
     with hold_relocation(request, tell) as hold:
+        if request.source is not None:
+            export_source(hold)
         receive_archive(hold)
         scan_export(hold)
         tell(hold.relocation_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from relocation.request import RelocationRequest
+from relocation.request import RelocationRequest, live_archive
 from relocation.steps import Status, Step, Task
 
 
@@ -37,6 +37,8 @@ class Relocation:
     creator: str | None
     creator_email: str | None = field(repr=False)
     archive: str
+    """Its key in the storage; made by the relocation itself where there is a source."""
+    source: str | None
     archive_bytes: int | None
     files_kept: bool
     """Whether its working files may still lie in the storage."""
@@ -59,7 +61,8 @@ class Relocation:
     def request(self) -> RelocationRequest:
         """What was asked."""
         return RelocationRequest(
-            archive=self.archive,
+            archive="" if self.archive == live_archive(self.id) else self.archive,
+            source=self.source,
             organizations=list(self.organizations),
             owner=self.owner,
             creator=self.creator,

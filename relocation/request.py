@@ -21,10 +21,17 @@ class RelocationRequest(BaseModel):
     model_config = ConfigDict(title="Relocation request")
 
     archive: str = Field(
+        default="",
         title="Archive",
         description="Its key in the relocation storage, such as archives/acme-export.tar; "
         "`relocation submit` uploads an archive and prints its key.",
         examples=["archives/acme-export.tar"],
+    )
+    source: str | None = Field(
+        default=None,
+        title="Live source",
+        description="Instead of an archive: relocation-source, the block of the live database to "
+        "export from.",
     )
     organizations: list[str] = Field(
         title="Organizations",
@@ -49,12 +56,33 @@ def check_request(request: RelocationRequest, settings: Settings) -> None:
 
     Raises RequestError or LimitError with the reason. The export itself is checked by the scan.
     """
-    key = request.archive
+    if request.source is not None:
+        _check_source(request, settings)
+    else:
+        _check_archive(request.archive)
+    check_slugs(request.organizations, settings)
+
+
+def _check_archive(key: str) -> None:
     if not key or len(key) > _MAX_KEY or key.startswith("/") or "\\" in key or "\0" in key:
         raise RequestError("The archive must be named by its key in the relocation storage.")
     if any(part in {"", ".", ".."} for part in key.split("/")) or "://" in key:
         raise RequestError("The archive must lie inside the relocation storage.")
-    check_slugs(request.organizations, settings)
+
+
+def _check_source(request: RelocationRequest, settings: Settings) -> None:
+    """Refuse any source but the one that the settings name: no other block is ever opened."""
+    if request.source != settings.source_block:
+        raise RequestError(
+            f"The only live source here is {settings.source_block}; name that one, or an archive."
+        )
+    if request.archive:
+        raise RequestError("Name either an archive or the live source, not both.")
+
+
+def live_archive(relocation_id: str) -> str:
+    """Return the key of the archive that a relocation makes of a live source."""
+    return f"relocations/{relocation_id}/archive.tar"
 
 
 def check_slugs(slugs: list[str], settings: Settings) -> None:

@@ -33,6 +33,7 @@ class Step(IntEnum):
 class Task(StrEnum):
     """The units of work, stored by these names."""
 
+    EXPORT_SOURCE = "export_source"
     RECEIVE_ARCHIVE = "receive_archive"
     SCAN_EXPORT = "scan_export"
     CAPTURE_BASELINE = "capture_baseline"
@@ -57,6 +58,13 @@ class Policy:
 
 
 POLICIES: dict[Task, Policy] = {
+    Task.EXPORT_SOURCE: Policy(
+        Step.UPLOADING,
+        4,
+        3600,
+        "The organizations could not be exported from the live source because of a fault on our "
+        "side.",
+    ),
     Task.RECEIVE_ARCHIVE: Policy(
         Step.UPLOADING, 4, 60, "The archive could not be read because of a fault on our side."
     ),

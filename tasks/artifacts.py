@@ -57,7 +57,8 @@ def show_request(relocation: Relocation) -> None:
         "what-was-asked",
         f"# Relocation `{relocation.id}`\n\n"
         f"- Organizations: {code_list(list(relocation.organizations))}\n"
-        f"- Archive: `{code(relocation.archive)}`\n"
+        f"- {'From' if relocation.source else 'Archive'}: "
+        f"`{code(relocation.source or relocation.archive)}`\n"
         f"- Round: {relocation.round}\n",
         "What was asked",
     )

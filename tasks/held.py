@@ -10,6 +10,7 @@ from relocation.prefect_api.blocks import (
     load_destination,
     load_ledger,
     load_private_key,
+    load_source,
     load_storage,
 )
 from relocation.settings import Settings
@@ -27,6 +28,11 @@ class Opened:
     def destination(self) -> Engine:
         """The database relocated into."""
         return load_destination(Settings())
+
+    @cached_property
+    def source(self) -> Engine:
+        """The live database exported from."""
+        return load_source(Settings())
 
     @cached_property
     def storage(self) -> Storage:

@@ -151,10 +151,10 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         pause_before=settings.pause_before,
     )
     get_run_logger().info(
-        "Relocation %s, round %d, from archive %s",
+        "Relocation %s, round %d, from %s",
         relocation.id,
         relocation.round,
-        relocation.archive,
+        relocation.source or relocation.archive,
     )
     flow_run = runtime.flow_run
     label(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)

@@ -1,5 +1,6 @@
 """Where a relocation's working files lie in the storage, and their removal."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from prefect import get_run_logger, task
@@ -10,6 +11,7 @@ from relocation.ledger.holds import Hold
 from relocation.ledger.reconciling import forget_files, open_ids, with_old_files
 from relocation.ledger.tables import utc_now
 from relocation.prefect_api.blocks import load_destination, load_ledger, load_storage
+from relocation.request import live_archive
 from relocation.settings import Settings
 from relocation.transfer.dry_run.scratch import remove_abandoned_scratch
 from relocation.transfer.prepare.normalised import delete_normalised
@@ -33,7 +35,10 @@ def colliding_users_prefix(relocation_id: str) -> str:
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
 def discard_working_files(hold: Hold) -> None:
-    """Remove what the relocation wrote into the storage, except its archive; idempotent."""
+    """Remove what the relocation wrote into the storage; idempotent.
+
+    Archives that somebody uploaded stay.
+    """
     opened = opened_for(hold.relocation_id)
     forget_files(opened.ledger, hold.relocation_id)
     _discard(opened.storage, hold.relocation_id)
@@ -64,3 +69,6 @@ def discard_abandoned_scratch() -> None:
 def _discard(storage: Storage, relocation_id: str) -> None:
     for prefix in (export_prefix, baseline_prefix, colliding_users_prefix):
         delete_normalised(storage, prefix(relocation_id))
+    with suppress(FileNotFoundError):
+        storage.open(live_archive(relocation_id)).close()  # a delete may leave an empty object
+        storage.delete(live_archive(relocation_id))

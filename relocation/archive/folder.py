@@ -20,6 +20,11 @@ class FolderStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
+    def write_file(self, key: str, file: BinaryIO) -> None:
+        """Store what a file holds from its start."""
+        file.seek(0)
+        self.write(key, file.read())
+
     def delete(self, key: str) -> None:
         """Remove the key; idempotent."""
         (self._folder / key).unlink(missing_ok=True)

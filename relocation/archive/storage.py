@@ -12,5 +12,8 @@ class Storage(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Store under the key, replacing what was there."""
 
+    def write_file(self, key: str, file: BinaryIO) -> None:
+        """Store what a file holds from its start; the key appears when all of it is there."""
+
     def delete(self, key: str) -> None:
         """Remove the key; idempotent."""

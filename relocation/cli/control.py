@@ -83,7 +83,10 @@ def recover(relocation_id: Id, as_json: AsJson = False) -> None:
 
 
 def retry(relocation_id: Id, as_json: AsJson = False) -> None:
-    """Begin a new relocation of the same archive, as Copy to new run in the UI does."""
+    """Begin a new relocation of the same archive, as Copy to new run in the UI does.
+
+    From a live source it begins with a new export.
+    """
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
@@ -93,7 +96,8 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
         ended = get_relocation(around.ledger, relocation_id)
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
             raise CommandError(f"This relocation cannot be retried: it is {ended.status}.")
-        load_storage(around.settings).open(ended.archive).close()
+        if ended.source is None:
+            load_storage(around.settings).open(ended.archive).close()
         new = submit(ended.request)
     _say(as_json, f"Relocation {new} was submitted.", id=new, retries=relocation_id)
 

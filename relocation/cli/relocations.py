@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
 def submit(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The export archive.")
-    ],
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="The export archive."),
+    ] = None,
     *,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Export from the live source instead: relocation-source."),
+    ] = False,
     organization: Annotated[
         list[str],
         typer.Option("--organization", "-o", help="Slug of an organization to move; repeatable."),
@@ -60,21 +65,31 @@ def submit(
 ) -> None:
     """Upload FILE to the relocation storage and start relocating organizations out of it.
 
+    With --live there is no file: the organizations are exported when the relocation begins.
+
     Example: relocation submit acme.tar --organization acme --owner olivia
     """
     from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.prefect_api.flow_runs import submit as start  # noqa: PLC0415
 
+    if live == (file is not None):
+        fail("Give either a FILE or --live.", code=2)
     settings = Settings()
     # A key of its own: a second upload must not change an archive that is being relocated.
-    key = f"archives/{secrets.token_hex(4)}-{file.name}"
+    key = f"archives/{secrets.token_hex(4)}-{file.name}" if file else ""
     request = RelocationRequest(
-        archive=key, organizations=organization, owner=owner, creator=creator
+        archive=key,
+        source=settings.source_block if live else None,
+        organizations=organization,
+        owner=owner,
+        creator=creator,
     )
     with plain_errors():
         start_at = read_start(at, time_zone, datetime.now(UTC)) if at is not None else None
         check_request(request, settings)
-        load_storage(settings).write(key, file.read_bytes())
+        if file is not None:
+            with file.open("rb") as archive:
+                load_storage(settings).write_file(key, archive)
         relocation_id = start(request, at=start_at)
     if wait:
         if not as_json:
@@ -82,7 +97,7 @@ def submit(
         show(relocation_id, follow=True, as_json=as_json)
         return
     if as_json:
-        print_json({"id": relocation_id, "archive": key, "starts_at": start_at})
+        print_json({"id": relocation_id, "archive": key or None, "starts_at": start_at})
         return
     out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
     if start_at is not None:

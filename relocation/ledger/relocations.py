@@ -10,7 +10,7 @@ from relocation.errors import UnknownRelocationError
 from relocation.ledger.inserting import insert_if_new
 from relocation.ledger.tables import relocations
 from relocation.model import Relocation
-from relocation.request import RelocationRequest
+from relocation.request import RelocationRequest, live_archive
 from relocation.steps import Status, Step
 
 
@@ -36,7 +36,8 @@ def insert_relocation(
         "fence": 0,
         "owner": request.owner,
         "creator": request.creator,
-        "archive": request.archive,
+        "archive": request.archive or (live_archive(relocation_id) if request.source else ""),
+        "source": request.source,
         "organizations": request.organizations,
         "created_at": now,
         "updated_at": now,

@@ -167,6 +167,7 @@ relocations = Table(
     Column("creator", BoundedText(200)),
     Column("creator_email", BoundedText(400)),
     Column("archive", BoundedText(1000), nullable=False),
+    Column("source", BoundedText(200)),
     Column("archive_bytes", BigInteger),
     Column("files_kept", Boolean, nullable=False, server_default=true()),
     Column("organizations", JSON, nullable=False),

@@ -1,6 +1,7 @@
 """The blocks: the only way to a database, a storage, a mail server or a key (DESIGN 9)."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from io import BytesIO
@@ -27,6 +28,8 @@ from relocation.settings import Settings
 
 B = TypeVar("B", bound=Block)
 R = TypeVar("R")
+
+_PIECE = 1024**2
 
 
 class MailServer(Block):
@@ -106,16 +109,43 @@ class BlockStorage:
         if not isinstance(self._block, LocalFileSystem):
             self._block.write_path(key, data, _sync=True)
             return
-        path = self._local(key)
+        self._appear(self._local(key), BytesIO(data))
+
+    def write_file(self, key: str, file: BinaryIO) -> None:
+        """Store what a file holds from its start; it appears whole or not at all.
+
+        In pieces on local folders and fsspec file systems; for any other block it is read whole.
+        """
+        file.seek(0)
+        if isinstance(self._block, LocalFileSystem):
+            self._appear(self._local(key), file)
+        elif isinstance(self._block, RemoteFileSystem):
+            self._remotely(lambda files: self._upload(files, self._remote(key), file))
+        else:
+            self._block.write_path(key, file.read(), _sync=True)
+
+    @staticmethod
+    def _appear(path: Path, file: BinaryIO) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+            with os.fdopen(descriptor, "wb") as part:
+                shutil.copyfileobj(file, part, _PIECE)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+    @staticmethod
+    def _upload(files: Any, path: str, file: BinaryIO) -> None:
+        file.seek(0)  # it may be the second time
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        part = f"{path}.part"
+        with files.open(part, "wb") as stored:
+            shutil.copyfileobj(file, stored, _PIECE)
+        if files.exists(path):
+            files.rm(path)
+        files.mv(part, path)
 
     def delete(self, key: str) -> None:
         """Remove the key, or empty it where the block cannot remove; idempotent."""

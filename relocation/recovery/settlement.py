@@ -143,9 +143,10 @@ def tolerant_request(parameters: Mapping[str, Any]) -> RelocationRequest:
     """Make what can be made of an invalid request, so that its failure can be recorded."""
     slugs = parameters.get("organizations")
     slugs = slugs if isinstance(slugs, list) else []
-    creator = parameters.get("creator")
+    creator, source = parameters.get("creator"), parameters.get("source")
     return RelocationRequest(
         archive=str(parameters.get("archive") or ""),
+        source=source if isinstance(source, str) else None,
         organizations=[slug for slug in slugs if isinstance(slug, str)],
         owner=str(parameters.get("owner") or ""),
         creator=creator if isinstance(creator, str) else None,

@@ -21,6 +21,7 @@ from sqlalchemy.sql.selectable import CTE
 
 from relocation.archive.record import Record
 from relocation.catalogue import ForeignKey, Model, Scope, load_catalogue
+from relocation.errors import ConfigurationError
 from relocation.transfer.database.codec import decoder, unchanged
 from relocation.transfer.database.rows import slices
 from relocation.transfer.database.schema import ModelTable, reflect
@@ -118,6 +119,10 @@ def export_records(
     those of one moment; on SQLite no writer can commit before the iterator is exhausted or closed.
     """
     tables = reflect(engine, load_catalogue().admitted(scope))
+    if _USER not in tables:
+        raise ConfigurationError(
+            "The database to export from is none of the product: its operator has to name another."
+        )
     selection = _Selection(tables, limited=scope is not Scope.GLOBAL)
     selection.filter(organizations, usernames, privileged_only=privileged_only)
     with _snapshot(engine) as connection:

@@ -1,4 +1,4 @@
-"""Keep what a task has to tell at length: every finding, not the first ones."""
+"""Keep what a task has to tell at length, and from which live source a relocation comes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table of reports."""
+    """Add the table of reports and the column."""
+    op.add_column("relocation", sa.Column("source", sa.Text))
     op.create_table(
         "task_report",
         sa.Column("relocation_id", sa.String(36), nullable=False),
@@ -28,3 +29,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove it again."""
     op.drop_table("task_report")
+    op.drop_column("relocation", "source")

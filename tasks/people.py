@@ -1,0 +1,53 @@
+"""Who asks for a relocation and whom it is for, found before any work is done for them."""
+
+from dataclasses import dataclass
+
+from relocation.errors import PersonError
+from relocation.ledger.admission import record_people
+from relocation.notices.recipients import check_addresses
+from relocation.request import check_request
+from relocation.text import one_line
+from relocation.transfer.load.ownership import Person, find_user
+from tasks.boundary import Work
+
+
+@dataclass(frozen=True)
+class People:
+    """Owner and creator, as users of the destination."""
+
+    owner: Person
+    creator: Person
+
+
+def meet_people(work: Work) -> People:
+    """Keep the addresses of owner and creator in the ledger, and check them and the request.
+
+    In this order: what is refused can then be told. Idempotent; raises PermanentError.
+    """
+    request = work.relocation.request
+    owner = find_user(work.opened.destination, request.owner)
+    creator = find_user(work.opened.destination, request.creator or request.owner)
+    record_people(
+        work.opened.ledger,
+        work.hold,
+        owner.email if owner else None,
+        creator.email if creator else None,
+    )
+    people = People(
+        owner=_existing("owner", request.owner, owner),
+        creator=_existing("creator", request.creator or request.owner, creator),
+    )
+    check_addresses(
+        (role, one.username, one.email)
+        for role, one in (("owner", people.owner), ("creator", people.creator))
+    )
+    check_request(request, work.settings)
+    return people
+
+
+def _existing(role: str, username: str, person: Person | None) -> Person:
+    if person is None:
+        raise PersonError(
+            f'The {role} "{one_line(username, limit=60)}" is no active user of the destination.'
+        )
+    return person

@@ -1,0 +1,204 @@
+"""Out of a live product: one moment of it, whole or not at all, and only read."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry, State
+from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+from sqlalchemy import Engine, create_engine, event, text
+
+from flows.relocate import relocate
+from relocation.catalogue import load_catalogue
+from relocation.database import engine_options, prepare
+from relocation.example import example_export
+from relocation.ledger.tries import tries_of
+from relocation.steps import Status, Task
+from relocation.transfer.database.schema import create_embedded, reflect
+from relocation.transfer.dry_run.existing import load_existing
+from relocation.transfer.load.rules import ACTIVE
+from relocation.transfer.source import RecordList
+
+EXAMPLE = example_export(organizations=2, members=3, projects=2)
+
+
+@pytest.fixture
+def live(service: Any, tmp_path: Path) -> Iterator[Engine]:
+    """A live product with two organizations, and the block that leads to it."""
+    path = tmp_path / "live.db"
+    engine = prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
+    create_embedded(engine)
+    tables = reflect(engine, load_catalogue().values())
+    load_existing(engine, tables, [RecordList(EXAMPLE, load_catalogue())])
+    SqlAlchemyConnector(
+        connection_info=ConnectionComponents(
+            driver=SyncDriver.SQLITE_PYSQLITE,
+            database=f"file:{path}",
+            # As good as a user who can only read.
+            query={"mode": "ro", "uri": "true"},
+        )
+    ).save("relocation-source", overwrite=True, _sync=True)
+    yield engine
+    engine.dispose()
+
+
+def ask(service: Any, *organizations: str) -> State[None]:
+    return service.relocate("", *organizations, source="relocation-source")
+
+
+def rerun(relocation_id: str) -> State[Any]:
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
+        flow_run = client.read_flow_run(UUID(relocation_id))
+    return run_flow(relocate, flow_run=flow_run, return_type="state")
+
+
+def stored(service: Any) -> list[str]:
+    """The archives in the storage, whole or not."""
+    folder = service.settings.home / "storage"
+    return [path.name for path in folder.rglob("*") if path.is_file() and "archive" in path.name]
+
+
+def test_organizations_go_from_one_live_product_into_another(service: Any, live: Engine) -> None:
+    state = ask(service, "acme")
+    assert state.is_completed(), state.message
+    (organization,) = service.rows("sentry.organization")
+    assert (organization.slug, organization.status) == ("acme", ACTIVE)
+    keys = {r.fields["public_key"] for r in EXAMPLE if r.model == "sentry.projectkey"}
+    moved = {row.public_key for row in service.rows("sentry.projectkey")}
+    assert moved
+    assert moved < keys  # those of the other organization stayed
+    assert ("olivia@example.org", "SUCCEEDED") in {
+        (str(mail.message["To"]), "SUCCEEDED") for mail in service.inbox.messages()
+    }
+    assert stored(service) == []  # nobody uploaded it, so it does not stay
+
+
+def test_an_interrupted_export_leaves_nothing_and_begins_at_a_new_moment(
+    service: Any, live: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relocation.transfer import live as exporting
+
+    whole = exporting.export_records
+
+    def broken(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, record in enumerate(whole(*arguments, **options)):
+            if number > 20:
+                raise ConnectionError("the source went away")
+            yield record
+
+    monkeypatch.setattr(exporting, "export_records", broken)
+    assert ask(service, "acme").is_failed()
+    relocation = service.only()
+    assert (relocation.status, relocation.failed_task) == (Status.FAILURE, Task.EXPORT_SOURCE)
+    assert stored(service) == []
+    # It is told to its owner, whom it had met before.
+    assert relocation.owner_email == "olivia@example.org"
+
+    monkeypatch.setattr(exporting, "export_records", whole)
+    with live.begin() as connection:
+        connection.execute(
+            text("UPDATE sentry_organization SET name = 'By now' WHERE slug = 'acme'")
+        )
+    assert rerun(relocation.id).is_completed()
+    assert "By now" in {row.name for row in service.rows("sentry.organization")}
+    outcomes = [
+        one.outcome
+        for one in tries_of(service.ledger, relocation.id)
+        if one.task == Task.EXPORT_SOURCE
+    ]
+    assert outcomes == ["FAILED"] * 4 + ["DONE"]
+
+
+def test_a_rerun_after_the_export_takes_the_archive_that_is_there(
+    service: Any, live: Engine
+) -> None:
+    with service.destination.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER broken BEFORE INSERT ON sentry_projectkey "
+                "WHEN EXISTS (SELECT 1 FROM auth_user WHERE username = 'carl') "
+                "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            )
+        )
+    assert ask(service, "acme").is_failed()
+    relocation = service.only()
+    assert stored(service) == ["archive.tar"]
+    with service.destination.begin() as connection:
+        connection.execute(text("DROP TRIGGER broken"))
+    with live.begin() as connection:
+        connection.execute(
+            text("UPDATE sentry_organization SET name = 'By now' WHERE slug = 'acme'")
+        )
+    assert rerun(relocation.id).is_completed()
+    assert "By now" not in {row.name for row in service.rows("sentry.organization")}
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"source": "relocation-ledger"}, "only live source here is relocation-source"),
+        ({"source": "relocation-source", "archive": "archives/a.tar"}, "not both"),
+        ({"source": "relocation-source", "organizations": ["nobody"]}, "nobody"),
+        ({"source": "relocation-source", "owner": "stranger"}, "stranger"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_before_anything_is_exported(
+    service: Any, live: Engine, request_: dict[str, Any], said: str
+) -> None:
+    read: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def watch(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if "sentry_projectkey" in sql and sql.startswith(("SELECT", "WITH")):
+            read.append(sql)
+
+    try:
+        given = {"archive": "", "organizations": ["acme"], **request_}
+        organizations = given.pop("organizations")
+        assert service.relocate(given.pop("archive"), *organizations, **given).is_failed()
+    finally:
+        event.remove(Engine, "before_cursor_execute", watch)
+    assert said in service.only().reason
+    assert stored(service) == []
+    assert read == [] or said == "nobody"
+
+
+def test_a_missing_block_says_what_to_set_up(service: Any) -> None:
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name("relocation-source", "sqlalchemy-connector")
+        client.delete_block_document(document.id)
+    assert ask(service, "acme").is_failed()
+    assert "no live database here" in service.only().reason
+    assert "relocation setup --blocks" in service.only().internal_error
+
+
+def test_the_storage_shows_an_upload_when_it_is_whole(
+    service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relocation.prefect_api.blocks import load_storage
+
+    storage = load_storage(service.settings)
+    file = tmp_path / "big"
+    file.write_bytes(b"x" * 3_000_000)
+
+    def cut(_source: Any, target: Any, _size: int) -> None:
+        target.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(shutil, "copyfileobj", cut)
+    with file.open("rb") as opened, pytest.raises(OSError, match="no space"):
+        storage.write_file("archives/big", opened)
+    with pytest.raises(FileNotFoundError):
+        storage.open("archives/big")
+    monkeypatch.undo()
+    with file.open("rb") as opened:
+        opened.read(10)
+        storage.write_file("archives/big", opened)
+    with storage.open("archives/big") as back:
+        assert back.read() == file.read_bytes()
