@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny soak machines newest test-tools screenshots clean help
+.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines newest test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -62,8 +62,12 @@ ROUNDS ?= 5
 bench: $(READY) ## Measure the speed, on exports of SIZE records and ten times that (many minutes)
 	@$(BIN)/python -m benchmarks --records $(SIZE) --rounds $(ROUNDS)
 
-bench-tiny: $(READY) ## Run every benchmark at a tiny size, to see that it still runs
-	@FINISHED=2000 BATCH=5 KILLS=1 ROUNDS=1 $(BIN)/python -m benchmarks.tiny
+bench-tiny: $(READY) ## Run the benchmarks at a tiny size, to see that they still run (under two minutes)
+	@FINISHED=2000 ROUNDS=1 $(BIN)/python -m benchmarks.tiny
+
+bench-workers: $(READY) ## Measure what N more relocations cost and how soon a killed one goes on (N=100, KILLS=3)
+	@home=$$(mktemp -d) && trap "rm -rf $$home" EXIT \
+		&& KILLS=$(or $(KILLS),3) $(BIN)/python -m benchmarks.failures_service $$home $(or $(N),100)
 
 SEED ?= 1
 soak: $(READY) ## Relocate N times while everything is killed in turn; count what was lost (an hour)

@@ -15,11 +15,16 @@ BATCH = int(os.environ.get("BATCH", "100"))
 
 def main() -> None:
     """Run all benchmarks and print their tables."""
-    home = Path(tempfile.mkdtemp(prefix="bench-"))
+    with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
+        in_one_process(Path(folder))
+        _measure_service(Path(folder, "service"))
+
+
+def in_one_process(home: Path) -> None:
+    """Run those that need no worker."""
     compare_settling(home)
     compare_queries(home)
     _compare_flows(home / "flows")
-    _measure_service(home / "service")
 
 
 def _compare_flows(home: Path) -> None:

