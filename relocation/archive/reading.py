@@ -75,7 +75,8 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
         ) from None
     except TooManyValuesError:
         raise ExportError(
-            f"Element {ordinal + 1} of the export holds more than {MAX_VALUES:,} values."
+            f"Element {ordinal + 1} of the export holds more than {MAX_VALUES:,} values, "
+            "lists and objects."
         ) from None
     except UnicodeDecodeError:
         raise ExportError(_not_unicode(ordinal + 1)) from None

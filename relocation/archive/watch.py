@@ -12,10 +12,8 @@ MAX_DEPTH = 32
 """Deepest nesting taken, counting the list of records and the record."""
 MAX_ELEMENT_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 250_000
-"""Most values in one element: empty lists take 30 times as much memory as their text."""
+"""Most commas and brackets in one element: empty lists take 30 times the memory of their text."""
 PIECE = 16 * 1024  # bytes; larger pieces are slower, for a processor's cache
-_LARGEST_PIECE = 1024 * 1024
-"""The parser reads a long string from its begin with each piece: so they grow with the element."""
 
 _BLANK = b" \t\r\n"
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89abAB])")
@@ -24,7 +22,6 @@ _UNSTORABLE = re.compile(
 )
 """The escape of a NUL, or of the first half of a surrogate pair without the second."""
 _PAIR = 12  # bytes that the two escapes of a surrogate pair take
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"?')
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}",'))
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
@@ -55,7 +52,7 @@ class TooLargeError(Exception):
 
 
 class TooManyValuesError(Exception):
-    """One element holds more than MAX_VALUES values."""
+    """One element holds more than MAX_VALUES commas and brackets."""
 
 
 class JsonWatch:
@@ -69,6 +66,8 @@ class JsonWatch:
         self._held = b""
         self._begun = False
         self._in_string = False
+        self._within_string = False
+        """Whether the last piece went on with a string, and brought nothing but that."""
         self._depth = 0
 
     def end_element(self) -> None:
@@ -78,12 +77,13 @@ class JsonWatch:
     def read(self, size: int = PIECE) -> bytes:
         """Return the next piece, empty at the end; half a surrogate pair becomes a NUL.
 
-        So one check of the parsed strings finds both. Pieces are longer than `size` where an
-        element goes on for long. Raises the errors of this module.
+        So one check of the parsed strings finds both. The parser begins a string anew with every
+        piece: one that goes on for long comes in pieces that grow with it. Raises the errors of
+        this module.
         """
-        wanted = min(self._pending, _LARGEST_PIECE)
+        wanted = self._pending
         pieces = [self._next(size)]
-        while size and pieces[-1] and (wanted := wanted - len(pieces[-1])) > 0:
+        while self._within_string and pieces[-1] and (wanted := wanted - len(pieces[-1])) > 0:
             pieces.append(self._next(size))
         return b"".join(pieces)
 
@@ -110,11 +110,12 @@ class JsonWatch:
                 raise NotAListError(begin)
             self._begun = True
         self._pending += len(piece)
-        if self._pending > MAX_ELEMENT_BYTES:
+        if self._pending > MAX_ELEMENT_BYTES + PIECE:  # some may be of its neighbours
             raise TooLargeError
         quoted = _structure(piece, in_string=self._in_string)
         self._in_string = quoted.count(b'"') % 2 == 1
         structure = _STRING.sub(b"", quoted)
+        self._within_string = self._in_string and not structure
         self._values += _values(structure)
         if self._values > MAX_VALUES:
             raise TooManyValuesError
@@ -137,7 +138,8 @@ def measure(text: bytes) -> tuple[int, int]:
 
 def _structure(text: bytes, *, in_string: bool) -> bytes:
     """Return brackets, commas and quotes of a text that has no half of an escape sequence."""
-    structure = _ESCAPE.sub(b"", text).translate(None, _NO_STRUCTURE)
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+    structure = bare.translate(None, _NO_STRUCTURE)
     if in_string:
         structure = b'"' + structure
     # Two quotes side by side leave what is inside and outside of strings as it was.

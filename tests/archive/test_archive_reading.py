@@ -333,7 +333,7 @@ def test_brackets_in_strings_are_no_nesting() -> None:
 
 def test_an_element_that_does_not_end_is_refused() -> None:
     """B-10: memory is bounded by the largest record taken."""
-    text = b"[" + GOOD + b',{"model":"' + b"x" * (MAX_ELEMENT_BYTES + PIECE)
+    text = b"[" + GOOD + b',{"model":"' + b"x" * (MAX_ELEMENT_BYTES + 1024**2)
     assert refusal(text) == "Element 2 of the export is larger than 8 MiB."
 
 
@@ -349,7 +349,7 @@ def test_an_element_of_too_many_values_is_refused(value: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 80_000_000
     finally:
         tracemalloc.stop()
-    assert reason == "Element 2 of the export holds more than 250,000 values."
+    assert reason == "Element 2 of the export holds more than 250,000 values, lists and objects."
 
 
 def test_commas_and_brackets_in_a_string_are_no_values() -> None:
@@ -370,6 +370,14 @@ def test_long_strings_are_read_in_linear_time(unit: str) -> None:
 
     small, large = (min(seconds(size) for _ in range(2)) for size in (1_500_000, 6_000_000))
     assert large < 8 * small  # 16 where the time grows with the square
+
+
+def test_elements_just_below_the_limit_are_read_one_after_the_other() -> None:
+    large = b'{"model":"sentry.user","pk":8,"fields":{"x":"%b"}}' % (
+        b"x" * (MAX_ELEMENT_BYTES - 99)
+    )
+    text = b"[" + b",".join([GOOD, large, large, GOOD]) + b"]"
+    assert [record.pk for record in read(text)] == [7, 8, 8, 7]
 
 
 def test_a_large_export_is_read_in_little_memory() -> None:

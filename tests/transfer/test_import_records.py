@@ -21,7 +21,7 @@ from relocation.errors import ConfigurationError, FencedOut, PermanentError, Tra
 from relocation.findings import FindingKind
 from relocation.transfer.database.schema import create_own_tables
 from relocation.transfer.load.importing import (
-    _CHUNK_CHARACTERS,
+    _CHUNK_BYTES,
     Account,
     ImportReport,
     bind,
@@ -270,7 +270,7 @@ def test_progress_is_told_by_model_and_number(destination: Engine) -> None:
 
 def large(records: int) -> RecordList:
     """Records of which 40 fill a chunk."""
-    shared = {"value": "x" * (_CHUNK_CHARACTERS // 41), "last_updated": "2026-01-01T00:00:00Z"}
+    shared = {"value": "x" * (_CHUNK_BYTES // 41), "last_updated": "2026-01-01T00:00:00Z"}
     made = [Record("sentry.option", pk, {"key": f"k{pk}", **shared}) for pk in range(1, records)]
     return RecordList(made, load_catalogue())
 

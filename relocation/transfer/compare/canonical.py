@@ -27,13 +27,14 @@ def canonical(field: Field, value: Any) -> Any:
 
 def written_alike(left: Any, right: Any) -> bool:
     """Tell quickly of most values that mean the same that they do; of others it tells nothing."""
-    if type(left) is not type(right):
-        return False
-    if not isinstance(left, (dict, list)):
+    if type(left) is type(right) and not isinstance(left, (dict, list)):
         return bool(left == right)
-    with suppress(orjson.JSONEncodeError):  # a number beyond 64 bits
-        one, other = (orjson.dumps(side, option=orjson.OPT_SORT_KEYS) for side in (left, right))
-        return one == other
+    with suppress(orjson.JSONEncodeError, UnicodeEncodeError):  # a number beyond 64 bits
+        if isinstance(left, (dict, list)) and isinstance(right, str):  # JSON in a column of text
+            return orjson.dumps(left) == right.encode()
+        if type(left) is type(right):
+            one, other = (orjson.dumps(side, option=orjson.OPT_SORT_KEYS) for side in (left, right))
+            return one == other
     return False
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -36,11 +37,21 @@ _UNEXPORTED_KEYS: Final = ("sentry:last_worker_ping", "sentry:last_worker_versio
 
 
 class LiveSource:
-    """The records of a live database, as a `Source`: each model is read in its own transaction."""
+    """The records of a live database, as a `Source`: each model is read in its own transaction.
 
-    def __init__(self, engine: Engine, tables: Mapping[str, ModelTable]) -> None:
+    `together` bounds how many rows of a model are in memory at once, where they are known to be
+    large.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tables: Mapping[str, ModelTable],
+        together: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._engine = engine
         self._tables = tables
+        self._together = together
 
     def models(self) -> Sequence[str]:
         """Return the names of the models that have a table, in dependency order."""
@@ -51,7 +62,8 @@ class LiveSource:
         table = self._tables.get(model)
         if table is not None:
             with _snapshot(self._engine) as connection:
-                yield from _stream(connection, table, _columns(table))
+                rows = min(_ROWS, self._together.get(model, _ROWS))
+                yield from _stream(connection, table, _columns(table), rows)
 
 
 class PickedSource:
@@ -147,11 +159,13 @@ def _columns(table: ModelTable) -> Select[Any]:
     return select(table.table.c.id, *columns).order_by(table.table.c.id)
 
 
-def _stream(connection: Connection, table: ModelTable, query: Select[Any]) -> Iterator[Record]:
+def _stream(
+    connection: Connection, table: ModelTable, query: Select[Any], at_once: int = _ROWS
+) -> Iterator[Record]:
     name, names = table.model.name, tuple(table.fields)
     decoders = {field: decoder(table.model.fields[field], table.column(field)) for field in names}
     decoded = [(field, decode) for field, decode in decoders.items() if decode is not unchanged]
-    with connection.execute(query.execution_options(yield_per=_ROWS)) as rows:
+    with connection.execute(query.execution_options(yield_per=at_once)) as rows:
         for pk, *values in rows:
             fields = dict(zip(names, values, strict=True))
             for field, decode in decoded:

@@ -12,13 +12,13 @@ from relocation.database import prepare
 from relocation.transfer.database.schema import create_embedded
 from relocation.transfer.load.chunks import ImportReport, bind
 from relocation.transfer.load.importing import import_records
-from relocation.transfer.source import Source
+from relocation.transfer.source import PortionedSource
 
 _FENCE = 1
 
 
 def rehearse(
-    source: Source, *, chunk_records: int, progress: Callable[[str, int], None]
+    source: PortionedSource, *, chunk_records: int, progress: Callable[[str, int], None]
 ) -> ImportReport:
     """Import the records into a database that is gone afterwards, and tell what became of them.
 

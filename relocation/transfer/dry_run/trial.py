@@ -20,9 +20,9 @@ from relocation.transfer.database.exporting import LiveSource
 from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.existing import Loaded, load_existing
 from relocation.transfer.dry_run.scratch import scratch
-from relocation.transfer.load.chunks import ImportReport, bind
+from relocation.transfer.load.chunks import ImportReport, bind, smallest_chunks
 from relocation.transfer.load.importing import import_records
-from relocation.transfer.source import Source
+from relocation.transfer.source import PortionedSource, Source
 
 _FENCE = 1
 """A scratch has one user, whatever fence the relocation is at."""
@@ -40,7 +40,7 @@ class TrialReport:
 @bulk_work()
 def try_import(
     destination: Engine,
-    source: Source,
+    source: PortionedSource,
     *,
     baseline: Source,
     colliding: Source,
@@ -69,7 +69,7 @@ def try_import(
             chunk_records=chunk_records,
             progress=progress,
         )
-        live = LiveSource(copy.engine, tables)
+        live = LiveSource(copy.engine, tables, smallest_chunks(copy.engine, relocation_id))
         pairs = pairs_of(copy.engine, relocation_id, source)
         arrived = _Filtered(live, _has_arrived(pairs, existing))
         findings = differences(source, arrived, pairs, tables, report.findings)

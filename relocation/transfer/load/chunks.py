@@ -165,6 +165,14 @@ def recorded_sizes(engine: Engine, relocation_id: str) -> dict[tuple[str, int], 
         return {(model, number): read for model, number, read in connection.execute(rows)}
 
 
+def smallest_chunks(engine: Engine, relocation_id: str) -> dict[str, int]:
+    """Return the size of the smallest chunk of each model before its last, small for large rows."""
+    by_model: dict[str, list[int]] = {}
+    for (model, _), read in sorted(recorded_sizes(engine, relocation_id).items()):
+        by_model.setdefault(model, []).append(read)
+    return {model: min(sizes[:-1]) for model, sizes in by_model.items() if sizes[1:]}
+
+
 def read_chunk(connection: Connection, relocation_id: str, model: str, number: int) -> Chunk | None:
     """Return the chunk if it was written."""
     key = {"relocation_id": relocation_id, "model": model, "chunk": number}

@@ -1,10 +1,10 @@
 """Import an export's records into a destination, chunk by chunk (spec 3, DESIGN 8)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Engine, select
 
@@ -38,23 +38,28 @@ from relocation.transfer.load.references import referenced_models
 from relocation.transfer.load.rules import WRITTEN
 from relocation.transfer.load.trailing import Trailing
 from relocation.transfer.load.writing import Writer
-from relocation.transfer.source import Source
+from relocation.transfer.source import PortionedSource, Source
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
 
-_WEIGHED: Final = 25
-"""Records by which the size of a chunk is chosen."""
-_CHUNK_CHARACTERS: Final = 16 * 1024**2
-"""About how much a chunk may hold; three are in memory, and take several times that in Python."""
+_CHUNK_BYTES: Final = 32 * 1024**2
+"""About how much memory the records of a transaction may take; three of them are there at once."""
 
-Piece = tuple[str, int, list[Record]]
-"""A model, and the records of its chunk with this number."""
+
+class Piece(NamedTuple):
+    """The records of one chunk."""
+
+    model: str
+    number: int
+    records: list[Record]
+    weight: int
+    """About how many bytes they take in memory."""
 
 
 @bulk_work()
 def import_records(
     engine: Engine,
-    source: Source,
+    source: PortionedSource,
     *,
     relocation_id: str,
     fence: int,
@@ -91,7 +96,7 @@ def import_records(
     groups = _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records))
     with Trailing(partial(fenced, engine, relocation_id, fence)) as transaction:
         for pieces in groups:
-            for model, number, piece in pieces:
+            for model, number, piece, _ in pieces:
                 chunk = None
                 if (model, number) in sizes:
                     chunk = read_chunk(transaction.connection, relocation_id, model, number)
@@ -104,7 +109,7 @@ def import_records(
                 _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
                 if model in kept:
                     maps.setdefault(model, {}).update(chunk.pks)
-            done = [(model, len(piece)) for model, _, piece in pieces]
+            done = [(model, len(piece)) for model, _, piece, _ in pieces]
             transaction.commit(partial(_tell, progress, done))
     return import_report(engine, relocation_id)
 
@@ -115,40 +120,39 @@ def _tell(progress: Callable[[str, int], None], done: Iterable[tuple[str, int]])
 
 
 def _pieces(
-    source: Source, sizes: Mapping[tuple[str, int], int], chunk_records: int
+    source: PortionedSource, sizes: Mapping[tuple[str, int], int], chunk_records: int
 ) -> Iterator[Piece]:
-    """Cut the records of each model into chunks, smaller ones where records are large.
+    """Cut the records of each model into chunks: of fewer records where these are large.
 
     One that was written keeps its size, even if the setting has changed meanwhile.
     """
     for model in source.models():
-        records, number = source.records(model), 0
-        while True:
+        number, held, weight = 0, list[Record](), 0
+        for portion in source.portions(model):
             known = sizes.get((model, number))
-            first = list(islice(records, min(_WEIGHED, known or chunk_records)))
-            if not first:
-                break
-            size = known or _size(first, chunk_records)
-            yield model, number, [*first, *islice(records, size - len(first))]
-            number += 1
-
-
-def _size(first: Sequence[Record], most: int) -> int:
-    """Return how many records like these a chunk may have."""
-    written = sum(len(repr(record.fields)) for record in first)
-    return max(len(first), min(most, _CHUNK_CHARACTERS * len(first) // written))
+            if held and not known and weight + portion.weight > _CHUNK_BYTES:
+                yield Piece(model, number, held, weight)
+                number, held, weight = number + 1, [], 0
+            held += portion.records
+            weight += portion.weight
+            while len(held) >= (most := sizes.get((model, number), chunk_records)):
+                yield Piece(model, number, held[:most], weight)
+                number, held, weight = number + 1, held[most:], portion.weight
+        if held:
+            yield Piece(model, number, held, weight)
 
 
 def _grouped(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
     """Put chunks of few records together, so that they share a transaction."""
     group: list[Piece] = []
-    size = 0
+    size = weight = 0
     for piece in pieces:
-        if group and size + len(piece[2]) > most:
+        weight += piece.weight
+        size += len(piece.records)
+        if group and (size > most or weight > _CHUNK_BYTES):
             yield group
-            group, size = [], 0
+            group, size, weight = [], len(piece.records), piece.weight
         group.append(piece)
-        size += len(piece[2])
     if group:
         yield group
 

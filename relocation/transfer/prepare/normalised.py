@@ -8,7 +8,7 @@ left behind can be read by nobody.
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, compress, islice
+from itertools import accumulate, compress
 from typing import Any
 
 import orjson
@@ -19,8 +19,10 @@ from relocation.catalogue import load_catalogue
 from relocation.errors import MissingWorkError
 from relocation.transfer.prepare.key_table import USER, natural_key
 from relocation.transfer.prepare.sealing import Cipher, damaged, new_data_key, unwrap, wrap
+from relocation.transfer.source import Portion, weigh
 
 _PARSED_AT_ONCE = 200
+_PARSED_BYTES = 128 * 1024
 _AS_DIGITS = bytes([ord("0"), *[ord("1")] * 255])
 
 
@@ -74,11 +76,12 @@ class NormalisedWriter:
             if model not in load_catalogue():
                 raise ValueError(f"{model} is not in the catalogue")
             buffer = self._buffers[model] = _Buffer()
-        size = sum(map(len, lines))
-        buffer.lines += lines
-        buffer.size += size
-        self._buffered += size
-        if len(buffer.lines) >= self._part_records or buffer.size >= self._part_bytes:
+        text = b"".join([b"", *lines])  # a copy: orjson leaves kilobytes of room behind each line
+        buffer.text.append(text)
+        buffer.records += len(lines)
+        buffer.size += len(text)
+        self._buffered += len(text)
+        if buffer.records >= self._part_records or buffer.size >= self._part_bytes:
             self._flush(model)
         elif self._buffered >= self._buffer_bytes:
             self._flush(max(self._buffers, key=lambda name: self._buffers[name].size))
@@ -96,7 +99,7 @@ class NormalisedWriter:
         are in. `natural_keys` gives the pk for each username that stands for a reference (T-13).
         """
         for model, buffer in self._buffers.items():
-            if buffer.lines:
+            if buffer.records:
                 self._flush(model)
         flags = {
             model: self._flags(buffer.parts, None if selected is None else selected[model])
@@ -119,11 +122,11 @@ class NormalisedWriter:
     def _flush(self, model: str) -> None:
         buffer = self._buffers[model]
         key = _part(self._prefix, model, len(buffer.parts))
-        self._storage.write(key, self._cipher.seal(key, b"".join(buffer.lines)))
+        self._storage.write(key, self._cipher.seal(key, b"".join(buffer.text)))
         self._buffered -= buffer.size
-        buffer.parts.append(len(buffer.lines))
-        buffer.lines.clear()
-        buffer.size = 0
+        buffer.parts.append(buffer.records)
+        buffer.text.clear()
+        buffer.records = buffer.size = 0
 
     @staticmethod
     def _flags(parts: Sequence[int], selected: bytes | None) -> list[str]:
@@ -138,7 +141,7 @@ class NormalisedWriter:
 
 
 class Normalised:
-    """Stream the selected records of a form; a `Source`, made by `open_normalised`."""
+    """Stream the selected records of a form; a `PortionedSource`, made by `open_normalised`."""
 
     def __init__(
         self, storage: Storage, prefix: str, cipher: Cipher, content: dict[str, Any]
@@ -163,20 +166,25 @@ class Normalised:
 
         Raises TransientError when a part is missing, PermanentError when it was tampered with.
         """
+        for records, _ in self.portions(model):
+            yield from records
+
+    def portions(self, model: str) -> Iterator[Portion]:
+        """Stream them in portions; raises as `records` does."""
         people = self._people(model)
         for number, flags in enumerate(self._flags.get(model, ())):
             if "1" not in flags:
                 continue
             key = _part(self._prefix, model, number)
             lines = self._cipher.unseal(key, _read(self._storage, key)).splitlines()
-            chosen = compress(lines, [flag == "1" for flag in flags])
-            while some := list(islice(chosen, _PARSED_AT_ONCE)):
-                for pk, fields in orjson.loads(b"[%b]" % b",".join(some)):
-                    for field in people:
-                        username = natural_key(fields.get(field))
+            for text in _together(compress(lines, [flag == "1" for flag in flags])):
+                records = [Record(model, pk, fields) for pk, fields in orjson.loads(text)]
+                for field in people:
+                    for record in records:
+                        username = natural_key(record.fields.get(field))
                         if username in self._natural_keys:
-                            fields[field] = self._natural_keys[username]
-                    yield Record(model, pk, fields)
+                            record.fields[field] = self._natural_keys[username]
+                yield Portion(records, weigh(text))
 
     def _people(self, model: str) -> list[str]:
         """Return the fields in which a natural key may have to be replaced."""
@@ -231,12 +239,26 @@ def write_records(
     writer.close(**facts)
 
 
+def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Join lines to lists that are parsed at once: more than one only where they are short."""
+    some: list[bytes] = []
+    size = 0
+    for line in lines:
+        if some and (size + len(line) > _PARSED_BYTES or len(some) == _PARSED_AT_ONCE):
+            yield b"[%b]" % b",".join(some)
+            some, size = [], 0
+        some.append(line)
+        size += len(line)
+    if some:
+        yield b"[%b]" % b",".join(some)
+
+
 class _Buffer:
     """The part of one model that is being filled, and the sizes of those written."""
 
     def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.size = 0
+        self.text: list[bytes] = []
+        self.records = self.size = 0
         self.parts: list[int] = []
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -45,6 +45,8 @@ _MOST_UNKNOWN = 200
 _REST = "(others)"
 _AT_ONCE = 100
 """Records of one model that are taken in together, which is quicker than one by one."""
+_BYTES_AT_ONCE = 128 * 1024
+"""Most of their text, save where a single one is longer: it takes many times as much in memory."""
 
 
 @dataclass(frozen=True)
@@ -127,27 +129,46 @@ class _Intake:
         """Take in all records; raises PermanentError at a number that no database takes."""
         for model, run in groupby(records, key=itemgetter(0)):
             known = self._fields.get(model)
-            while some := list(islice(run, _AT_ONCE)):
-                if known is not None:
-                    self._take_run(model, some, known)
-                    continue
-                for record in some:
-                    self._skip_model(model, record.pk)
+            if known is not None:
+                self._take_run(model, run, known)
+                continue
+            for record in run:
+                self._skip_model(model, record.pk)
 
-    def _take_run(self, model: str, records: list[Record], known: frozenset[str]) -> None:
-        """Take in records of one in-scope model."""
-        self._read[model] += len(records)
-        if not all(known.issuperset(record.fields) for record in records):
-            records = [self._strip(record, known) for record in records]
-        if model in _GLOBAL_WHEN_SET:
-            records = [record for record in records if not self._is_global(record)]
+    def _take_run(self, model: str, run: Iterable[Record], known: frozenset[str]) -> None:
+        """Take in records of one in-scope model: some together, as long as their text is short."""
+        global_at_times = model in _GLOBAL_WHEN_SET
+        some: list[Record] = []
+        lines: list[bytes] = []
+        read = size = 0
+        for record in run:
+            read += 1
+            kept = record if known.issuperset(record.fields) else self._strip(record, known)
+            if global_at_times and self._is_global(kept):
+                continue
+            try:
+                lines.append(encode_record(kept))
+            except orjson.JSONEncodeError:
+                self._take_some(model, some, lines)
+                some, lines, size = [], [], 0
+                self._take_one(kept)
+                continue
+            some.append(kept)
+            size += len(lines[-1])
+            if size > _BYTES_AT_ONCE or len(some) == _AT_ONCE:
+                self._take_some(model, some, lines)
+                some, lines, size = [], [], 0
+        self._take_some(model, some, lines)
+        self._read[model] += read
+
+    def _take_some(self, model: str, records: list[Record], lines: list[bytes]) -> None:
+        """Take in records, with the lines that stand for them."""
         if not records:
             return
         self._suspects.look(model, records)
         try:
-            lines = [encode_record(record) for record in records]
             together = self.selection.add_all(model, records)
-        except (orjson.JSONEncodeError, OverflowError):
+        except OverflowError:
             together = False
         if together:
             self._writer.add_lines(model, lines)
