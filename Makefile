@@ -76,7 +76,7 @@ soak: $(READY) ## Relocate N times while everything is killed in turn; count wha
 machines: $(READY) ## Relocate N times at once on two machines that share nothing, one of which dies (N=20)
 	@N=$(or $(N),20) $(BIN)/python -m benchmarks.machines
 
-test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL (Debian, as root), linters of mails (npm)
+test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, nginx, Caddy (Debian, as root), linters of mails (npm)
 	@.ci/test-tools
 
 screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone, in screenshots/

@@ -178,6 +178,11 @@ class Settings(BaseSettings):
     base_url: str = Field(
         default="http://localhost:9000", description="Where the destination's users log in."
     )
+    ingest_url: str | None = Field(
+        default=None,
+        description="Where applications send their events, as DSNs name it; RELOCATION_BASE_URL "
+        "when left out.",
+    )
     support_email: str = Field(
         default="support@relocation.example.org", description="Whom readers of a notice may ask."
     )

@@ -1,13 +1,23 @@
 """COMPLETED: success, and everybody concerned is told, in one transaction."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from relocation.findings import Finding
+from relocation.handover import MAX_ATTACHED, kit_archive
+from relocation.ledger.reports import keep_report
 from relocation.ledger.tries import done_result
-from relocation.notices.success import claim_drafts, success_drafts
+from relocation.model import MovedOrganization
+from relocation.notices.labels import label
+from relocation.notices.success import HandOver, claim_drafts, success_drafts
 from relocation.steps import Task
+from relocation.transfer.handing_over import handover_facts
 from relocation.transfer.load.importing import import_report
 from relocation.transfer.load.ownership import issue_claims, moved_organizations
+from relocation.transfer.prepare.normalised import open_normalised
 from tasks.boundary import Done, Work, relocation_task
+from tasks.working_files import export_prefix
 
 
 @relocation_task(Task.COMPLETE)
@@ -22,6 +32,7 @@ def complete(work: Work) -> Done:
     claims = issue_claims(work.opened.destination, relocation_id, work.hold.fence, now)
     report = import_report(work.opened.destination, relocation_id)
     scanned = done_result(work.opened.ledger, relocation_id, Task.SCAN_EXPORT) or {}
+    kit = _keep_kit(work, moved, scanned, report.findings)
     return Done(
         {"organizations": [organization.slug for organization in moved], "claims": len(claims)},
         [
@@ -31,9 +42,33 @@ def complete(work: Work) -> Done:
                 claims,
                 left_behind=report.left_behind(scanned),
                 renamed_users=report.renamed_users,
+                handover=kit,
                 operator=work.settings.operator_email,
                 now=now,
             ),
             *claim_drafts(work.relocation, claims, work.settings, now),
         ],
     )
+
+
+def _keep_kit(
+    work: Work,
+    moved: Sequence[MovedOrganization],
+    scanned: Mapping[str, Any],
+    findings: Sequence[Finding],
+) -> HandOver:
+    """Keep the facts of the hand-over kit: the archive's side of it goes with the working files."""
+    opened, relocation_id = work.opened, work.hold.relocation_id
+    facts = handover_facts(
+        opened.destination,
+        open_normalised(opened.storage, export_prefix(relocation_id), opened.private_key),
+        relocation_id,
+        moved=moved,
+        scanned=scanned,
+        findings=findings,
+        ingest_url=(work.settings.ingest_url or work.settings.base_url).rstrip("/"),
+        label=label,
+    )
+    keep_report(opened.ledger, work.hold, Task.COMPLETE, facts)
+    attached = len(kit_archive(facts)) < MAX_ATTACHED
+    return HandOver.ATTACHED if attached else HandOver.ON_REQUEST

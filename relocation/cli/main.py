@@ -9,6 +9,7 @@ from relocation.cli import (
     archives,
     control,
     exporting,
+    handover,
     importing,
     keys,
     notices,
@@ -42,6 +43,7 @@ app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)
 app.command()(report.report)
+app.command()(handover.handover)
 app.command()(control.pause)
 app.command()(control.unpause)
 app.command()(control.cancel)

@@ -1,6 +1,5 @@
 """Everything that was found about the records of a relocation."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.handover import write_csv
 from relocation.settings import Settings
 from relocation.steps import Task
 
@@ -105,17 +105,8 @@ def _write(
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[Row] | Sequence[Row]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([safe_cell(cell) for cell in _cells(columns, row)] for row in rows)
+        write_csv(file, columns, rows)
 
 
 def _cells(columns: Sequence[str], row: Row) -> list[Any]:
     return [row.get(column) for column in columns]
-
-
-def safe_cell(value: Any) -> Any:
-    """Return a value that no spreadsheet takes for a formula: an export's text is anybody's."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value

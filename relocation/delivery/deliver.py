@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from relocation.delivery.smtp import Mailer, Outcome
 from relocation.delivery.throttle import Pace
+from relocation.handover import KIT, kit_archive
 from relocation.ledger.dispatch import (
     ClaimLostError,
     Terms,
@@ -20,12 +21,15 @@ from relocation.ledger.dispatch import (
     release_expired,
 )
 from relocation.ledger.outbox import Notice, thread_of
+from relocation.ledger.reports import reports_of
 from relocation.ledger.tables import NoticeState, utc_now
 from relocation.notices.building import Branding, NoticeError, build_notice
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.rendering import Templates
 from relocation.notices.signing import SigningKey
+from relocation.notices.success import HandOver
 from relocation.notices.wire import mail_address, wire_bytes
+from relocation.steps import Task
 
 SPARE_SECONDS = 120.0
 """How much longer than the mail server may take the lease of a notice is: it may wait its turn."""
@@ -127,6 +131,13 @@ def _attempt(post: Post, notice: Notice, now: Callable[[], datetime]) -> Outcome
     return post.mailer.send(recipient, wire, before_data=before_data)
 
 
+def _attachments(post: Post, notice: Notice) -> dict[str, bytes]:
+    if notice.context.get("handover") != HandOver.ATTACHED:
+        return {}
+    facts = reports_of(post.ledger, notice.relocation_id).get(Task.COMPLETE)
+    return {KIT: kit_archive(facts)} if facts else {}
+
+
 def _built(post: Post, notice: Notice, now: datetime) -> bytes:
     message = build_notice(
         notice.kind,
@@ -137,6 +148,7 @@ def _built(post: Post, notice: Notice, now: datetime) -> bytes:
         branding=post.branding,
         templates=post.templates,
         in_reply_to=thread_of(post.ledger, notice) if notice.kind in _REPLIES else None,
+        attachments=_attachments(post, notice),
     )
     wire = wire_bytes(message)
     return post.signing_key.signed(wire) if post.signing_key else wire

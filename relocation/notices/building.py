@@ -65,23 +65,26 @@ def build_notice(
     branding: Branding,
     templates: Templates,
     in_reply_to: str | None = None,
+    attachments: Mapping[str, bytes] | None = None,
 ) -> EmailMessage:
     """Build a notice to one recipient; the same facts give the same bytes (A-140, A-144, A-146).
 
     `date` is aware, `context` holds the `relocation_id` beside the facts of its kind, `in_reply_to`
-    is the Message-ID of the STARTED notice: the subject then begins with "Re: " (A-143). Raises
-    NoticeError.
+    is the Message-ID of the STARTED notice: the subject then begins with "Re: " (A-143).
+    `attachments` are zip files by name. Raises NoticeError.
     """
     try:
         values = {
             "stands_in_for": [],
+            "handover": "",  # notices of an earlier version have none
             **_safe(context, recipient),
             "kind": kind.value,
             "recipient": _safe(recipient, recipient),
             "branding": branding,
         }
         message = _addressed(recipient, message_id, date, branding, in_reply_to)
-        return _filled(message, render(templates[kind], values), message_id, in_reply_to)
+        _fill(message, render(templates[kind], values), message_id, in_reply_to)
+        return _attached(message, attachments or {}, message_id)
     except Exception as err:  # operators' templates may raise anything
         raise NoticeError(
             "The notice could not be built.", internal=f"{kind}: {type(err).__name__}: {err}"
@@ -111,14 +114,23 @@ def _addressed(
     return message
 
 
-def _filled(
+def _fill(
     message: EmailMessage, rendered: Rendered, message_id: str, in_reply_to: str | None
-) -> EmailMessage:
+) -> None:
     message["Subject"] = f"Re: {rendered.subject}" if in_reply_to else rendered.subject
     message.set_content(rendered.text, cte="quoted-printable")
     message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     # "=_" cannot occur in quoted-printable text, and a boundary by chance would change the bytes.
     message.set_boundary("=_" + sha256(message_id.encode()).hexdigest()[:32])
+
+
+def _attached(
+    message: EmailMessage, attachments: Mapping[str, bytes], message_id: str
+) -> EmailMessage:
+    for name, content in attachments.items():
+        message.add_attachment(content, maintype="application", subtype="zip", filename=name)
+    if attachments:
+        message.set_boundary("=_" + sha256(f"mixed {message_id}".encode()).hexdigest()[:32])
     return message
 
 

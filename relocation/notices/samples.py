@@ -173,6 +173,7 @@ _SUCCEEDED: Mapping[str, Any] = {
     "organizations": [_moved("Acme", "acme")],
     "counts": {"members": 24, "projects": 7, "keys": 9},
     "not_moved": [],
+    "handover": "attached",
     "claims": 23,
     "claims_without_address": 0,
     "renamed_users": 0,
@@ -198,6 +199,7 @@ _SUCCEEDED_VARIANTS: Variants = {
     },
     "many": {
         "organizations": [_moved(slug.title(), slug) for slug in _MANY],
+        "handover": "on request",
         "not_moved": [{"what": f"things of kind {n}", "count": n} for n in range(1, 40)],
     },
     "long": {"organizations": [_moved(_LONG.title(), f"{_LONG}-2", _LONG, "taken")] * 20},

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from relocation.model import Claim, MovedOrganization, Relocation
@@ -13,6 +14,13 @@ from relocation.notices.recipients import mailable, people_drafts
 from relocation.settings import Settings
 
 _SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+class HandOver(StrEnum):
+    """How the hand-over kit comes to the owner."""
+
+    ATTACHED = "attached"
+    ON_REQUEST = "on request"
 
 
 def started_drafts(relocation: Relocation, operator: str, now: datetime) -> list[Draft]:
@@ -33,6 +41,7 @@ def success_drafts(
     *,
     left_behind: Mapping[str, int],
     renamed_users: int = 0,
+    handover: HandOver,
     operator: str,
     now: datetime,
 ) -> list[Draft]:
@@ -57,6 +66,7 @@ def success_drafts(
             "keys": sum(one.keys for one in moved),
         },
         "not_moved": not_moved(left_behind),
+        "handover": handover.value,
         "claims": mailed,
         "claims_without_address": len(claims) - mailed,
         "renamed_users": renamed_users,

@@ -1,6 +1,8 @@
 """`relocation export` and `import`, on the databases that the blocks name."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +131,31 @@ def test_an_export_that_cannot_be_leaves_no_file(
     assert done.exit_code == code
     assert said in done.stderr
     assert [path.name for path in tmp_path.iterdir() if "out.tar" in path.name] == []
+
+
+def test_the_owner_gets_the_kit_with_the_mail_and_the_operator_by_command(
+    service: Any, tmp_path: Path
+) -> None:
+    assert service.relocate(service.archive(EXAMPLE), "acme").is_completed()
+    (mail,) = [m.message for m in service.inbox.messages() if "finished" in m.message["Subject"]]
+    (attached,) = mail.iter_attachments()
+    assert attached.get_filename() == "handover.zip"
+    assert "handover.zip" in mail.get_body(("plain",)).get_content()
+    with zipfile.ZipFile(io.BytesIO(attached.get_content())) as kit:
+        files = {name: kit.read(name) for name in kit.namelist()}
+    done = run("handover", service.only().id, "--to", tmp_path / "kit")
+    assert done.exit_code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kit").iterdir()} == files
+    dsns = {key["dsn"] for key in json.loads(files["handover.json"])["keys"]}
+    keys = {row.public_key: row.project_id for row in service.rows("sentry.projectkey")}
+    assert dsns == {f"http://{key}@localhost:9000/{project}" for key, project in keys.items()}
+
+
+def test_there_is_nothing_to_hand_over_of_a_relocation_that_failed(
+    service: Any, tmp_path: Path
+) -> None:
+    assert service.relocate(service.archive(EXAMPLE), "nobody").is_failed()
+    done = run("handover", service.only().id, "--to", tmp_path / "kit")
+    assert done.exit_code == 1
+    assert "FAILURE" in done.stderr
+    assert not (tmp_path / "kit").exists()

@@ -52,6 +52,7 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         ],
         "counts": {"members": 1204, "projects": 1, "keys": 31},
         "not_moved": [{"what": "source code repositories", "count": 3}],
+        "handover": "attached",
         "claims": 12,
         "claims_without_address": 0,
         "renamed_users": 0,

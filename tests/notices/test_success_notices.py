@@ -16,6 +16,7 @@ from relocation.model import Claim, MovedOrganization, Relocation
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.success import (
+    HandOver,
     claim_drafts,
     not_moved,
     renamed_because,
@@ -48,6 +49,7 @@ def _succeeded(relocation: Relocation, **changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "moved": MOVED,
         "left_behind": {},
+        "handover": HandOver.ATTACHED,
         "claims": [],
         "operator": OPERATOR,
         "now": NOW,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from relocation.findings import Finding, FindingKind
 
-_REASONS: Final[Mapping[FindingKind, str]] = {
+REASONS: Final[Mapping[FindingKind, str]] = {
     FindingKind.NOT_REQUESTED: "It does not belong to an organization that was asked for.",
     FindingKind.OUT_OF_SCOPE: "A relocation of organizations does not take such records.",
     FindingKind.REPEATED_RECORD: "An earlier record of the model has the same primary key.",
@@ -82,4 +82,4 @@ def left_out(facts: Mapping[str, Any]) -> Iterator[Finding]:
             for part in ranges.split(","):
                 first, _, last = part.partition("..")
                 for pk in range(int(first), int(last or first) + 1):
-                    yield Finding(kind, model, _REASONS[kind], pk=pk)
+                    yield Finding(kind, model, REASONS[kind], pk=pk)
