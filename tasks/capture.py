@@ -6,6 +6,7 @@ from relocation.ledger.tries import done_result
 from relocation.steps import Task
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.load.importing import bind
+from relocation.transfer.load.naming import look_of
 from relocation.transfer.prepare.normalised import write_records
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import baseline_prefix, colliding_users_prefix
@@ -30,10 +31,11 @@ def capture_baseline(work: Work) -> Done:
 
 @relocation_task(Task.CAPTURE_COLLIDING_USERS)
 def capture_colliding_users(work: Work) -> Done:
-    """Keep the destination's users whose usernames the export uses too (A-110)."""
+    """Keep the destination's users whose usernames the export uses too, or imitates (A-110)."""
     scanned = done_result(work.opened.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
+    names = scanned.get("usernames", [])
     records = export_records(
-        work.opened.destination, scope=Scope.USER, usernames=scanned.get("usernames", [])
+        work.opened.destination, scope=Scope.USER, usernames={*names, *map(look_of, names)}
     )
     write_records(
         work.opened.storage,

@@ -64,10 +64,12 @@ def one_of(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]:
 def same_text(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]:
     """Return the condition that a column holds one of some texts, in whatever case.
 
-    The exact text is asked for as well, since SQLite knows the case of ASCII letters alone.
+    Blanks around it do not count. The exact text is asked for as well, since SQLite knows the case
+    of ASCII letters alone.
     """
     return lambda texts: (
-        func.lower(column).in_([text.lower() for text in texts]) | column.in_(texts)
+        func.lower(func.trim(column)).in_([text.strip(" ").lower() for text in texts])
+        | column.in_(texts)
     )
 
 

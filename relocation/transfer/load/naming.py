@@ -1,6 +1,7 @@
 """Find names that nobody in the destination has (I-90)."""
 
 import string
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,19 @@ _LETTERS: Final = string.ascii_lowercase + string.digits
 _SUFFIXES: Final = ((1, 2), (5, 3), (20, 5), (1, 12))
 """How often a suffix of which length is tried."""
 _NAMELESS_TRIES: Final = sum(tries for tries, _ in _SUFFIXES)
+_UNSEEN: Final = frozenset({"Cc", "Cf"})
+"""Categories of characters that nobody sees: controls, joiners, marks of direction."""
+
+
+def look_of(name: str) -> str:
+    """Return what a person sees of a name: without its case, its width, and blanks around it."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    seen = (" " if one.isspace() else one for one in folded if one.isspace() or _is_seen(one))
+    return " ".join("".join(seen).split())
+
+
+def _is_seen(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSEEN
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,8 @@ class NameRule:
     reserved: frozenset[str] = frozenset()
     digits_alone: bool = False
     """Whether a name may be a number; a slug may not, since it would be taken for an id."""
+    alike: Callable[[str], str] = str.lower
+    """What two names must not share."""
 
 
 def pick_names(
@@ -32,7 +48,7 @@ def pick_names(
     *,
     random: Random,
 ) -> list[str]:
-    """Return for each base a name that is free, no two alike in whatever case (I-90).
+    """Return for each base a name that is free, no two alike by the rule (I-90).
 
     A base stays as it is where it is free; else it gets a random suffix. Raises TransientError when
     all 27 attempts at one name were taken.
@@ -45,10 +61,11 @@ def pick_names(
     pending = list(range(len(names)))
     given: set[str] = set()
     while pending:
-        in_use = {name.lower() for name in taken({names[place] for place in pending})} | given
+        asked = {names[place] for place in pending}
+        in_use = {rule.alike(name) for name in taken(asked | set(map(rule.alike, asked)))} | given
         refused = []
         for place in pending:
-            name = names[place].lower()
+            name = rule.alike(names[place])
             if name in in_use:
                 refused.append(place)
             else:

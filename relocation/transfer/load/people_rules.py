@@ -13,11 +13,11 @@ from relocation.findings import FindingKind
 from relocation.transfer.database.codec import parse_stored_json
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.load.batch import Batch, storable, unfit
-from relocation.transfer.load.naming import NameRule, pick_names
+from relocation.transfer.load.naming import NameRule, look_of, pick_names
 from relocation.transfer.load.renewal import word
 
 _MAX_USERNAME: Final = 128
-_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True)
+_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True, alike=look_of)
 
 
 def take_over_users(batch: Batch) -> None:
