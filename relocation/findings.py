@@ -28,6 +28,7 @@ class FindingKind(StrEnum):
     MISSING_COLUMN = "MissingColumn"
     REQUIRED_COLUMN = "RequiredColumn"
     NARROW_COLUMN = "NarrowColumn"
+    LOST_RESTRICTION = "LostRestriction"
     COMPUTED_COLUMN = "ComputedColumn"
     NEEDED_COLUMN = "NeededColumn"
     MAPPED_BY_HAND = "MappedByHand"
@@ -62,6 +63,8 @@ class Finding:
     reason: str
     field: str | None = None
     pk: int | None = None
+    records: int | None = None
+    """How many records it is about, where it is about a field of several."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding as plain JSON data."""

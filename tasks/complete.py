@@ -43,6 +43,7 @@ def complete(work: Work) -> Done:
                 left_behind=report.left_behind(scanned),
                 renamed_users=report.renamed_users,
                 handover=kit,
+                lost_fields=report.lost_fields(scanned),
                 operator=work.settings.operator_email,
                 now=now,
             ),

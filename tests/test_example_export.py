@@ -127,6 +127,7 @@ ENCODED: dict[FieldType, Callable[[Any], bool]] = {
     FieldType.BIGINT: lambda v: type(v) is int,
     FieldType.FLOAT: lambda v: isinstance(v, float),
     FieldType.TEXT: lambda v: isinstance(v, str),
+    FieldType.JSON_TEXT: lambda v: isinstance(json.loads(v), dict),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -26,6 +27,24 @@ class Catalogue(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
+    def newest(self) -> "Catalogue":
+        """Return the catalogue without the models and fields that newer versions took away."""
+        return Catalogue(
+            [
+                replace(
+                    model,
+                    fields={name: one for name, one in model.fields.items() if one.until is None},
+                    foreign_keys={
+                        name: key
+                        for name, key in model.foreign_keys.items()
+                        if model.fields[name].until is None
+                    },
+                )
+                for model in self.values()
+                if model.until is None
+            ]
+        )
+
     def admitted(self, scope: Scope) -> list[Model]:
         """Return the models that a run under `scope` may take in, in dependency order (S-2)."""
         return [model for model in self.values() if model.scopes & scope.admits]
@@ -33,7 +52,7 @@ class Catalogue(Mapping[str, Model]):
 
 @cache
 def load_catalogue() -> Catalogue:
-    """Return the catalogue of the reference's 95 models."""
+    """Return the catalogue: the models of the reference, of older versions and of newer ones."""
     entries = json.loads((files(__package__) / "models.json").read_text(encoding="utf-8"))
     return Catalogue([_model(entry, position) for position, entry in enumerate(entries)])
 
@@ -51,6 +70,8 @@ def _model(entry: dict[str, Any], position: int) -> Model:
                 length=field.get("length"),
                 required=field.get("required", False),
                 column=field.get("column"),
+                until=field.get("until"),
+                widest=field.get("widest"),
             )
             for name, field in entry["fields"].items()
         },
@@ -61,4 +82,5 @@ def _model(entry: dict[str, Any], position: int) -> Model:
         uniques=tuple(tuple(unique) for unique in entry["uniques"]),
         extra_dependencies=tuple(entry.get("extra_dependencies", ())),
         position=position,
+        until=entry.get("until"),
     )

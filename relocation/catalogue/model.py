@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 
 class Scope(StrEnum):
@@ -59,6 +60,10 @@ class Field:
     required: bool = False
     column: str | None = None
     """The name of its column, where the product gives it another than the ORM would."""
+    until: str | None = None
+    """The release line that took it away; an embedded destination is newer, and has none."""
+    widest: Any = None
+    """The value that lets most people in; any other narrows access, and must not be lost."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Model:
     extra_dependencies: tuple[str, ...]
     position: int
     """Its place in the dependency order (I-4): no model comes before one it points at."""
+    until: str | None = None
+    """The release line that took it away; an embedded destination is newer, and has none."""
 
     @cached_property
     def columns(self) -> Mapping[str, str]:

@@ -20,6 +20,8 @@ class Lost(Enum):
     """Neither the id nor its key; an item leaves its list."""
     ZERO = auto()
     """No record has this id."""
+    RECORD = auto()
+    """Nothing: the record says nothing without it, and is dropped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,27 @@ PLACES: Final = (
         )
         for key, provider in _INTEGRATIONS
     ),
+    *_targets(
+        "workflow_engine.datacondition",
+        "comparison",
+        "target_identifier",
+        teams="Team",
+        users="Member",
+    ),
+    *(
+        Place("workflow_engine.datasource", "source_id", (), to, {"type": kind}, Lost.RECORD)
+        for kind, to in (
+            ("snuba_query_subscription", "sentry.querysubscription"),
+            ("cron_monitor", "sentry.monitor"),
+            ("uptime_subscription", "uptime.uptimesubscription"),
+        )
+    ),
+    Place(
+        "sentry.organizationmemberinvite",
+        "organization_member_team_data",
+        (EACH, "id"),
+        "sentry.team",
+    ),
     # The rule that tells of missed check-ins: an issue alert rule, whatever the key says.
     Place("sentry.monitor", "config", ("alert_rule_id",), _RULE),
     *_targets("sentry.notificationaction", "target_identifier", teams="2", users="1"),
@@ -127,6 +150,7 @@ PLACES: Final = (
             ("sentry.savedsearch", "query"),
             ("sentry.dashboardwidgetquery", "conditions"),
             ("sentry.snubaquery", "query"),
+            ("sentry.groupsearchview", "query"),
         )
     ),
 )

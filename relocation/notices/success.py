@@ -5,14 +5,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from relocation.model import Claim, MovedOrganization, Relocation
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.recipients import mailable, people_drafts
 from relocation.settings import Settings
+from relocation.text import one_line
 
+_MOST_FIELDS: Final = 10
+"""Most fields that a mail tells one by one."""
 _SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -44,10 +48,12 @@ def success_drafts(
     handover: HandOver,
     operator: str,
     now: datetime,
+    lost_fields: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> list[Draft]:
     """Return the SUCCEEDED notices for owner and creator; `left_behind` counts records by model.
 
-    Only claims that a mail can go to count as mailed.
+    `lost_fields` counts by model and field the records that lost a field. Only claims that a mail
+    can go to count as mailed.
     """
     mailed = sum(mailable(claim.email) for claim in claims)
     context = {
@@ -65,7 +71,7 @@ def success_drafts(
             "projects": sum(one.projects for one in moved),
             "keys": sum(one.keys for one in moved),
         },
-        "not_moved": not_moved(left_behind),
+        "not_moved": [*not_moved(left_behind), *not_moved_fields(lost_fields)],
         "handover": handover.value,
         "claims": mailed,
         "claims_without_address": len(claims) - mailed,
@@ -118,3 +124,15 @@ def not_moved(left_behind: Mapping[str, int]) -> list[dict[str, Any]]:
     for model, count in left_behind.items():
         left[label(model)] += count
     return [{"what": what, "count": count} for what, count in left.most_common() if count]
+
+
+def not_moved_fields(lost: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Return the fields that were left out, in words and with the number of their records."""
+    ordered = Counter(lost).most_common()
+    told = [
+        {"what": f'values of the field "{one_line(field, limit=60)}" of {label(model)}', "count": n}
+        for (model, field), n in ordered[:_MOST_FIELDS]
+    ]
+    if rest := sum(n for _, n in ordered[_MOST_FIELDS:]):
+        told.append({"what": "values of other fields", "count": rest})
+    return told

@@ -28,6 +28,8 @@ class LostId:
     field: str
     to: str
     id: int
+    fatal: bool = False
+    """Whether the record says nothing without it."""
 
 
 def has_places(model: str) -> bool:
@@ -113,14 +115,20 @@ class _Pointing:
             return value
         found = self._find(place.to, int(value))
         if found is None:
-            self.lost.append(LostId(place.field, place.to, int(value)))
+            fatal = place.lost is Lost.RECORD
+            self.lost.append(LostId(place.field, place.to, int(value), fatal))
             self._changed = True
             return _NOBODY[place.lost]
         self._changed |= found != int(value)
         return str(found) if is_text else found
 
 
-_NOBODY: Final[Mapping[Lost, Any]] = {Lost.EMPTY: None, Lost.REMOVED: _GONE, Lost.ZERO: 0}
+_NOBODY: Final[Mapping[Lost, Any]] = {
+    Lost.EMPTY: None,
+    Lost.REMOVED: _GONE,
+    Lost.ZERO: 0,
+    Lost.RECORD: None,
+}
 
 
 def _slots(value: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:

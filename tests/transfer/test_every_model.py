@@ -17,7 +17,7 @@ from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.load.rules import row_scope
 from relocation.transfer.source import RecordList
 
-CATALOGUE = load_catalogue()
+CATALOGUE = load_catalogue().newest()
 DATE = "2023-06-22T22:54:28.773Z"
 UUID = "6b2c0f7e-1d4a-4c0c-8f6e-7d5b3a291817"
 VALUES: dict[FieldType, Any] = {
@@ -60,7 +60,11 @@ def value(model: Model, field: Field) -> Any:
 
 
 EVERYTHING = [
-    Record(name, 1, {field: value(model, kind) for field, kind in model.fields.items()})
+    Record(
+        name,
+        1,
+        {field: value(model, kind) for field, kind in model.fields.items()},
+    )
     for name, model in CATALOGUE.items()
 ]
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
-from relocation.catalogue.places import PLACES, Place
+from relocation.catalogue.places import PLACES, Lost, Place
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.compare.comparing import compare
 from relocation.transfer.inner_ids import LostId, point_inside
@@ -222,6 +222,19 @@ def test_every_other_known_place_is_remapped_too(busy: Engine, rows: Rows) -> No
     assert rows("sentry.dashboard")[0]["filters"] == {"release_id": [], "release": ["1.0"]}
 
 
+def test_a_data_source_names_what_came_with_it_or_does_not_come(busy: Engine, rows: Rows) -> None:
+    def source(pk: int, subscription: str) -> Record:
+        fields = {"organization": 5, "type": "snuba_query_subscription", "source_id": subscription}
+        return Record("workflow_engine.datasource", pk, fields)
+
+    subscription = Record("sentry.querysubscription", 3, {"project": 20})
+    report = run(busy, *ACME, subscription, source(1, "3"), source(2, "29"))
+    [arrived] = rows("workflow_engine.datasource")
+    assert arrived["source_id"] == str(rows("sentry.querysubscription")[0]["id"])
+    [lost] = report.findings
+    assert (lost.kind, lost.pk) == (FindingKind.LOST_REFERENCE, 2)
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -275,7 +288,7 @@ def test_every_place_of_the_table_is_found_and_each_loss_is_told(
     assert asked == [(place.to, 41)]
     assert json.dumps(form(42)) in json.dumps(fields[place.field])
     assert point_inside(place.model, fields, lambda _to, _pk: None) == [
-        LostId(place.field, place.to, 42)
+        LostId(place.field, place.to, 42, place.lost is Lost.RECORD)
     ]
     assert "42" not in json.dumps(fields[place.field])
 

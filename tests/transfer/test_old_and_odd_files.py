@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
-from relocation.errors import PermanentError
+from relocation.errors import ConfigurationError, ExportError, PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
 from relocation.transfer.load.importing import ImportReport, bind, import_records
@@ -94,16 +94,16 @@ def test_natural_keys_are_resolved(relocate: Relocate, rows: Rows) -> None:
 
 def test_removed_models_and_fields_are_left_out_and_told(relocate: Relocate, rows: Rows) -> None:
     """T-15, W-21: neighbours too."""
-    actors = [record("actor", pk) for pk in (1, 2, 3)]
+    mappings = [record("organizationmapping", pk) for pk in (1, 2, 3)]
     fields = {"org_role": "owner", "actor": 3, "slug": "t", "name": "T"}
-    scanned, _ = relocate(*actors, *FILE, record("team", 1, organization=1, **fields))
-    assert scanned.skipped["sentry.actor"] == {FindingKind.REMOVED_MODEL: 3}
+    scanned, _ = relocate(*mappings, *FILE, record("team", 1, organization=1, **fields))
+    assert scanned.skipped["sentry.organizationmapping"] == {FindingKind.REMOVED_MODEL: 3}
     told = {(one.model, one.field) for one in scanned.findings}
-    assert {("sentry.team", "org_role"), ("sentry.team", "actor")} <= told
+    assert told == {("sentry.organizationmapping", None), ("sentry.team", "org_role")}
     assert len(rows("sentry.team")) == 1
 
 
-def test_unknown_fields_are_ignored_and_told(relocate: Relocate, rows: Rows) -> None:
+def test_unknown_structures_are_left_out_and_told(relocate: Relocate, rows: Rows) -> None:
     """T-15"""
     new = record("team", 1, organization=1, slug="t", name="T", of_tomorrow={"a": [1]})
     scanned, _ = relocate(*FILE, new)
@@ -203,3 +203,139 @@ def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
         assert "xxxx" not in str(err)
     else:
         assert report.accounts
+
+
+@pytest.mark.parametrize("reference", [True, 1.0, "1"])
+def test_a_reference_that_only_equals_a_key_refers_to_nothing(
+    relocate: Relocate, rows: Rows, reference: Any
+) -> None:
+    """A reference is a whole number, or a natural key."""
+    _, report = relocate(
+        *FILE,
+        record("team", 1, organization=1, slug="t", name="T"),
+        record("projectteam", 1, project=1, team=reference),
+        record("monitor", 1, organization_id=1, project_id=1, slug="m", owner_team_id=reference),
+    )
+    assert rows("sentry.projectteam") == []
+    assert rows("sentry.monitor")[0]["owner_team_id"] is None
+    assert {(one.kind, one.model, one.field) for one in report.findings} >= {
+        (FindingKind.LOST_REFERENCE, "sentry.projectteam", "team"),
+        (FindingKind.NULLED_REFERENCE, "sentry.monitor", "owner_team_id"),
+    }
+
+
+def test_a_record_without_what_each_must_have_is_the_exports_fault(relocate: Relocate) -> None:
+    """Even where it is the first of its model, by which the others are judged."""
+    broken = record("organizationmember", 2, organization=1, user_id=2, flags="0")
+    first = [*FILE[:2], user(2, "ben")]
+    with pytest.raises(ExportError, match=r"organizationmember 2 cannot be .* its role is missing"):
+        relocate(*first, broken, *FILE[2:])
+    with pytest.raises(ExportError, match=r"organizationmember 2 cannot be .* its role "):
+        relocate(*first, *FILE[2:], broken)
+
+
+@pytest.mark.parametrize("name", ["ann ", "\uff41\uff4e\uff4e", "ANN\u200d"])
+def test_a_username_that_only_looks_like_one_in_use_gets_a_suffix(
+    relocate: Relocate, rows: Rows, name: str
+) -> None:
+    relocate(*FILE)
+    relocate(FILE[0], user(1, name), *FILE[2:])
+    assert [one["username"][:-2] for one in rows("sentry.user")] == ["a", f"{name}-"]
+
+
+def alter(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def ask(engine: Engine, query: str) -> list[Any]:
+    with engine.connect() as connection:
+        return [row[0] for row in connection.execute(text(query))]
+
+
+NEW_FIELDS = {
+    "mood": "good",
+    "is_quiet": True,
+    "weight": 1.5,
+    "seen": DATE,
+    "external_id": 7,
+    "api_key": "k",
+    "createdBy": 5,
+    "extra": {"a": 1},
+    "shape": '{"a": 1}',
+    "huge": 2**70,
+    "absent": "x",
+    "number": "not a number",
+}
+
+
+def test_an_unknown_plain_value_moves_where_a_column_takes_it_and_all_else_is_told(
+    relocate: Relocate, destination: Engine
+) -> None:
+    for column in (
+        *("mood varchar(10)", "is_quiet boolean", "weight double precision"),
+        *("seen timestamp", "external_id bigint", "api_key text", "extra text", "shape text"),
+        *("huge bigint", "number integer", '"createdBy" bigint'),
+    ):
+        alter(destination, f"ALTER TABLE sentry_team ADD {column}")
+    team = record("team", 1, organization=1, slug="t", name="T", **NEW_FIELDS)
+    other = record("team", 2, organization=1, slug="u", name="U", mood="x" * 11, absent=None)
+    scanned, report = relocate(*FILE, team, other)
+    first = [
+        ask(destination, f"SELECT {column} FROM sentry_team ORDER BY id")[0]
+        for column in ("mood", "is_quiet", "weight", "external_id", "api_key", "extra", "shape")
+    ]
+    assert first == ["good", True, 1.5, None, None, None, None]
+    assert str(ask(destination, "SELECT seen FROM sentry_team")[0]).startswith("2023-06-22 22:54")
+    assert ask(destination, "SELECT mood FROM sentry_team ORDER BY id")[1] is None
+    told = {(one.field, one.records) for one in (*scanned.findings, *report.findings)}
+    assert told == {
+        *((name, 1) for name in ("external_id", "api_key", "createdBy", "extra", "shape", "huge")),
+        *(("absent", 2), ("number", 1), ("mood", 1)),
+    }
+    lost = report.lost_fields(scanned.as_json())
+    assert lost["sentry.team", "absent"] == 2
+    assert lost["sentry.team", "api_key"] == 1
+
+
+def test_no_unknown_field_of_a_person_or_a_key_moves(
+    relocate: Relocate, destination: Engine
+) -> None:
+    alter(destination, "ALTER TABLE auth_user ADD mood text")
+    alter(destination, "ALTER TABLE sentry_projectkey ADD mood text")
+    person, key = (one._replace(fields=one.fields | {"mood": "good"}) for one in (FILE[1], FILE[4]))
+    scanned, _ = relocate(FILE[0], person, *FILE[2:4], key)
+    assert ask(destination, "SELECT mood FROM auth_user") == [None]
+    assert ask(destination, "SELECT mood FROM sentry_projectkey") == [None]
+    assert {(one.model, one.field) for one in scanned.findings} == {
+        ("sentry.user", "mood"),
+        ("sentry.projectkey", "mood"),
+    }
+
+
+@pytest.mark.parametrize(("everyone", "moves"), [(False, False), (True, True), (None, True)])
+def test_a_restriction_that_the_destination_cannot_hold_stops_the_import(
+    relocate: Relocate, destination: Engine, rows: Rows, everyone: bool | None, moves: bool
+) -> None:
+    """A dashboard for few must not arrive editable by all."""
+    alter(destination, "ALTER TABLE sentry_dashboardpermissions DROP is_editable_by_everyone")
+    dashboard = record("dashboard", 1, organization=1, title="D", created_by_id=1)
+    fields = {} if everyone is None else {"is_editable_by_everyone": everyone}
+    permissions = record("dashboardpermissions", 1, dashboard=1, **fields)
+    if moves:
+        relocate(*FILE, dashboard, permissions)
+    else:
+        with pytest.raises(ConfigurationError, match="is_editable_by_everyone") as caught:
+            relocate(*FILE, dashboard, permissions)
+        assert "restricts who may" in caught.value.internal
+    assert len(rows("sentry.dashboard")) == moves
+
+
+def test_a_restricted_dashboard_arrives_restricted(relocate: Relocate, rows: Rows) -> None:
+    dashboard = record("dashboard", 1, organization=1, title="D", created_by_id=1)
+    relocate(
+        *FILE,
+        dashboard,
+        record("dashboardpermissions", 1, dashboard=1, is_editable_by_everyone=False),
+    )
+    assert rows("sentry.dashboardpermissions")[0]["is_editable_by_everyone"] is False

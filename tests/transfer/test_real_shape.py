@@ -25,6 +25,7 @@ VALUES: dict[FieldType, Any] = {
     FieldType.BOOLEAN: True,
     FieldType.DATETIME: DATE,
     FieldType.JSON: {"a": [1, None, "ü"]},
+    FieldType.JSON_TEXT: '{"a": [1, null]}',
     FieldType.FLAGS: "5",
     FieldType.ARRAY: "['a', 'b']",
     FieldType.OPTION: '["a"]',

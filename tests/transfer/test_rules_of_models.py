@@ -418,6 +418,63 @@ def test_an_action_of_an_integration_is_left_out_with_its_projects(take: Take, r
     ]
 
 
+MAIL, SLACK, APP = 0, 2, 4
+ADDRESS, USER, TEAM = 0, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "comes"),
+    [
+        ({"type": MAIL, "target_type": TEAM, "target_identifier": "3"}, True),
+        ({"type": MAIL, "target_type": USER, "target_identifier": "2"}, True),
+        ({"type": MAIL, "target_type": ADDRESS, "target_identifier": "a@example.org"}, False),
+        ({"type": SLACK, "target_type": ADDRESS, "integration_id": 4}, False),
+        ({"type": SLACK, "target_type": ADDRESS, "integration_id": 0}, False),
+        ({"type": APP, "target_type": 3, "sentry_app_id": 4}, False),
+    ],
+)
+def test_of_the_actions_of_a_metric_alert_the_mails_to_people_come_along(
+    take: Take, rows: Rows, fields: dict[str, Any], comes: bool
+) -> None:
+    report = take(
+        organization(1, "one"),
+        user(1, "ann"),
+        user(2, "ben"),
+        Record("sentry.team", 3, {"organization": 1, "slug": "t", "name": "T"}),
+        Record("sentry.alertrule", 1, {"organization": 1, "name": "A"}),
+        Record("sentry.alertruletrigger", 1, {"alert_rule": 1, "label": "critical"}),
+        Record("sentry.alertruletriggeraction", 1, {"alert_rule_trigger": 1, **fields}),
+    )
+    people = {TEAM: "sentry.team", USER: "sentry.user"}
+    arrived = [row["target_identifier"] for row in rows("sentry.alertruletriggeraction")]
+    if comes:
+        assert arrived == [str(rows(people[fields["target_type"]])[-1]["id"])]
+        assert report.findings == ()
+    else:
+        assert arrived == []
+        assert kinds(report) == [(FindingKind.OUT_OF_SCOPE, "sentry.alertruletriggeraction", 1)]
+        assert report.left_behind({})["sentry.alertruletriggeraction"] == 1
+
+
+def test_an_environment_of_a_cron_monitor_arrives_and_is_not_late(take: Take, rows: Rows) -> None:
+    monitor = {"organization_id": 1, "project_id": 1, "slug": "cron", "guid": None}
+    inside = {"monitor": 1, "environment": 1, "status": 4, "date_added": DATE}
+    take(
+        organization(1, "one"),
+        project(1, of=1),
+        Record("sentry.environment", 1, {"organization_id": 1, "name": "production"}),
+        Record("sentry.monitor", 1, monitor),
+        Record(
+            "sentry.monitorenvironment",
+            1,
+            {**inside, "last_checkin": DATE, "next_checkin": "2023-06-22T23:54:28.773Z"},
+        ),
+    )
+    [row] = rows("sentry.monitorenvironment")
+    assert (row["status"], row["next_checkin"]) == (4, None)
+    assert row["last_checkin"] is not None
+
+
 def test_every_model_that_can_collide_with_foreign_rows_has_a_rule() -> None:
     """A-14: its unique set names no reference, so that only a rule can see the collision."""
     colliding = {

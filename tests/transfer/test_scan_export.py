@@ -158,35 +158,44 @@ def test_unknown_models_are_reported_once_each(storage):
 def test_every_row_of_a_removed_model_is_left_out(storage):
     """T-15, W-21: neighbours too."""
     removed = [
-        record("actor", 1, type=0),
-        record("actor", 2, type=1),
+        record("organizationmapping", 1),
+        record("organizationmapping", 2),
         record("sites.site", 3),
-        record("actor", 4),
+        record("organizationmapping", 4),
     ]
     report = scan([*removed[:3], *EXPORT, removed[3]], storage)
-    assert report.skipped["sentry.actor"] == {FindingKind.REMOVED_MODEL: 3}
+    assert report.skipped["sentry.organizationmapping"] == {FindingKind.REMOVED_MODEL: 3}
     assert report.skipped["sites.site"] == {FindingKind.REMOVED_MODEL: 1}
     assert [(finding.kind, finding.model) for finding in report.findings] == [
-        (FindingKind.REMOVED_MODEL, "sentry.actor"),
+        (FindingKind.REMOVED_MODEL, "sentry.organizationmapping"),
         (FindingKind.REMOVED_MODEL, "sites.site"),
     ]
-    assert not any("actor" in model for model, _ in kept(storage))
+    assert not any("mapping" in model for model, _ in kept(storage))
 
 
 def test_unknown_and_removed_fields_are_stripped_and_reported_once_each(storage):
     """T-15."""
     teams = [
-        record("team", pk, organization=1, slug="t", actor=pk, org_role="owner", mood="good")
+        record(
+            "team",
+            pk,
+            organization=1,
+            slug="t",
+            actor=pk,
+            org_role="owner",
+            mood=["good"],
+            tone="a",
+        )
         for pk in (41, 42)
     ]
     report = scan([*EXPORT, *teams], storage)
     assert [(finding.kind, finding.field) for finding in report.findings] == [
-        (FindingKind.REMOVED_FIELD, "actor"),
         (FindingKind.UNKNOWN_FIELD, "mood"),
         (FindingKind.REMOVED_FIELD, "org_role"),
     ]
     assert all("2 records" in finding.reason for finding in report.findings)
-    assert kept(storage)["sentry.team", 41] == {"organization": 1, "slug": "t"}
+    # A plain value goes on: the import sees whether a column takes it.
+    assert kept(storage)["sentry.team", 41] == {"organization": 1, "slug": "t", "tone": "a"}
     assert "mood" in teams[0].fields  # the caller's record is left alone
 
 
@@ -325,6 +334,22 @@ def test_a_killed_scan_leaves_no_form_and_can_be_run_again(storage):
     assert ("sentry.project", 31) in kept(storage)
 
 
+def test_an_alert_action_that_needs_an_integration_is_out_of_scope(storage):
+    """S-4: the mails to members and teams are not."""
+    report = scan(
+        [
+            *EXPORT,
+            record("alertrule", 1, organization=1),
+            record("alertruletrigger", 1, alert_rule=1),
+            record("alertruletriggeraction", 1, alert_rule_trigger=1, type=0, target_type=2),
+            record("alertruletriggeraction", 2, alert_rule_trigger=1, type=2, integration_id=7),
+        ],
+        storage,
+    )
+    assert report.skipped["sentry.alertruletriggeraction"] == {FindingKind.OUT_OF_SCOPE: 1}
+    assert ("sentry.alertruletriggeraction", 1) in kept(storage)
+
+
 ANYTHING = st.builds(
     Record,
     model=st.sampled_from(
@@ -339,7 +364,7 @@ ANYTHING = st.builds(
             "sentry.email",
             "sentry.useremail",
             "sentry.option",
-            "sentry.actor",
+            "sentry.organizationmapping",
             "sentry.stranger",
         ]
     ),

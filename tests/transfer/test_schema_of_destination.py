@@ -18,7 +18,7 @@ from relocation.transfer.database.schema import (
 )
 from relocation.transfer.database.skew import blocks, check_schema
 
-CATALOGUE = load_catalogue()
+CATALOGUE = load_catalogue().newest()
 
 
 def test_embedded_destination_has_a_table_for_every_model(destination: Engine) -> None:

@@ -16,8 +16,9 @@ from relocation.transfer.database.exporting import PickedSource, exported_pks
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import ModelTable, reflect
 from relocation.transfer.load.chunks import import_report, read_chunks
+from relocation.transfer.load.owners import owned
 from relocation.transfer.load.references import MapsOnDemand
-from relocation.transfer.source import Source
+from relocation.transfer.source import PortionedSource, Source
 
 _ORGANIZATION: Final = "sentry.organization"
 _NAMED: Final = 5
@@ -41,17 +42,21 @@ def differences(
 ) -> list[Finding]:
     """Report what did not arrive as it was, save for what the import changes or told of."""
     intended = Intended(CHANGES, told, _defaulted(tables))
-    return compare(source, arrived, pairs=pairs, intended=intended)
+    models = {**load_catalogue(), **{name: table.model for name, table in tables.items()}}
+    return compare(source, arrived, pairs=pairs, intended=intended, models=models)
 
 
 @bulk_work()
-def verify_import(destination: Engine, source: Source, relocation_id: str) -> list[Finding]:
+def verify_import(
+    destination: Engine, source: PortionedSource, relocation_id: str
+) -> list[Finding]:
     """Read what a relocation imported out of the destination, and compare it with the source.
 
     By the rules of a trial import. Rows that came into being within the organizations since then
     are reported as well. Reads only; nothing of what others have is looked at.
     """
     tables = reflect(destination, load_catalogue().values())
+    source = owned(source, tables)
     pairs = pairs_of(destination, relocation_id, source)
     arrived = PickedSource(destination, tables, lambda model: set(pairs.get(model, {}).values()))
     told = import_report(destination, relocation_id).findings

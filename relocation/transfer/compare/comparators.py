@@ -202,7 +202,7 @@ def is_subscription(value: Any) -> bool:
 
 
 def _ordinal(ordinals: Mapping[int, int], pk: Any) -> int | None:
-    return ordinals.get(pk) if isinstance(pk, int) else None  # old files name users by a list
+    return ordinals.get(pk) if type(pk) is int else None  # old files name users by a list
 
 
 def _is_secret(value: Any) -> bool:

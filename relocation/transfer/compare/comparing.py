@@ -27,28 +27,31 @@ def compare(
     *,
     pairs: Mapping[str, Mapping[int, int]] | None = None,
     intended: Intended | None = None,
+    models: Mapping[str, Model] | None = None,
 ) -> list[Finding]:
     """Report where records differ by more than the comparators of 5.2 allow.
 
     With `pairs`, from left to right primary keys per model, records are matched exactly; otherwise
     by natural keys and order, and a difference in their numbers ends the comparison. What is
-    `intended` is no finding. At most MAX_FINDINGS are told, then one says how many more there are.
-    Holds in memory what comes in another order on the right than on the left. Raises ValueError for
-    a model outside the catalogue.
+    `intended` is no finding. `models` are the catalogue's, or such with more fields. At most
+    MAX_FINDINGS are told, then one says how many more there are. Holds in memory what comes in
+    another order on the right than on the left. Raises ValueError for a model outside the
+    catalogue.
     """
-    models = _models(left, right)
+    known = models or load_catalogue()
+    names = _models(left, right)
     if pairs is not None:
         arrived = MapsOnDemand(pairs, lambda name: {pk: pk for pk in pairs[name].values()})
         comparison = _Comparison(left, right, pairs, arrived, intended, exact=True)
-        return _bounded(comparison.differences(models))
-    left_ordinals, findings = number_records(left, models, "expected")
-    right_ordinals, more = number_records(right, models, "actual")
+        return _bounded(comparison.differences(known[name] for name in names))
+    left_ordinals, findings = number_records(left, names, "expected")
+    right_ordinals, more = number_records(right, names, "actual")
     findings += more
-    findings += unequal_counts(models, left_ordinals, right_ordinals)
+    findings += unequal_counts(names, left_ordinals, right_ordinals)
     if findings:
         return _bounded(findings)
     comparison = _Comparison(left, right, left_ordinals, right_ordinals, intended)
-    return _bounded(comparison.differences(models))
+    return _bounded(comparison.differences(known[name] for name in names))
 
 
 def compare_unchanged(left: Source, right: Source) -> list[Finding]:
@@ -94,9 +97,9 @@ class _Comparison:
     exact: bool = False
     """Whether the right side came from the left one, so that an id without a record is a fault."""
 
-    def differences(self, models: Iterable[str]) -> Iterator[Finding]:
-        for name in models:
-            yield from self._of_model(load_catalogue()[name])
+    def differences(self, models: Iterable[Model]) -> Iterator[Finding]:
+        for model in models:
+            yield from self._of_model(model)
 
     def _of_model(self, model: Model) -> Iterator[Finding]:
         checks = [
@@ -215,7 +218,7 @@ def _compare_record(
         if intended is None or not (found and intended.change(left, field, expected, actual)):
             yield from dict.fromkeys(found)  # both comparators of a secret see that it is missing
     if model.name == USER:
-        yield from _compare_user(left, right)
+        yield from _compare_user(left, right, intended)
 
 
 def _faults(comparator: Comparator, left: Any, right: Any) -> Iterator[tuple[FindingKind, str]]:
@@ -227,13 +230,18 @@ def _faults(comparator: Comparator, left: Any, right: Any) -> Iterator[tuple[Fin
             yield comparator.kind, reason
 
 
-def _compare_user(left: Record, right: Record) -> Iterator[Finding]:
-    lacking = missing(left.fields.get("password"), right.fields.get("password"))
+def _compare_user(left: Record, right: Record, intended: Intended | None) -> Iterator[Finding]:
+    before, after = (
+        {field: side.fields.get(field) for field in PASSWORD_FIELDS} for side in (left, right)
+    )
+    if intended is not None and after["is_unclaimed"] and after["password"] is not None:
+        # The import wrote them, whatever the export has.
+        before |= {"last_password_change": None, "password": before["password"] or ""}
+    lacking = missing(before["password"], after["password"])
     if lacking:
         yield Finding(FindingKind.EXISTENCE, USER, lacking, "password", left.pk)
         return
-    own = ({field: side.fields.get(field) for field in PASSWORD_FIELDS} for side in (left, right))
-    for field, reason in compare_password(*own):
+    for field, reason in compare_password(before, after):
         yield Finding(FindingKind.USER_PASSWORD, USER, reason, field, left.pk)
 
 

@@ -57,6 +57,9 @@ CHANGES: Final = (
     Change("sentry.email", "date_added", "W-17", lambda _, right: right is not None),
     Change("sentry.apitoken", "expires_at", "I-80", lambda _, right: right is not None),
     Change("sentry.useremail", "date_hash_added", "I-58", lambda _, right: right is not None),
+    Change("sentry.userip", "first_seen", "I-59", lambda _, right: right is not None),
+    Change("sentry.userip", "last_seen", "I-59", lambda _, right: right is not None),
+    Change("sentry.monitorenvironment", "next_checkin", "I-74", lambda _, right: right is None),
     # Renewed whatever the export has, even where that has not the right form.
     Change("sentry.monitor", "guid", "I-74", lambda left, right: is_uuid4(right) and left != right),
     # The product subscribes anew: the id is empty until it has done so.

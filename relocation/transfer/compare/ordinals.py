@@ -58,7 +58,7 @@ def number_records(
 
     def place(model: str, pk: Any) -> str:
         known = ordinals.get(model, {})
-        return f"{known.get(pk, 0):020d}" if isinstance(pk, int) else ""
+        return f"{known.get(pk, 0):020d}" if type(pk) is int else ""
 
     for model in models:
         key = _NATURAL_KEYS.get(model)

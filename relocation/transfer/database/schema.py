@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeEngine
 from relocation.catalogue import Field, FieldType, Model, load_catalogue
 from relocation.errors import ConfigurationError
 from relocation.findings import Finding, FindingKind
+from relocation.transfer.plain_fields import with_plain_fields
 
 LOST_PASSWORDS: Final = "sentry_lostpasswordhash"
 """Where the destination keeps the one-time tokens that let a person set a password (R-22)."""
@@ -118,7 +119,7 @@ class ModelTable:
     model: Model
     table: Table
     fields: tuple[str, ...]
-    """The catalogue's fields that have a column here, and one that can be written."""
+    """The model's fields that have a column here, and one that can be written."""
 
     def column(self, field: str) -> Column[Any]:
         """Return the column of a field; raises ConfigurationError where the table has none."""
@@ -162,7 +163,7 @@ def _rename_columns(engine: Engine) -> None:
 def embedded_tables() -> MetaData:
     """Return the tables of an embedded destination, without our own."""
     metadata = MetaData()
-    for model in load_catalogue().values():
+    for model in load_catalogue().newest().values():
         _define(model, metadata)
     Table(
         LOST_PASSWORDS,
@@ -240,6 +241,7 @@ def _type(field: Field) -> TypeEngine[Any]:
 def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
     """Read the tables of the models as the database has them; models without a table are left out.
 
+    The model of a table has its plain columns that the catalogue does not know as fields too.
     Each table's `info["dialect"]` names the dialect, on which the range of an integer depends.
     """
     wanted = list(models)
@@ -256,12 +258,13 @@ def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
         for column in table.columns:
             if isinstance(column.type, JSON):
                 column.type.none_as_null = True  # else None would be written as JSON's null
+        extended = with_plain_fields(model, table)
         fields = tuple(
             field
-            for field, name in model.columns.items()
+            for field, name in extended.columns.items()
             if name in table.c and table.c[name].computed is None
         )
-        found[model.name] = ModelTable(model, table, fields)
+        found[model.name] = ModelTable(extended, table, fields)
     return found
 
 

@@ -1,6 +1,6 @@
 """Check that a destination's tables fit an export, before anything is written (W-24)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from sqlalchemy import Engine, Enum, String
@@ -73,12 +73,17 @@ def check_later_steps(engine: Engine) -> list[Finding]:
     ]
 
 
-def check_values(table: ModelTable, records: Callable[[], Iterable[Record]]) -> list[Finding]:
+def check_values(
+    table: ModelTable,
+    records: Callable[[], Iterable[Record]],
+    overwritten: Collection[str] = frozenset(),
+) -> list[Finding]:
     """Report columns that are narrower than the reference's, and too narrow for some record.
 
-    Reads the records only where there is such a column.
+    What the export has in `overwritten` fields does not matter. Reads the records only where there
+    is such a column.
     """
-    narrow = dict(_narrow_columns(table))
+    narrow = {field: fault for field, fault in _narrow_columns(table) if field not in overwritten}
     if not narrow:
         return []
     first: dict[str, tuple[int, str]] = {}
@@ -94,8 +99,30 @@ def check_values(table: ModelTable, records: Callable[[], Iterable[Record]]) -> 
     ]
 
 
+def check_restrictions(table: ModelTable, records: Callable[[], Iterable[Record]]) -> list[Finding]:
+    """Report fields that narrow access in some record, and that the database has no column for.
+
+    Reads the records only where there is such a field.
+    """
+    lost = {
+        name: field.widest
+        for name, field in table.model.fields.items()
+        if field.widest is not None and name not in table.fields
+    }
+    first: dict[str, int] = {}
+    for record in records() if lost else ():
+        for name, widest in lost.items():
+            if record.fields.get(name, widest) not in (None, widest):
+                first.setdefault(name, record.pk)
+    reason = "It restricts who may do what, and the destination has no column for it."
+    return [
+        Finding(FindingKind.LOST_RESTRICTION, table.model.name, reason, field=name, pk=pk)
+        for name, pk in sorted(first.items())
+    ]
+
+
 def _narrow_columns(table: ModelTable) -> Iterator[tuple[str, Fault]]:
-    for name in table.fields:
+    for name in load_catalogue()[table.model.name].fields.keys() & set(table.fields):
         field, stored = table.model.fields[name], table.column(name).type
         if field.type is not FieldType.TEXT or not isinstance(stored, String):
             continue

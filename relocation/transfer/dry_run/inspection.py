@@ -166,7 +166,7 @@ class Inspection:
 
     def _loss(self, found: Sequence[Finding]) -> Loss:
         first = found[0]
-        records: int | None = len(found)
+        records: int | None = sum(finding.records or 1 for finding in found)
         if self.scan and first in self.scan.findings:
             scanned = self.scan.skipped.get(first.model, {}).get(first.kind)
             records = None if first.field else scanned

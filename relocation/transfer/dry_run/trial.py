@@ -22,6 +22,7 @@ from relocation.transfer.dry_run.existing import Loaded, load_existing
 from relocation.transfer.dry_run.scratch import scratch
 from relocation.transfer.load.chunks import ImportReport, bind, smallest_chunks
 from relocation.transfer.load.importing import import_records
+from relocation.transfer.load.owners import owned
 from relocation.transfer.source import PortionedSource, Source
 
 _FENCE = 1
@@ -70,6 +71,7 @@ def try_import(
             progress=progress,
         )
         live = LiveSource(copy.engine, tables, smallest_chunks(copy.engine, relocation_id))
+        source = owned(source, tables)
         pairs = pairs_of(copy.engine, relocation_id, source)
         arrived = _Filtered(live, _has_arrived(pairs, existing))
         findings = differences(source, arrived, pairs, tables, report.findings)

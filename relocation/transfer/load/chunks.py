@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 import orjson
@@ -78,7 +78,8 @@ class ImportReport:
     def left_behind(self, scanned: Mapping[str, Any]) -> Mapping[str, int]:
         """Return by model how many records were left behind, by the scan (its JSON) as well.
 
-        The records of organizations that nobody asked for do not count.
+        The records of organizations that nobody asked for do not count, nor do actors: what was
+        lost of these, the records tell that they own.
         """
         left: Counter[str] = Counter()
         for model, account in self.accounts.items():
@@ -87,7 +88,20 @@ class ImportReport:
             left[model] += sum(
                 count for cause, count in causes.items() if cause != FindingKind.NOT_REQUESTED
             )
+        left.pop("sentry.actor", None)
         return left
+
+    def lost_fields(self, scanned: Mapping[str, Any]) -> Mapping[tuple[str, str], int]:
+        """Return by model and field how many records lost one that the catalogue does not know.
+
+        What the scan (its JSON) left out counts as well.
+        """
+        told = [finding.as_json() for finding in self.findings] + list(scanned.get("findings", ()))
+        lost: Counter[tuple[str, str]] = Counter()
+        for finding in told:
+            if finding["kind"] == FindingKind.UNKNOWN_FIELD and finding["field"]:
+                lost[finding["model"], finding["field"]] += finding.get("records") or 0
+        return +lost
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
@@ -243,9 +257,12 @@ def record_granted(connection: Connection, relocation_id: str, pks: Collection[i
 
 
 def import_report(engine: Engine, relocation_id: str) -> ImportReport:
-    """Rebuild the report of an import from its chunk records; findings told twice count once."""
+    """Rebuild the report of an import from its chunk records.
+
+    Findings told twice count once, save those about a number of records: these add up.
+    """
     accounts: dict[str, Account] = {}
-    findings: dict[Finding, None] = {}
+    findings: dict[Finding, int] = {}
     order = list(load_catalogue())
     rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id)
     rows = rows.where(IMPORT_CHUNK.c.model != GRANTED)
@@ -253,12 +270,17 @@ def import_report(engine: Engine, relocation_id: str) -> ImportReport:
         for row in connection.execute(rows.order_by(IMPORT_CHUNK.c.model, IMPORT_CHUNK.c.chunk)):
             chunk = _chunk(row)
             accounts[row.model] = accounts.get(row.model, Account()) + chunk.account
-            findings |= dict.fromkeys(chunk.findings)
+            for finding in chunk.findings:
+                about = replace(finding, records=None)
+                findings[about] = findings.get(about, 0) + (finding.records or 0)
     place = {model: position for position, model in enumerate(order)}
     ordered = sorted(accounts, key=lambda model: place.get(model, len(order)))
     return ImportReport(
         {model: accounts[model] for model in ordered},
-        tuple(sorted(findings, key=lambda finding: place.get(finding.model, len(order)))),
+        tuple(
+            replace(finding, records=findings[finding] or None)
+            for finding in sorted(findings, key=lambda one: place.get(one.model, len(order)))
+        ),
     )
 
 

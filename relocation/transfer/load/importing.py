@@ -11,17 +11,18 @@ from sqlalchemy import Engine, select
 from relocation.archive.record import Record
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
-from relocation.findings import Finding
+from relocation.findings import Finding, FindingKind
 from relocation.text import listed
 from relocation.transfer.bulk import bulk_work
-from relocation.transfer.database.schema import ModelTable, reflect
+from relocation.transfer.database.schema import ModelTable, is_mandatory, reflect
 from relocation.transfer.database.skew import (
     blocks,
     check_later_steps,
+    check_restrictions,
     check_schema,
     check_values,
 )
-from relocation.transfer.load.batch import Options
+from relocation.transfer.load.batch import Options, unfit
 from relocation.transfer.load.chunks import (
     Account,
     Chunk,
@@ -34,6 +35,7 @@ from relocation.transfer.load.chunks import (
     recorded_sizes,
     write_chunk,
 )
+from relocation.transfer.load.owners import ACTOR, owned
 from relocation.transfer.load.references import referenced_models
 from relocation.transfer.load.rules import WRITTEN
 from relocation.transfer.load.trailing import Trailing
@@ -83,10 +85,14 @@ def import_records(
     """
     check_bound(engine, relocation_id, fence)
     admitted = {model.name: model for model in load_catalogue().admitted(scope)}
+    wanted = {ACTOR, *source.models()} & admitted.keys()
+    tables = reflect(engine, [admitted[name] for name in sorted(wanted)])
+    source = owned(source, tables)
     present = [admitted[name] for name in source.models() if name in admitted]
-    tables = reflect(engine, present)
+    # What newer versions took away is left out where they are the destination, and told.
+    present = [model for model in present if model.until is None or model.name in tables]
     later = check_later_steps(engine) if hide else []
-    _check(tables, present, source, later)
+    _check(tables, present, source, scope, later)
     writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs))
     kept = referenced_models()
     maps: dict[str, dict[int, int]] = {}
@@ -167,7 +173,11 @@ def _read_ahead(groups: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
 
 
 def _check(
-    tables: Mapping[str, ModelTable], present: list[Model], source: Source, later: list[Finding]
+    tables: Mapping[str, ModelTable],
+    present: list[Model],
+    source: Source,
+    scope: Scope,
+    later: list[Finding],
 ) -> None:
     """Refuse a destination that cannot take the records; the error tells of every place.
 
@@ -182,9 +192,15 @@ def _check(
         for model in present
     }
     findings = [*check_schema(tables, used), *later]
+    for finding in findings:
+        if finding.kind is FindingKind.REQUIRED_COLUMN:
+            _check_export(tables[finding.model], finding.field, source)
     for model in present:
         if model.name in tables:
-            findings += check_values(tables[model.name], partial(source.records, model.name))
+            overwritten = frozenset() if scope is Scope.GLOBAL else WRITTEN.get(model.name, ())
+            records = partial(source.records, model.name)
+            findings += check_values(tables[model.name], records, overwritten)
+            findings += check_restrictions(tables[model.name], records)
     missing = [finding for finding in findings if blocks(finding)]
     if missing:
         places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
@@ -195,6 +211,18 @@ def _check(
                 f"{place}: {finding.reason}" for place, finding in zip(places, missing, strict=True)
             ),
         )
+
+
+def _check_export(table: ModelTable, column: str | None, source: Source) -> None:
+    """Refuse an export that leaves out of a record what every record of the model must have."""
+    model = table.model
+    field = next((one for one in table.fields if model.columns[one] == column), None)
+    if field is None:
+        return  # the catalogue does not know it, and no export may have it
+    records = source.records(model.name)
+    first = next(records)
+    if is_mandatory(model, field) or any(field in record.fields for record in records):
+        raise unfit(model.name, first.pk, field, "is missing, and every record must have one")
 
 
 def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from relocation.catalogue import load_catalogue
 from relocation.catalogue.places import PLACES
@@ -17,6 +17,8 @@ PkMaps = Mapping[str, Mapping[int, int]]
 
 _NULL_MEANS_ANYBODY = frozenset(
     {
+        ("sentry.actor", "team"),
+        ("sentry.actor", "user_id"),
         ("sentry.organizationmember", "user_id"),
         ("sentry.projectbookmark", "project"),
         ("sentry.rulesnooze", "alert_rule"),
@@ -25,10 +27,13 @@ _NULL_MEANS_ANYBODY = frozenset(
         ("sentry.useroption", "project_id"),
     }
 )
-"""Nullable references without which a row would say something else: a member without a person, a
-snooze for everybody, a person's setting for one project that becomes one for all."""
+"""Nullable references without which a row would say something else: a member without a person, an
+actor that stands for nobody, a snooze for everybody, a person's setting for one project that
+becomes one for all."""
 
 _TENANT = "sentry.organization"
+_KEYS: Final = frozenset({int, type(None)})
+"""Types of references: true and 1.0 are equal to 1, and refer to nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def resolve(batch: Batch, draft: Draft, keys: list[Reference], maps: PkMaps) -> 
                 batch.drop(draft.pk, f"It does not say which {key.to} it belongs to.", key.field)
                 return False
             continue
-        found = maps.get(key.to, {}).get(given) if isinstance(given, int) else None
+        found = maps.get(key.to, {}).get(given) if type(given) is int else None
         if found is None and key.dropping:
             batch.drop(draft.pk, _reason(key, given), key.field)
             return False
@@ -92,10 +97,9 @@ def resolve_all(
     for key in keys:
         known: Mapping[Any, int] = maps.get(key.to, {})
         given = [draft.values.get(key.field) for draft in drafts]
-        try:
-            found = list(map(known.get, given))
-        except TypeError:  # a natural key, which is a list
+        if not _KEYS.issuperset(map(type, given)):  # a natural key, or what only equals a number
             break
+        found = list(map(known.get, given))
         if None in found:
             lost = (pk for pk, here in zip(given, found, strict=True) if here is None)
             if any(key.required or pk is not None for pk in lost):
@@ -115,11 +119,19 @@ def resolve_inside(batch: Batch, maps: PkMaps) -> None:
     model = batch.table.model.name
     if not has_places(model):
         return
+    kept = []
     for draft in batch.rows:
         lost = point_inside(model, draft.values, lambda to, pk: maps.get(to, {}).get(pk))
+        fatal = next((one for one in lost if one.fatal), None)
+        if fatal is not None:
+            reason = f"It refers to {fatal.to} {fatal.id}, which was not imported."
+            batch.drop(draft.pk, reason, fatal.field)
+            continue
+        kept.append(draft)
         for one in lost:
             reason = f"It refers to {one.to} {one.id}, which was not imported. Nobody is named now."
             batch.tell(FindingKind.NULLED_REFERENCE, draft.pk, reason, one.field)
+    batch.rows = kept
 
 
 @cache
@@ -166,5 +178,5 @@ class MapsOnDemand(PkMaps):
 
 
 def _reason(key: Reference, given: Any) -> str:
-    which = f" {given}" if isinstance(given, int) else ""
+    which = f" {given}" if type(given) is int else ""
     return f"It refers to {key.to}{which}, which was not imported."

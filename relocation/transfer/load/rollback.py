@@ -37,6 +37,7 @@ from relocation.transfer.load.chunks import (
     read_chunk,
     written_chunks,
 )
+from relocation.transfer.load.owners import ACTOR, forget_actors
 from relocation.transfer.load.rules import PENDING_APPROVAL
 from relocation.transfer.load.side_rows import SIDE_TABLES, SideRows
 
@@ -107,6 +108,8 @@ class _Removal:
         removed = 0
         for piece in slices(sorted(pks)):
             self.sides.remove(connection, model, piece)
+            if model == ACTOR and "sentry.team" in self.tables:
+                forget_actors(connection, self.tables["sentry.team"].table, piece)
             referring = self.pointing.get(model, ())
             if found := referring_rows(connection, table.c.id, piece, referring):
                 raise _refusal(found)

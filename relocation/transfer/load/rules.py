@@ -67,6 +67,7 @@ _SLUGS = NameRule(30, frozenset(_RESERVED_SLUGS.split()))
 
 SCOPED_BY_ROW: Final = frozenset(
     {
+        "sentry.alertruletriggeraction",
         "sentry.apiauthorization",
         "sentry.apitoken",
         "sentry.notificationaction",
@@ -76,10 +77,17 @@ SCOPED_BY_ROW: Final = frozenset(
 """Models of which some records belong to another scope than others (S-4, I-75)."""
 
 
+_MAILS: Final = ((0, 1), (0, 2))
+"""Service and kind of target of the alert actions that need nothing but what came along: a mail to
+a user, and to a team."""
+
+
 def row_scope(model: Model, fields: Mapping[str, Any]) -> Scope:
     """Return the scope of one record: some models leave it to their rows (S-4, I-75)."""
-    if model.name == "sentry.notificationaction":
-        foreign = fields.get("integration_id") or fields.get("sentry_app_id")
+    if model.name in {"sentry.notificationaction", "sentry.alertruletriggeraction"}:
+        foreign = any(fields.get(name) is not None for name in ("integration_id", "sentry_app_id"))
+        if model.name == "sentry.alertruletriggeraction" and not foreign:
+            foreign = (fields.get("type"), fields.get("target_type")) not in _MAILS
         return Scope.GLOBAL if foreign else Scope.ORGANIZATION
     if model.name in {"sentry.apitoken", "sentry.apiauthorization"}:
         return Scope.GLOBAL if fields.get("application") else Scope.CONFIG
@@ -140,7 +148,31 @@ def _valid_slug(batch: Batch, slug: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", slug.lower().replace("_", "-")).strip("-")[:limit]
 
 
+def _find_actors(batch: Batch) -> None:
+    """Use the actors that merged users have already; leave out those that stand for nobody."""
+    user, pk = batch.table.column("user_id"), batch.table.table.c.id
+    merged = {draft.values.get("user_id") for draft in batch.rows} & batch.merged_users
+    present = dict(map(tuple, select_in(batch.connection, select(user, pk), user.in_, merged)))
+    kept = []
+    for draft in batch.rows:
+        person = draft.values.get("user_id")
+        if person in present:
+            batch.merged[draft.pk] = present[person]
+        elif person is None and draft.values.get("team") is None:
+            batch.drop(draft.pk, "It does not say which team or user it stands for.", "team")
+        else:
+            kept.append(draft)
+    batch.rows = kept
+
+
+def _await_check_in(batch: Batch) -> None:
+    """Let no environment of a cron monitor be late before it has checked in here."""
+    for draft in batch.rows:
+        batch.put(draft, "next_checkin", value=None)
+
+
 RULES: Mapping[str, tuple[Rule, ...]] = {
+    "sentry.actor": (_find_actors,),
     "sentry.organization": (_name_organizations,),
     "sentry.user": (merge_users, take_over_users, name_users),
     "sentry.email": (merge_addresses,),
@@ -159,6 +191,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         partial(renew, "hashed_refresh_token", token_hash),
     ),
     "sentry.organizationmember": (partial(renew, "token", None),),
+    "sentry.organizationmemberinvite": (partial(renew, "token", token),),
     "sentry.orgauthtoken": (
         partial(renew, "token_hashed", token_hash, clear="token_last_characters"),
     ),
@@ -167,6 +200,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         partial(renew, "secret_key", hex_word),
     ),
     "sentry.monitor": (partial(refresh, "guid", uuid4),),
+    "sentry.monitorenvironment": (_await_check_in,),
     "sentry.incident": (partial(refresh, "detection_uuid", uuid4),),
     "sentry.incidentactivity": (partial(refresh, "notification_uuid", uuid4),),
     "sentry.querysubscription": (begin_subscriptions,),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
 from random import SystemRandom
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import update
 
@@ -25,6 +25,7 @@ from relocation.transfer.database.schema import (
 from relocation.transfer.load.batch import Batch, Draft, Options, checkable, marks, unfit
 from relocation.transfer.load.chunks import Account, Chunk
 from relocation.transfer.load.columns import ColumnEncoder, alike, without_nulls
+from relocation.transfer.load.owners import ACTOR, point_teams
 from relocation.transfer.load.references import (
     PkMaps,
     Reference,
@@ -34,6 +35,8 @@ from relocation.transfer.load.references import (
 )
 from relocation.transfer.load.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, SCOPED_BY_ROW, row_scope
 from relocation.transfer.load.trailing import Trailing
+
+UNTAKEN: Final = "The catalogue does not know the field, and no column of its name takes it."
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class _Plan:
     """By column without which no row can be inserted: its field."""
     defaulted: frozenset[str]
     """Columns whose default stands in for a null."""
+    known: frozenset[str]
+    """The fields that the catalogue knows."""
 
 
 class Writer:
@@ -101,6 +106,10 @@ class Writer:
         for unique in plan.uniques:
             batch.skip_duplicates(unique, self._seen_before(batch, unique))
         inserted = _insert(batch, plan)
+        if model == ACTOR and "sentry.team" in self._plans:
+            teams, actors = (self._plans[name].table.table for name in ("sentry.team", ACTOR))
+            pks = list(inserted.values())
+            transaction.behind(partial(point_teams, teams=teams, actors=actors, pks=pks))
         overwritten = _overwrite(batch, plan)
         merged = batch.merged | {pk: inserted[other] for pk, other in batch.twins.items()}
         account = Account(
@@ -154,6 +163,8 @@ class Writer:
                     drafts.append(draft)
                 else:
                     batch.skip(draft.pk, FindingKind.OUT_OF_SCOPE, reason)
+        for field in used - plan.known:
+            _drop_unfit(batch, drafts, field, plan)
         for field in used - plan.encoders.keys():
             for draft in drafts:
                 draft.values.pop(field, None)
@@ -181,7 +192,29 @@ def _plan(table: ModelTable) -> _Plan:
             for column in columns.values()
             if not column.nullable and not requires_value(column)
         ),
+        known=frozenset(load_catalogue()[model.name].fields),
     )
+
+
+def _drop_unfit(batch: Batch, drafts: Sequence[Draft], field: str, plan: _Plan) -> None:
+    """Drop an unknown field where no column of its name takes it, and tell in how many records."""
+    lost = 0
+    for draft in drafts:
+        if field not in draft.values:
+            continue
+        try:
+            if field in plan.encoders:
+                plan.encoders[field][1].one(draft.values[field])
+                continue
+        except UnfitValueError:
+            pass
+        del draft.values[field]
+        lost += 1
+    if lost:
+        told = Finding(
+            FindingKind.UNKNOWN_FIELD, plan.table.model.name, UNTAKEN, field=field, records=lost
+        )
+        batch.findings.append(told)
 
 
 def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
@@ -246,7 +279,11 @@ def _first_unfit(drafts: list[Draft], plan: _Plan) -> Exception:
 
 def _leave_out(model: str, records: Sequence[Record]) -> Chunk:
     """Account for records of a model that is not imported at all."""
-    if model in load_catalogue():
+    if model == ACTOR:
+        kind, reason = FindingKind.OUT_OF_SCOPE, "The destination names owners without actors."
+    elif model in load_catalogue() and load_catalogue()[model].until is not None:
+        kind, reason = FindingKind.OUT_OF_SCOPE, "The destination's version has no such records."
+    elif model in load_catalogue():
         kind, reason = FindingKind.OUT_OF_SCOPE, "This model is not part of the import."
     else:
         kind, reason = FindingKind.UNKNOWN_MODEL, "This model is not known."

@@ -16,13 +16,14 @@ from relocation.errors import ExportError, LimitError, MissingOrganizationError,
 from relocation.findings import Finding, FindingKind
 from relocation.text import listed, one_line
 from relocation.transfer.bulk import bulk_work
+from relocation.transfer.load.rules import row_scope
+from relocation.transfer.plain_fields import is_plain, may_move
 from relocation.transfer.prepare.left_out import LeftOut
 from relocation.transfer.prepare.normalised import NormalisedWriter, encode_record
 from relocation.transfer.prepare.selection import Organization, Selected, Selection
 from relocation.transfer.prepare.suspects import Suspects
 
 _REMOVED_MODELS = {
-    "sentry.actor",
     "sentry.alertruleexcludedprojects",
     "sentry.alertruletriggerexclusion",
     "sentry.incidentsubscription",
@@ -33,15 +34,16 @@ _REMOVED_MODELS = {
 """What old files hold and no supported version knows any more (T-13, T-15, S-8)."""
 _REMOVED_FIELDS = {
     ("sentry.team", "org_role"),
-    ("sentry.team", "actor"),
-    ("sentry.rule", "owner"),
-    ("sentry.alertrule", "owner"),
 }
-_GLOBAL_WHEN_SET = {"sentry.notificationaction": ("integration_id", "sentry_app_id")}
-"""Fields that take a row out of Organization scope (S-4)."""
+_TOLD_ELSEWHERE = {("sentry.team", "actor")}
+"""Fields that say what another record says too: an actor names its team."""
+_TWO_SCOPES = {"sentry.alertruletriggeraction", "sentry.notificationaction"}
+"""Models of which some rows are out of Organization scope (S-4)."""
 
 _MOST_UNKNOWN = 200
 """Most names of unknown models, and of unknown fields, that are reported one by one."""
+_LONGEST_NAME = 63
+"""Characters of a column's name."""
 _REST = "(others)"
 _AT_ONCE = 100
 """Records of one model that are taken in together, which is quicker than one by one."""
@@ -118,6 +120,7 @@ class _Intake:
         self._read: Counter[str] = Counter()
         self.left_out = LeftOut()
         self._stripped: Counter[tuple[str, str]] = Counter()
+        self._kept: set[tuple[str, str]] = set()
         self._first_repeated: dict[str, int] = {}
         self._suspects = Suspects()
         self._fields = {
@@ -137,7 +140,7 @@ class _Intake:
 
     def _take_run(self, model: str, run: Iterable[Record], known: frozenset[str]) -> None:
         """Take in records of one in-scope model: some together, as long as their text is short."""
-        global_at_times = model in _GLOBAL_WHEN_SET
+        global_at_times = model in _TWO_SCOPES
         some: list[Record] = []
         lines: list[bytes] = []
         read = size = 0
@@ -221,8 +224,7 @@ class _Intake:
 
     def _is_global(self, record: Record) -> bool:
         """Leave out a row of a two-scope model that is not in Organization scope (S-4)."""
-        fields = _GLOBAL_WHEN_SET[record.model]
-        if all(record.fields.get(field) is None for field in fields):
+        if row_scope(load_catalogue()[record.model], record.fields) is not Scope.GLOBAL:
             return False
         self.left_out.add(record.model, FindingKind.OUT_OF_SCOPE, record.pk)
         self.selection.exclude(record.model, record.pk)
@@ -230,12 +232,30 @@ class _Intake:
 
     def _strip(self, record: Record, known: Collection[str]) -> Record:
         for field in record.fields.keys() - known:
+            if (record.model, field) in _TOLD_ELSEWHERE or self._keeps(record, field):
+                continue
             name = (record.model, one_line(field, limit=100))
             if name not in self._stripped and len(self._stripped) >= _MOST_UNKNOWN:
                 name = (record.model, _REST)
             self._stripped[name] += 1
-        fields = {field: value for field, value in record.fields.items() if field in known}
+        fields = {
+            field: value
+            for field, value in record.fields.items()
+            if field in known or self._keeps(record, field)
+        }
         return record._replace(fields=fields)
+
+    def _keeps(self, record: Record, field: str) -> bool:
+        """Tell whether an unknown field may go on: the import says whether a column takes it."""
+        name = (record.model, field)
+        if name in _REMOVED_FIELDS or name in _TOLD_ELSEWHERE or not is_plain(record.fields[field]):
+            return False
+        if not may_move(*name) or len(field) > _LONGEST_NAME:
+            return False
+        if name not in self._kept and len(self._kept) >= _MOST_UNKNOWN:
+            return False
+        self._kept.add(name)
+        return True
 
     def _model_findings(self) -> list[Finding]:
         causes = {
@@ -260,9 +280,9 @@ class _Intake:
         for (model, field), count in sorted(self._stripped.items()):
             removed = (model, field) in _REMOVED_FIELDS
             kind = FindingKind.REMOVED_FIELD if removed else FindingKind.UNKNOWN_FIELD
-            cause = "the field no longer exists" if removed else "this version does not know it"
+            cause = "the field no longer exists" if removed else "it is not known and not plain"
             reason = f"The field was left out of {_records(count)}: {cause}."
-            found.append(Finding(kind, model, reason, field=field))
+            found.append(Finding(kind, model, reason, field=field, records=count))
         return found
 
 
