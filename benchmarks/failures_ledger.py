@@ -125,11 +125,11 @@ def _fill(engine: Engine) -> None:
         connection.execute(
             text(
                 "INSERT INTO relocation (id, status, step, task, round, settled_round, fence,"
-                " resumes, owner, archive, organizations, files_kept, created_at, updated_at,"
-                " settled_at)"
+                " resumes, owner, archive, organizations, discarding_round, discarded_round,"
+                " created_at, updated_at, settled_at)"
                 " SELECT 'r-' || n, CASE WHEN n % 5 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END,"
                 " 'COMPLETED', 'complete', 1, 1, 1, 0, 'owner' || n, 'archives/a.tar',"
-                " '[\"acme\"]', false, at, at, at FROM (SELECT n, now() - n * interval '1 minute'"
+                " '[\"acme\"]', 1, 1, at, at, at FROM (SELECT n, now() - n * interval '1 minute'"
                 " AS at FROM generate_series(1, :count) AS n) AS finished"
             ),
             {"count": FINISHED},

@@ -173,6 +173,10 @@ class CommandError(PermanentError):
     """What an operator asked for cannot be done; it ends no relocation, so no notice tells it."""
 
 
+class RevealedError(CommandError):
+    """The organizations are visible by now: only an operator may have them removed."""
+
+
 class UnknownRelocationError(CommandError):
     """The ledger has no relocation of this id."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from relocation.request import RelocationRequest, live_archive
-from relocation.steps import Status, Step, Task
+from relocation.steps import RollBackState, Status, Step, Task
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,12 @@ class Relocation:
     """Its key in the storage; made by the relocation itself where there is a source."""
     source: str | None
     archive_bytes: int | None
-    files_kept: bool
-    """Whether its working files may still lie in the storage."""
+    discarding_round: int
+    """The working files of rounds up to this one are to be gone, and no rerun relies on them."""
+    discarded_round: int
+    """The working files of rounds up to this one are gone."""
+    roll_back: RollBackState | None
+    """How far the removal of what it imported last is."""
     organizations: tuple[str, ...]
     reason: str | None
     failed_task: Task | None

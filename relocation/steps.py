@@ -18,6 +18,13 @@ class Status(StrEnum):
 ACTIVE = (Status.IN_PROGRESS, Status.INTERRUPTED, Status.PAUSED)
 
 
+class RollBackState(StrEnum):
+    """How far the removal of what a relocation imported is; one that never began has none."""
+
+    BEGUN = "BEGUN"
+    DONE = "DONE"
+
+
 class Step(IntEnum):
     """The steps in their order; stored by name."""
 

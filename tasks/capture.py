@@ -9,7 +9,7 @@ from relocation.transfer.load.importing import bind
 from relocation.transfer.load.naming import look_of
 from relocation.transfer.prepare.normalised import write_records
 from tasks.boundary import Done, Work, relocation_task
-from tasks.working_files import baseline_prefix, colliding_users_prefix
+from tasks.working_files import files_of
 
 
 @relocation_task(Task.CAPTURE_BASELINE)
@@ -22,7 +22,7 @@ def capture_baseline(work: Work) -> Done:
     records = export_records(work.opened.destination, scope=Scope.CONFIG, privileged_only=True)
     write_records(
         work.opened.storage,
-        baseline_prefix(work.hold.relocation_id),
+        files_of(Task.CAPTURE_BASELINE, work.hold),
         public_key_of(work.opened.private_key),
         records,
     )
@@ -39,7 +39,7 @@ def capture_colliding_users(work: Work) -> Done:
     )
     write_records(
         work.opened.storage,
-        colliding_users_prefix(work.hold.relocation_id),
+        files_of(Task.CAPTURE_COLLIDING_USERS, work.hold),
         public_key_of(work.opened.private_key),
         records,
     )

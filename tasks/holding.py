@@ -26,7 +26,7 @@ from relocation.prefect_api.flow_runs import FlowRuns, label
 from relocation.process import worker_name
 from relocation.recovery.decision import suspension_of
 from relocation.recovery.runs import Run, RunState, Turn
-from relocation.recovery.settlement import Surroundings, end
+from relocation.recovery.settlement import Surroundings, end, is_revealed
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Step, Task
@@ -175,14 +175,22 @@ def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None
     run = FlowRuns().read([hold.relocation_id]).get(hold.relocation_id)
     relocation = get_relocation(ledger, hold.relocation_id)
     state = run.state if run else RunState.RUNNING
-    if state in {RunState.CANCELLING, RunState.CANCELLED}:
+    revealed = is_revealed(ledger, hold.relocation_id)
+    cancelled = state in {RunState.CANCELLING, RunState.CANCELLED}
+    if cancelled and not revealed:
         raise CancelledHere(run)
     if state in {RunState.SCHEDULED, RunState.PENDING} or relocation.fence != hold.fence:
         raise LeftToOthers
     if state in {RunState.FAILED, RunState.CRASHED, RunState.COMPLETED}:
         raise StoppedError(STOPPED, internal=f"the run's state was set to {state} during {task}")
     if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
-        raise CancelledHere(run)
+        cancelled = True
+        if not revealed:
+            raise CancelledHere(run)
+    if cancelled:
+        get_run_logger().warning(
+            "Relocation %s is not cancelled: its organizations are visible already", relocation.id
+        )
     if state is RunState.PAUSED:
         raise PausedHere(step, run)
     if relocation.pause_before_step is not None and step >= relocation.pause_before_step:

@@ -4,19 +4,16 @@ from relocation.errors import ExportError
 from relocation.steps import Task
 from relocation.transfer.load.importing import import_records
 from relocation.transfer.load.mappings import mapping_findings
-from relocation.transfer.prepare.normalised import open_normalised
 from tasks.artifacts import Progress, show_accounts, show_findings
 from tasks.boundary import Done, Work, relocation_task
-from tasks.working_files import export_prefix
+from tasks.working_files import open_files
 
 
 @relocation_task(Task.IMPORT_ORGANIZATIONS)
 def import_organizations(work: Work) -> Done:
     """Import the organizations, hidden, chunk by chunk; a rerun goes on after the last chunk."""
     relocation_id = work.hold.relocation_id
-    source = open_normalised(
-        work.opened.storage, export_prefix(relocation_id), work.opened.private_key
-    )
+    source = open_files(work, Task.SCAN_EXPORT)
     report = import_records(
         work.opened.destination,
         source,

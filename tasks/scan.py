@@ -8,10 +8,9 @@ from relocation.archive.reading import read_records
 from relocation.ledger.reports import keep_report
 from relocation.notices.success import started_drafts
 from relocation.steps import Task
-from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import scan_export as scan
 from tasks.boundary import Done, Work, relocation_task
-from tasks.working_files import export_prefix
+from tasks.working_files import files_of, open_files
 
 
 @relocation_task(Task.SCAN_EXPORT)
@@ -28,12 +27,10 @@ def scan_export(work: Work) -> Done:
             max_organizations=settings.max_organizations,
             max_users=settings.max_users,
             storage=work.opened.storage,
-            prefix=export_prefix(relocation.id),
+            prefix=files_of(Task.SCAN_EXPORT, work.hold),
             public_pem=public_key_of(work.opened.private_key),
         )
-    form = open_normalised(
-        work.opened.storage, export_prefix(relocation.id), work.opened.private_key
-    )
+    form = open_files(work, Task.SCAN_EXPORT)
     # For longer than the working files: what a relocation left out is asked for later.
     left_out = {"left_out": form.facts["left_out"]}
     keep_report(work.opened.ledger, work.hold, Task.SCAN_EXPORT, left_out)

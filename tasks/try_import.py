@@ -3,11 +3,10 @@
 from relocation.steps import Task
 from relocation.transfer.dry_run.trial import try_import as trial
 from relocation.transfer.load.mappings import mapping_findings
-from relocation.transfer.prepare.normalised import open_normalised
 from tasks.artifacts import Progress, show_findings
 from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
-from tasks.working_files import baseline_prefix, colliding_users_prefix, export_prefix
+from tasks.working_files import open_files
 
 
 @relocation_task(Task.VALIDATE)
@@ -16,21 +15,17 @@ def try_import(work: Work) -> Done:
 
     The scratch database has the destination's own tables and is always removed.
     """
-    relocation_id, storage, key = (
-        work.hold.relocation_id,
-        work.opened.storage,
-        work.opened.private_key,
-    )
+    relocation_id = work.hold.relocation_id
     by_hand = mapping_findings(work.opened.destination)
     if by_hand:
         show_findings(relocation_id, by_hand)
         work.log.warning("%s", by_hand[0].reason)
-    source = open_normalised(storage, export_prefix(relocation_id), key)
+    source = open_files(work, Task.SCAN_EXPORT)
     report = trial(
         work.opened.destination,
         source,
-        baseline=open_normalised(storage, baseline_prefix(relocation_id), key),
-        colliding=open_normalised(storage, colliding_users_prefix(relocation_id), key),
+        baseline=open_files(work, Task.CAPTURE_BASELINE),
+        colliding=open_files(work, Task.CAPTURE_COLLIDING_USERS),
         relocation_id=relocation_id,
         chunk_records=work.settings.chunk_records,
         folder=work.settings.home / "scratch",

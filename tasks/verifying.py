@@ -2,10 +2,9 @@
 
 from relocation.steps import Task
 from relocation.transfer.compare.arrival import verify_import as verify
-from relocation.transfer.prepare.normalised import open_normalised
 from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
-from tasks.working_files import export_prefix
+from tasks.working_files import open_files
 
 
 @relocation_task(Task.VERIFY_IMPORT)
@@ -14,11 +13,8 @@ def verify_import(work: Work) -> Done:
 
     Tried again after a difference, it looks again.
     """
-    relocation_id = work.hold.relocation_id
-    source = open_normalised(
-        work.opened.storage, export_prefix(relocation_id), work.opened.private_key
-    )
-    findings = verify(work.opened.destination, source, relocation_id)
+    source = open_files(work, Task.SCAN_EXPORT)
+    findings = verify(work.opened.destination, source, work.hold.relocation_id)
     refuse_differences(
         work,
         Task.VERIFY_IMPORT,

@@ -5,32 +5,58 @@ from datetime import timedelta
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
 from relocation.ledger.holds import Hold
-from relocation.ledger.reconciling import forget_files, open_ids, with_old_files
+from relocation.ledger.reconciling import (
+    Discard,
+    begin_discarding,
+    end_discarding,
+    to_discard,
+    unsettled_among,
+    with_old_files,
+)
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import utc_now
+from relocation.ledger.tries import done_round
 from relocation.prefect_api.blocks import load_destination, load_ledger, load_storage
 from relocation.request import live_archive
 from relocation.settings import Settings
-from relocation.transfer.dry_run.scratch import remove_abandoned_scratch
-from relocation.transfer.prepare.normalised import delete_normalised
+from relocation.steps import Task
+from relocation.transfer.dry_run.scratch import drop_scratch, scratches
+from relocation.transfer.prepare.normalised import Normalised, delete_normalised, open_normalised
+from tasks.boundary import Work
 from tasks.held import opened_for
 
-
-def export_prefix(relocation_id: str) -> str:
-    """Return the prefix of the normalised export."""
-    return f"relocations/{relocation_id}/export"
-
-
-def baseline_prefix(relocation_id: str) -> str:
-    """Return the prefix of the destination's config-scope records."""
-    return f"relocations/{relocation_id}/baseline"
+_NAMES = {
+    Task.SCAN_EXPORT: "export",
+    Task.CAPTURE_BASELINE: "baseline",
+    Task.CAPTURE_COLLIDING_USERS: "colliding-users",
+}
+"""The tasks that leave working files, and what these are called."""
 
 
-def colliding_users_prefix(relocation_id: str) -> str:
-    """Return the prefix of the destination's users whose names the export uses too."""
-    return f"relocations/{relocation_id}/colliding-users"
+def files_of(task: Task, hold: Hold) -> str:
+    """Return the prefix under which a task writes its working files, one for each round.
+
+    So that a new round can write while those of an earlier one are removed.
+    """
+    return _prefix(task, hold.relocation_id, hold.round)
+
+
+def open_files(work: Work, task: Task) -> Normalised:
+    """Open the working files of a task, in whichever round it got done."""
+    hold = work.hold
+    done = done_round(work.opened.ledger, hold.relocation_id, task)
+    prefix = _prefix(task, hold.relocation_id, hold.round if done is None else done)
+    return open_normalised(work.opened.storage, prefix, work.opened.private_key)
+
+
+def _prefix(task: Task, relocation_id: str, round_: int) -> str:
+    # Round 0 has what was written before there was a folder for each round.
+    folder = f"{relocation_id}/{round_}" if round_ else relocation_id
+    return f"relocations/{folder}/{_NAMES[task]}"
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
@@ -40,35 +66,58 @@ def discard_working_files(hold: Hold) -> None:
     Archives that somebody uploaded stay.
     """
     opened = opened_for(hold.relocation_id)
-    forget_files(opened.ledger, hold.relocation_id)
-    _discard(opened.storage, hold.relocation_id)
+    begin_discarding(opened.ledger, hold.relocation_id)
+    for discard in to_discard(opened.ledger, hold.relocation_id):
+        _carry_out(discard, opened.ledger, opened.storage)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def discard_old_files() -> None:
-    """Remove the working files of relocations that ended longer ago than they are kept."""
-    settings = Settings()
+    """Remove the working files of relocations that ended longer ago than they are kept.
+
+    So are those whose removal has begun and did not end: the storage failed, or a process died.
+    """
+    settings, log = Settings(), get_run_logger()
     ledger, storage = load_ledger(settings), load_storage(settings)
     for relocation_id in with_old_files(ledger, utc_now() - timedelta(seconds=settings.retention)):
-        if forget_files(ledger, relocation_id):
-            _discard(storage, relocation_id)
-            get_run_logger().info("The working files of relocation %s are removed", relocation_id)
+        begin_discarding(ledger, relocation_id)
+    failures = []
+    for discard in to_discard(ledger):
+        try:
+            _carry_out(discard, ledger, storage)
+        except Exception as err:  # one that cannot be removed must not keep the others
+            log.exception("Working files of relocation %s are left", discard.relocation_id)
+            failures.append(err)
+        else:
+            log.info("The working files of relocation %s are removed", discard.relocation_id)
+    if failures:
+        raise ExceptionGroup("Working files could not be removed; the next sweep tries", failures)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def discard_abandoned_scratch() -> None:
-    """Remove the scratch databases of trial imports whose process was killed."""
+    """Remove the scratch databases of trial imports whose process was killed.
+
+    Only of relocations that this ledger has, and has as ended: another service on the same
+    destination has its own, and may be trying an import at this moment.
+    """
     settings = Settings()
-    removed = remove_abandoned_scratch(
-        load_destination(settings), settings.home / "scratch", open_ids(load_ledger(settings))
-    )
-    if removed:
-        get_run_logger().info("Scratch databases removed: %d", len(removed))
+    destination, folder = load_destination(settings), settings.home / "scratch"
+    found = scratches(destination, folder)
+    ended = found - unsettled_among(load_ledger(settings), found)
+    for relocation_id in sorted(ended):
+        drop_scratch(destination, relocation_id, folder)
+    if ended:
+        get_run_logger().info("Scratch databases removed: %d", len(ended))
 
 
-def _discard(storage: Storage, relocation_id: str) -> None:
-    for prefix in (export_prefix, baseline_prefix, colliding_users_prefix):
-        delete_normalised(storage, prefix(relocation_id))
-    with suppress(FileNotFoundError):
-        storage.open(live_archive(relocation_id)).close()  # a delete may leave an empty object
-        storage.delete(live_archive(relocation_id))
+def _carry_out(discard: Discard, ledger: Engine, storage: Storage) -> None:
+    for round_ in range(discard.first_round, discard.last_round + 1):
+        for task_ in _NAMES:
+            delete_normalised(storage, _prefix(task_, discard.relocation_id, round_))
+    if get_relocation(ledger, discard.relocation_id).round == discard.last_round:
+        # Else a new round exports there, and removes it in the end.
+        with suppress(FileNotFoundError):
+            storage.open(live_archive(discard.relocation_id)).close()  # a delete may leave a stub
+            storage.delete(live_archive(discard.relocation_id))
+    end_discarding(ledger, discard)

@@ -107,17 +107,23 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from the destination what a failed relocation imported."""
-    from relocation.recovery.control import roll_back_failed  # noqa: PLC0415
+    """Remove from the destination what a failed or cancelled relocation imported."""
+    from relocation.recovery.control import can_roll_back, roll_back_ended  # noqa: PLC0415
 
-    if not yes:
+    with plain_errors():
+        around = _around()
+        anything = can_roll_back(around, relocation_id)
+    if anything and not yes:
         typer.confirm(
             f"Remove from the destination all that relocation {relocation_id} imported?", abort=True
         )
     with plain_errors():
-        removed = roll_back_failed(_around(), relocation_id).removed
+        removed = roll_back_ended(around, relocation_id).removed
     if as_json:
         print_json({"id": relocation_id, "removed": removed})
+        return
+    if not anything:
+        out.print("Nothing was imported, or all of it is removed already.")
         return
     print_table(("model", "rows removed"), [(model, rows) for model, rows in removed.items()])
 

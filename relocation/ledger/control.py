@@ -3,17 +3,17 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, or_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
 from relocation.errors import CommandError
 from relocation.ledger.holds import Hold, fenced_out, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
 from relocation.ledger.story import remember
 from relocation.ledger.tables import Happening, relocations, tasks_done, utc_now
-from relocation.ledger.tries import interrupt_open_tries
+from relocation.ledger.tries import forget_work, interrupt_open_tries
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
-from relocation.steps import ACTIVE, POLICIES, Status, Step
+from relocation.steps import ACTIVE, POLICIES, RollBackState, Status, Step
 
 RESUME_AGAIN_AFTER = timedelta(seconds=20)
 """A run that was asked to go on is not asked again before: its process needs time to start."""
@@ -337,11 +337,44 @@ def _change(
         remember(connection, relocation.id, relocation.round, what, at=now, detail=detail)
 
 
-def forget_import(engine: Engine, hold: Hold, now: datetime | None = None) -> None:
-    """Record that the import is about to be undone, so that a rerun imports anew; idempotent."""
-    now = now or utc_now()
+def begin_roll_back(engine: Engine, hold: Hold, *, cancels: bool, now: datetime) -> None:
+    """Record that the import is about to be undone, before its first row goes; idempotent.
+
+    A rerun then imports anew. Where it `cancels`, whoever goes on with the relocation cancels it
+    too, before any step. Raises FencedOut.
+    """
+    values: dict[str, Any] = {"roll_back": RollBackState.BEGUN, "updated_at": now}
+    if cancels:
+        values["cancel_before_step"] = min(Step)
     later = [task for task, policy in POLICIES.items() if policy.step >= Step.IMPORTING]
     mine = tasks_done.c.relocation_id == hold.relocation_id
     with engine.begin() as connection:
+        row = _write_under(connection, hold, values)
         connection.execute(tasks_done.delete().where(mine, tasks_done.c.task.in_(later)))
+        if row.discarding_round >= row.settled_round > 0:
+            forget_work(connection, hold.relocation_id)  # its files are to go, or are gone
+
+
+def end_roll_back(engine: Engine, hold: Hold, now: datetime) -> None:
+    """Record that nothing of the import is left; raises FencedOut."""
+    with engine.begin() as connection:
+        _write_under(connection, hold, {"roll_back": RollBackState.DONE, "updated_at": now})
         remember(connection, hold.relocation_id, hold.round, Happening.ROLLED_BACK, at=now)
+
+
+def refuse_cancel(engine: Engine, hold: Hold, detail: str, now: datetime) -> None:
+    """Drop a scheduled cancellation that came too late; raises FencedOut."""
+    with engine.begin() as connection:
+        _write_under(connection, hold, {"cancel_before_step": None, "updated_at": now})
+        what = Happening.SCHEDULE_CLEARED
+        remember(connection, hold.relocation_id, hold.round, what, at=now, detail=detail)
+
+
+def _write_under(connection: Connection, hold: Hold, values: dict[str, Any]) -> Row[Any]:
+    """Update the relocation under a hold, whatever its status, and return its row."""
+    held = (relocations.c.id == hold.relocation_id, relocations.c.fence == hold.fence)
+    statement = update(relocations).where(*held).values(values).returning(relocations)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise fenced_out(hold)
+    return row

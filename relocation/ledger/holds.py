@@ -89,7 +89,7 @@ def _take_over(
     changes |= {"fence": row.fence + 1, "updated_at": now, **dict.fromkeys(blank)}
     if row.settled_round == row.round:  # it had failed, and that is told
         blank = ("task", "failed_task", "internal_error", "settled_at")
-        changes |= {"round": row.round + 1, "resumes": 0, "files_kept": True}
+        changes |= {"round": row.round + 1, "resumes": 0}
         changes |= dict.fromkeys(blank)
     take = (
         update(relocations)

@@ -1,6 +1,7 @@
 """Find the relocations that somebody has to look at: dead, abandoned, or with files to remove."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Engine, and_, not_, or_, select, update
@@ -10,16 +11,19 @@ from relocation.ledger.story import remember
 from relocation.ledger.tables import (
     Happening,
     has_files,
+    is_discarding,
     is_open,
     relocations,
-    tasks_done,
     utc_now,
 )
+from relocation.ledger.tries import forget_work
 from relocation.model import Relocation
 from relocation.steps import Status
 
 AT_ONCE = 500
-"""Most relocations whose files one sweep removes; the next one sees to the rest."""
+"""Most relocations whose files one sweep begins to remove; the next one sees to the rest."""
+DISCARDS_AT_ONCE = 100
+"""Most removals that one sweep carries out, each of which asks the storage some 200 times."""
 
 _is_suspended = and_(
     relocations.c.status == Status.PAUSED, relocations.c.suspended_since.is_not(None)
@@ -52,12 +56,6 @@ def unsettled_among(engine: Engine, relocation_ids: Collection[str]) -> set[str]
         return set(relocation_ids) - set(connection.execute(settled).scalars())
 
 
-def open_ids(engine: Engine) -> list[str]:
-    """Return the ids of the relocations that are not settled."""
-    with engine.begin() as connection:
-        return list(connection.execute(select(relocations.c.id).where(is_open)).scalars())
-
-
 def with_old_files(engine: Engine, settled_before: datetime) -> list[str]:
     """Return the ids of relocations that ended before then, and whose working files are kept."""
     wanted = (
@@ -69,23 +67,60 @@ def with_old_files(engine: Engine, settled_before: datetime) -> list[str]:
         return list(connection.execute(wanted).scalars())
 
 
-def forget_files(engine: Engine, relocation_id: str, now: datetime | None = None) -> bool:
-    """Record that the working files of a settled relocation are about to be removed.
+@dataclass(frozen=True)
+class Discard:
+    """Working files that have to go: those of some rounds of a relocation."""
 
-    A rerun then begins with the archive again. False where it goes on at this moment, or where the
-    files were removed before.
+    relocation_id: str
+    first_round: int
+    last_round: int
+
+
+def begin_discarding(engine: Engine, relocation_id: str) -> bool:
+    """Record that the working files of a settled relocation are to go, before the first one does.
+
+    A rerun then begins with the archive again, unless all is imported and verified. False where it
+    goes on at this moment, or where its files are to go already.
     """
-    now = now or utc_now()
     settled = (relocations.c.id == relocation_id, ~is_open, has_files)
     with engine.begin() as connection:
-        gone = update(relocations).where(*settled).values(files_kept=False)
-        row = connection.execute(
-            gone.returning(relocations.c.round, relocations.c.status)
-        ).one_or_none()
-        if row is None:
+        marked = update(relocations).where(*settled).values(discarding_round=relocations.c.round)
+        if not connection.execute(marked).rowcount:
             return False
-        if row.status is not Status.SUCCESS:
-            done = tasks_done.c.relocation_id == relocation_id
-            connection.execute(tasks_done.delete().where(done))
-        remember(connection, relocation_id, row.round, Happening.FILES_DISCARDED, at=now)
+        forget_work(connection, relocation_id)
     return True
+
+
+def to_discard(engine: Engine, relocation_id: str | None = None) -> list[Discard]:
+    """Return what is left of removals that have begun, of one relocation or of all."""
+    wanted = (
+        select(relocations.c.id, relocations.c.discarded_round, relocations.c.discarding_round)
+        .where(is_discarding)
+        .order_by(relocations.c.settled_at)
+        .limit(DISCARDS_AT_ONCE)
+    )
+    if relocation_id is not None:
+        wanted = wanted.where(relocations.c.id == relocation_id)
+    with engine.begin() as connection:
+        return [Discard(id_, gone + 1, last) for id_, gone, last in connection.execute(wanted)]
+
+
+def end_discarding(engine: Engine, discard: Discard, now: datetime | None = None) -> None:
+    """Record that working files are gone; a no-op where another process has recorded it."""
+    gone = (
+        update(relocations)
+        .where(
+            relocations.c.id == discard.relocation_id,
+            relocations.c.discarded_round < discard.last_round,
+        )
+        .values(discarded_round=discard.last_round)
+    )
+    with engine.begin() as connection:
+        if connection.execute(gone).rowcount:
+            remember(
+                connection,
+                discard.relocation_id,
+                discard.last_round,
+                Happening.FILES_DISCARDED,
+                at=now or utc_now(),
+            )

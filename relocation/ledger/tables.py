@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -22,12 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    true,
 )
 
 from relocation.errors import MAX_REASON
 from relocation.notices.kinds import NoticeKind
-from relocation.steps import ACTIVE, Status, Step, Task
+from relocation.steps import ACTIVE, RollBackState, Status, Step, Task
 
 MAX_INTERNAL_ERROR = 20_000
 _CUT = "\n...\n"
@@ -169,7 +167,10 @@ relocations = Table(
     Column("archive", BoundedText(1000), nullable=False),
     Column("source", BoundedText(200)),
     Column("archive_bytes", BigInteger),
-    Column("files_kept", Boolean, nullable=False, server_default=true()),
+    # Working files lie in a folder for each round: of rounds up to these, they are to go, are gone.
+    Column("discarding_round", Integer, nullable=False, server_default="0"),
+    Column("discarded_round", Integer, nullable=False, server_default="0"),
+    Column("roll_back", _by_value(RollBackState)),
     Column("organizations", JSON, nullable=False),
     Column("reason", BoundedText(MAX_REASON)),
     Column("failed_task", _by_value(Task)),
@@ -198,12 +199,21 @@ Index(
     sqlite_where=is_open,
     postgresql_where=is_open,
 )
-has_files = relocations.c.files_kept
+has_files = relocations.c.discarding_round < relocations.c.round
+"""Working files may lie in the storage, and nobody has begun to remove them."""
 Index(
     "ix_relocation_files",
     relocations.c.settled_at,
     sqlite_where=has_files,
     postgresql_where=has_files,
+)
+is_discarding = relocations.c.discarded_round < relocations.c.discarding_round
+"""The removal of working files has begun; until it ends, it is repeated."""
+Index(
+    "ix_relocation_discarding",
+    relocations.c.settled_at,
+    sqlite_where=is_discarding,
+    postgresql_where=is_discarding,
 )
 
 task_tries = Table(

@@ -52,7 +52,8 @@ def begin_try(
     """
     now = now or utc_now()
     with engine.begin() as connection:
-        write_held(connection, hold, now, step=policy.step, task=task)
+        anew = {"roll_back": None} if task is Task.IMPORT_ORGANIZATIONS else {}
+        write_held(connection, hold, now, step=policy.step, task=task, **anew)
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
         used = _used(connection, hold.relocation_id, hold.round, task)
         if used < policy.tries:
@@ -142,6 +143,23 @@ def done_result(engine: Engine, relocation_id: str, task: Task) -> dict[str, Any
     with engine.begin() as connection:
         result: dict[str, Any] | None = connection.execute(done).scalar_one_or_none()
     return result
+
+
+def done_round(engine: Engine, relocation_id: str, task: Task) -> int | None:
+    """Return the round in which the task got done, or None where it is not done."""
+    done = select(tasks_done.c.round).where(
+        tasks_done.c.relocation_id == relocation_id, tasks_done.c.task == task
+    )
+    with engine.begin() as connection:
+        return connection.execute(done).scalar_one_or_none()
+
+
+def forget_work(connection: Connection, relocation_id: str) -> None:
+    """Forget what was done, since working files are to go, unless none is needed any more."""
+    mine = tasks_done.c.relocation_id == relocation_id
+    verified = select(tasks_done.c.task).where(mine, tasks_done.c.task == Task.VERIFY_IMPORT)
+    if connection.execute(verified).one_or_none() is None:
+        connection.execute(tasks_done.delete().where(mine))
 
 
 def complete_task(

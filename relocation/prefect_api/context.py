@@ -1,5 +1,7 @@
 """Open what reconciling works with, from the blocks."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Engine
 
 from relocation.model import RollBackReport
@@ -18,8 +20,11 @@ def surroundings(ledger: Engine | None = None) -> Surroundings:
     """
     settings = Settings()
 
-    def undo(relocation_id: str, fence: int, *, revealed: bool) -> RollBackReport:
-        return roll_back(load_destination(settings), relocation_id, fence, revealed=revealed)
+    def undo(
+        relocation_id: str, fence: int, *, revealed: bool, begin: Callable[[], None]
+    ) -> RollBackReport:
+        destination = load_destination(settings)
+        return roll_back(destination, relocation_id, fence, revealed=revealed, begin=begin)
 
     return Surroundings(
         settings,

@@ -5,14 +5,19 @@ from relocation.ledger.control import reschedule_pause, schedule_cancel
 from relocation.ledger.control import unpause as go_on
 from relocation.ledger.holds import release, take_hold
 from relocation.ledger.relocations import find_relocation, get_relocation
-from relocation.ledger.tries import done_result
 from relocation.model import Relocation, RollBackReport
 from relocation.recovery.reconcile import Outcome, reconcile
 from relocation.recovery.runs import Run, RunState
-from relocation.recovery.settlement import Surroundings, undo_import
-from relocation.steps import ACTIVE, Status, Step, Task
+from relocation.recovery.settlement import (
+    Surroundings,
+    is_revealed,
+    may_have_imported,
+    undo_import,
+)
+from relocation.steps import ACTIVE, Status, Step
 
 BY_HAND = "Cancelled by an operator"
+_VISIBLE = "The organizations are visible already: the relocation can no longer be cancelled."
 
 
 def cancel_before(around: Surroundings, relocation_id: str, step: Step | None) -> Step | None:
@@ -52,17 +57,20 @@ def abort(around: Surroundings, relocation_id: str) -> bool:
     if relocation is not None:
         if relocation.status not in ACTIVE:
             raise CommandError(f"This relocation has ended: {relocation.status}.")
-        if done_result(around.ledger, relocation_id, Task.REVEAL_ORGANIZATIONS) is not None:
-            raise CommandError(
-                "The organizations are visible already: the relocation can no longer be cancelled."
-            )
+        if is_revealed(around.ledger, relocation_id):
+            raise CommandError(_VISIBLE)
         if _is_held(around, relocation):
             around.runs.conclude(relocation_id, RunState.CANCELLING, BY_HAND)
             return False
     elif run.state not in {RunState.SCHEDULED, RunState.PENDING}:
         raise CommandError("This run has not begun a relocation. Look at it in the Prefect UI.")
     around.runs.conclude(relocation_id, RunState.CANCELLED, BY_HAND)
-    return reconcile(around, relocation_id, _run(around, relocation_id)) is Outcome.SETTLED
+    if reconcile(around, relocation_id, _run(around, relocation_id)) is Outcome.SETTLED:
+        return True
+    after = find_relocation(around.ledger, relocation_id)
+    if after is not None and after.is_open and not _is_held(around, after):
+        raise CommandError(_VISIBLE)  # only the destination knew, and it goes on
+    return False
 
 
 def recover(around: Surroundings, relocation_id: str) -> None:
@@ -94,20 +102,31 @@ def recover(around: Surroundings, relocation_id: str) -> None:
     around.runs.reschedule(relocation_id)
 
 
-def roll_back_failed(around: Surroundings, relocation_id: str) -> RollBackReport:
-    """Remove what a failed relocation imported; a rerun then imports anew (B-7).
+def can_roll_back(around: Surroundings, relocation_id: str) -> bool:
+    """Say whether anything may be left of what a relocation imported.
 
-    Raises PermanentError for one that has not failed, that somebody works on, or on whose rows
-    others hang.
+    Raises PermanentError for one that has neither failed nor was cancelled.
     """
     relocation = get_relocation(around.ledger, relocation_id)
-    if relocation.status is not Status.FAILURE:
+    if relocation.status not in {Status.FAILURE, Status.CANCELLED}:
         raise CommandError(
-            f"Only what has failed can be rolled back; this relocation is {relocation.status}."
+            "Only what has failed or was cancelled can be rolled back; this relocation is "
+            f"{relocation.status}."
         )
+    return may_have_imported(around.ledger, relocation)
+
+
+def roll_back_ended(around: Surroundings, relocation_id: str) -> RollBackReport:
+    """Remove what a failed or cancelled relocation imported; a rerun then imports anew (B-7).
+
+    Where nothing is left of that, nothing happens. Raises PermanentError as `can_roll_back` does,
+    for one that somebody works on, and for one on whose rows others hang.
+    """
+    if not can_roll_back(around, relocation_id):
+        return RollBackReport({}, {})
     hold = take_hold(
         around.ledger,
-        relocation,
+        get_relocation(around.ledger, relocation_id),
         lease_seconds=around.settings.lease_seconds,
         worker=around.worker,
         now=around.clock(),

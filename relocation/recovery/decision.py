@@ -11,6 +11,8 @@ from relocation.steps import Status
 CLOCK_TOLERANCE = timedelta(seconds=10)
 """By how much the clocks of ledger and Prefect server may differ; `doctor` holds them to it."""
 
+CANCELS = (RunState.CANCELLING, RunState.CANCELLED)
+
 
 class Move(StrEnum):
     """What is to be done with a relocation."""
@@ -60,6 +62,8 @@ class Facts:
     """Whether a further try of the task it was in may succeed."""
     resumed: bool = False
     """Whether the run of a paused one was scheduled again after its suspension."""
+    revealed: bool = False
+    """Whether the organizations are visible: it can then no longer be cancelled."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +97,29 @@ def next_move(facts: Facts, bounds: Bounds) -> Move:
         return _of_an_ended_one(relocation, run, bounds, facts.now)
     if relocation is not None and not facts.own and _is_held(relocation, facts.now):
         return Move.AWAIT
+    if relocation is not None and not facts.revealed and _is_to_be_cancelled(relocation):
+        return Move.CANCEL
     if run is None:
         return Move.FAIL
-    if run.state in {RunState.CANCELLED, RunState.CANCELLING}:
+    if run.state in CANCELS and not facts.revealed:
         return Move.CANCEL
     if relocation is None:
         return _of_an_unopened_run(run, facts, bounds)
     match relocation.status:
+        case Status.PAUSED if run.state in CANCELS:
+            return Move.UNPAUSE  # it is visible, and there is nothing left to wait for
         case Status.PAUSED:
             return _of_a_paused_one(relocation, run, facts, bounds)
         case Status.FAILURE:
             return Move.FAIL  # its owner had another one, and nobody was told yet
         case _:
             return _of_an_active_one(relocation, run, facts, bounds)
+
+
+def _is_to_be_cancelled(relocation: Relocation) -> bool:
+    """Say whether it has come to the step before which somebody wants it cancelled."""
+    step = relocation.cancel_before_step
+    return step is not None and relocation.step >= step
 
 
 def _is_held(relocation: Relocation, now: datetime) -> bool:
@@ -118,9 +132,11 @@ def _of_an_ended_one(
     """Let a run whose process died just after its success show that success."""
     if run is None or relocation.status is not Status.SUCCESS or relocation.settled_at is None:
         return Move.LEAVE
-    at_work = run.state in {RunState.PENDING, RunState.RUNNING}  # it may be sending its notices
+    # It may be sending its notices.
+    at_work = run.state in {RunState.PENDING, RunState.RUNNING, RunState.CANCELLING}
     gone = at_work and now - relocation.settled_at >= bounds.start
-    return Move.SHOW_SUCCESS if gone or run.state is RunState.CRASHED else Move.LEAVE
+    ended = run.state in {RunState.CRASHED, RunState.CANCELLED}
+    return Move.SHOW_SUCCESS if gone or ended else Move.LEAVE
 
 
 def _of_an_unopened_run(run: Run, facts: Facts, bounds: Bounds) -> Move:
@@ -155,6 +171,8 @@ def _of_a_paused_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bou
 
 def _of_an_active_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bounds) -> Move:
     match run.state:
+        case RunState.CANCELLED | RunState.CANCELLING:  # it is visible
+            return Move.FAIL if _is_given_up(relocation, run, facts, bounds) else Move.RESUME
         case RunState.PAUSED if _is_unpaused(relocation, run):
             return Move.RESUME
         case RunState.PAUSED:
@@ -163,17 +181,24 @@ def _of_an_active_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bo
             return Move.FAIL
         case RunState.FAILED if not _by_a_passing_error(run, facts):
             return Move.FAIL
-    interrupted = relocation.status is Status.INTERRUPTED
-    since = facts.now - relocation.updated_at if interrupted else timedelta()
-    given_up = (
+    since = _interrupted_for(relocation, facts.now)
+    if run.state not in ENDS and _may_be_starting(relocation, run, since, bounds, facts.now):
+        return Move.LEAVE if relocation.status is Status.INTERRUPTED else Move.INTERRUPT
+    return Move.FAIL if _is_given_up(relocation, run, facts, bounds) else Move.RESUME
+
+
+def _is_given_up(relocation: Relocation, run: Run, facts: Facts, bounds: Bounds) -> bool:
+    return (
         not run.deployed
         or not facts.tries_left
         or relocation.resumes >= bounds.resumes
-        or since > bounds.interrupted
+        or _interrupted_for(relocation, facts.now) > bounds.interrupted
     )
-    if run.state not in ENDS and _may_be_starting(relocation, run, since, bounds, facts.now):
-        return Move.LEAVE if interrupted else Move.INTERRUPT
-    return Move.FAIL if given_up else Move.RESUME
+
+
+def _interrupted_for(relocation: Relocation, now: datetime) -> timedelta:
+    interrupted = relocation.status is Status.INTERRUPTED
+    return now - relocation.updated_at if interrupted else timedelta()
 
 
 def _by_a_passing_error(run: Run, facts: Facts) -> bool:
@@ -214,6 +239,5 @@ def worker_busy_for(run: Run, bound: timedelta, now: datetime) -> timedelta:
 
     It runs hooks, and reports a crash again, over whatever state the run has been given since.
     """
-    return (
-        run.since + bound - now if run.state in {RunState.CRASHED, RunState.FAILED} else timedelta()
-    )
+    reported = run.state in {RunState.CRASHED, RunState.FAILED, RunState.CANCELLED}
+    return run.since + bound - now if reported else timedelta()

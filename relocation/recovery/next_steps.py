@@ -8,7 +8,7 @@ from relocation.ledger.tries import done_result, last_try
 from relocation.model import Relocation
 from relocation.notices.failure import Destination
 from relocation.recovery.settlement import destination_state
-from relocation.steps import Status, Task
+from relocation.steps import RollBackState, Status, Task
 from relocation.text import listed, one_line
 
 _DESTINATION = {
@@ -53,15 +53,16 @@ def _failed(ledger: Engine, relocation: Relocation) -> str:
     advice = (last.advice if last else None) or NOTHING_TO_DO
     refused = last is not None and last.outcome is TryOutcome.REFUSED and advice != NOTHING_TO_DO
     state = destination_state(ledger, relocation)
+    left = _what_is_left(relocation, state)
     steps = [_look(relocation), *(_anew(relocation, advice) if refused else ()), _go_on(relocation)]
     if state is Destination.HIDDEN:
         steps.append(
-            "To give up, and remove what is hidden:\n\n"
+            "To give up, and remove what was imported:\n\n"
             + _command(f"relocation rollback {relocation.id}")
         )
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     return (
-        f"> {one_line(relocation.reason or '', limit=500)}\n\n{_DESTINATION[state]} "
+        f"> {one_line(relocation.reason or '', limit=500)}\n\n{left} "
         f"This is round {relocation.round}; its owner has a mail with this reason.\n\n"
         f"## What to do next\n\n{numbered}"
     )
@@ -91,11 +92,25 @@ def _go_on(relocation: Relocation) -> str:
 
 
 def _cancelled(ledger: Engine, relocation: Relocation) -> str:
-    state = destination_state(ledger, relocation, rolled_back=True)
-    return (
-        f"{_DESTINATION[state]} Nothing is left to do. To begin again, **Copy to new run**, or:\n\n"
-        + _command(f"relocation retry {relocation.id}", indent="")
+    state = destination_state(ledger, relocation)
+    left = _what_is_left(relocation, state)
+    again = "To begin again, **Copy to new run**, or:\n\n" + _command(
+        f"relocation retry {relocation.id}", indent=""
     )
+    if state in {Destination.UNCHANGED, Destination.REMOVED}:
+        return f"{left} Nothing is left to do. {again}"
+    return (
+        f"{left} `relocation show {relocation.id}` says why it could not be removed. Mend that, "
+        "then remove it:\n\n"
+        + _command(f"relocation rollback {relocation.id}", indent="")
+        + f"\n{again}"
+    )
+
+
+def _what_is_left(relocation: Relocation, state: Destination) -> str:
+    if relocation.roll_back is RollBackState.BEGUN:
+        return "Its roll back has begun and has not ended: a part of it may be in the destination."
+    return _DESTINATION[state]
 
 
 def _paused(relocation: Relocation) -> str:

@@ -3,11 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from relocation.errors import FencedOut, PermanentError
+from relocation.errors import FencedOut, PermanentError, RevealedError
 from relocation.ledger.control import (
     claim_resume,
     confirm_suspension,
@@ -22,6 +22,7 @@ from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import last_try, tries_used
 from relocation.model import Relocation
 from relocation.recovery.decision import (
+    CANCELS,
     Bounds,
     Facts,
     Move,
@@ -31,7 +32,7 @@ from relocation.recovery.decision import (
     worker_busy_for,
 )
 from relocation.recovery.runs import Run, RunState, Turn
-from relocation.recovery.settlement import Surroundings, end, tolerant_request
+from relocation.recovery.settlement import Surroundings, end, is_revealed, tolerant_request
 from relocation.settings import Settings
 from relocation.steps import Status, backoff
 
@@ -85,6 +86,8 @@ def reconcile(
             return Outcome.HELD
         case Move.SHOW_SUCCESS if set_state:
             message = "The relocation had succeeded when its process ended."
+            if run is not None and run.state in CANCELS:
+                message = "The relocation had succeeded: the cancellation came too late."
             around.runs.conclude(relocation_id, RunState.COMPLETED, message)
             return Outcome.LEFT
         case Move.FAIL | Move.CANCEL:
@@ -130,6 +133,8 @@ def await_worker(
         relocation = find_relocation(around.ledger, relocation_id)
         if run is None or (relocation is not None and not relocation.is_open):
             return run
+        if run.state is RunState.CANCELLED and not is_revealed(around.ledger, relocation_id):
+            return run  # nothing is to be scheduled
         rest = worker_busy_for(run, _bounds(around.settings).worker, around.clock())
         if rest <= timedelta():
             return run
@@ -167,6 +172,7 @@ def _look(
         own=own is not None and relocation is not None and own.fence == relocation.fence,
         tries_left=relocation is None or not relocation.is_open or _tries_left(around, relocation),
         resumed=_was_resumed(around, relocation, run),
+        revealed=relocation is not None and is_revealed(around.ledger, relocation.id),
     )
     move = next_move(facts, _bounds(around.settings))
     return _Case(around, relocation_id, facts, move, error, own, set_state)
@@ -176,6 +182,8 @@ def _kind(error: BaseException | None) -> Raised:
     match error:
         case FencedOut():
             return Raised.FENCED_OUT
+        case RevealedError():
+            return Raised.PASSING  # a cancellation came too late, which ends nothing
         case PermanentError():
             return Raised.PERMANENT
         case Exception():
@@ -223,7 +231,8 @@ def _see_to_its_pause(case: _Case) -> Outcome:
         case Move.PAUSE:
             done = pause_abandoned(around.ledger, relocation, run.since, case.facts.now)
         case Move.UNPAUSE:
-            detail = "its flow run was resumed"
+            cancelled = "it was cancelled too late: the organizations are visible already"
+            detail = cancelled if run.state in CANCELS else "its flow run was resumed"
             if unpause(around.ledger, relocation, detail, case.facts.now):
                 then = reconcile(around, relocation.id, run, set_state=case.set_state)
                 return then if then.is_change else Outcome.UNPAUSED
@@ -253,7 +262,9 @@ def _see_to_its_run(case: _Case) -> Outcome:
             return _settle(case, cancelled=False)  # its owner has another one (B-9)
         outcome = Outcome.INTERRUPTED
     elif relocation.status is not Status.INTERRUPTED:
-        detail = run.message or f"its flow run was {run.state.lower()}, its process gone"
+        too_late = "a cancellation came too late: the organizations are visible already"
+        detail = too_late if run.state in CANCELS else run.message
+        detail = detail or f"its flow run was {run.state.lower()}, its process gone"
         if not interrupt(around.ledger, relocation, detail, own=case.own, now=case.facts.now):
             return Outcome.LEFT
         around.runs.announce(relocation, Turn.INTERRUPTED)
@@ -286,19 +297,27 @@ def _resume(around: Surroundings, run: Run, now: datetime) -> bool:
 
 def _settle(case: _Case, *, cancelled: bool) -> Outcome:
     around, run = case.around, case.facts.run
-    settlement = end(
-        around,
-        case.relocation_id,
-        case.facts.relocation,
-        run,
-        cancelled=cancelled,
-        error=case.error,
-        own=case.own,
-    )
+    try:
+        settlement = end(
+            around,
+            case.relocation_id,
+            case.facts.relocation,
+            run,
+            cancelled=cancelled,
+            error=case.error,
+            own=case.own,
+        )
+    except RevealedError:
+        if run is None:
+            raise
+        visible = get_relocation(around.ledger, case.relocation_id)
+        facts = replace(case.facts, relocation=visible, revealed=True)
+        return _see_to_its_run(replace(case, facts=facts, move=Move.RESUME, own=None))
     if settlement is None:
         return Outcome.LEFT
     _log.info("Relocation %s is settled: %s", case.relocation_id, settlement.status)
-    if case.set_state and run is not None and run.state not in _ENDED_AS_SUCH:
-        state = RunState.CANCELLED if cancelled else RunState.FAILED
+    state = RunState.CANCELLED if cancelled else RunState.FAILED
+    shown = {state} if cancelled else _ENDED_AS_SUCH
+    if case.set_state and run is not None and run.state not in shown:
         around.runs.conclude(case.relocation_id, state, settlement.bounded_reason)
     return Outcome.SETTLED

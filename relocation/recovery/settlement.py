@@ -14,8 +14,9 @@ from relocation.errors import (
     DifferencesError,
     OwnerBusyError,
     RelocationError,
+    RevealedError,
 )
-from relocation.ledger.control import forget_import
+from relocation.ledger.control import begin_roll_back, end_roll_back, refuse_cancel
 from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
@@ -27,7 +28,7 @@ from relocation.notices.failure import Destination, cancelled_drafts, failure_dr
 from relocation.recovery.runs import Run, Runs, Turn
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.steps import Status, Task
+from relocation.steps import RollBackState, Status, Task
 
 CANCELLED = "The relocation was cancelled by an operator."
 _NO_RUN = "the server has no such flow run"
@@ -36,7 +37,9 @@ _NO_RUN = "the server has no such flow run"
 class RollBack(Protocol):
     """Removes from the destination what a relocation imported; see `transfer.load.rollback`."""
 
-    def __call__(self, relocation_id: str, fence: int, *, revealed: bool) -> RollBackReport: ...
+    def __call__(
+        self, relocation_id: str, fence: int, *, revealed: bool, begin: Callable[[], None]
+    ) -> RollBackReport: ...
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,11 @@ def end(
     process saw it, and `own` the hold that the caller may have. What a cancelled one has imported
     is rolled back first, as long as nobody could see it and no row of others hangs on it; one that
     fails keeps it, hidden, for a rerun. Returns None where it was settled or taken over before.
-    Raises what rolling back raises: the relocation then stays as it is, to be ended later.
+    Raises RevealedError where it can no longer be cancelled, and what else rolling back raises: the
+    relocation then stays as it is, to be ended later.
     """
     detail = run.message if run else _NO_RUN
-    rolled_back = False
-    if cancelled and relocation is not None and _may_have_imported(around.ledger, relocation):
+    if cancelled and relocation is not None and may_have_imported(around.ledger, relocation):
         hold = take_hold(
             around.ledger,
             relocation,
@@ -86,22 +89,22 @@ def end(
         own = hold
         try:
             undo_import(around, hold)
-            rolled_back = True
+        except RevealedError:
+            # Its process died before it could tell the ledger.
+            too_late = "the organizations are visible already"
+            refuse_cancel(around.ledger, hold, too_late, around.clock())
+            release(around.ledger, hold)
+            raise
         except CommandError as err:
             # What people work with by now is theirs: the relocation ends, and leaves it to them.
             detail = f"not rolled back: {err}\n\n{detail}"
         except BaseException:
             release(around.ledger, hold)  # whoever goes on need not wait
             raise
+        relocation = get_relocation(around.ledger, relocation_id)
     request = tolerant_request(run.request if run else {})
     settlement = _settlement(
-        around,
-        relocation,
-        request,
-        cancelled=cancelled,
-        error=error,
-        detail=detail,
-        rolled_back=rolled_back,
+        around, relocation, request, cancelled=cancelled, error=error, detail=detail
     )
     settled = settle(
         around.ledger,
@@ -123,20 +126,25 @@ def end(
 def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> RollBackReport:
     """Remove what a relocation imported, under a hold; idempotent, and goes on where it stopped.
 
-    A later rerun imports anew. Raises FencedOut, and PermanentError where rows that others added
-    since then hang on what was imported, or where organizations are revealed and `revealed` does
-    not allow for that.
+    A later rerun imports anew; without `revealed` it is a cancellation, and there is none. Raises
+    FencedOut, and PermanentError where rows that others added since then hang on what was imported,
+    or where organizations are revealed and `revealed` does not allow for that.
     """
-    forget_import(around.ledger, hold, around.clock())
-    settings = around.settings
+    ledger, settings = around.ledger, around.settings
+
+    def begin() -> None:
+        begin_roll_back(ledger, hold, cancels=not revealed, now=around.clock())
+
     with LeaseKeeper(
-        around.ledger,
+        ledger,
         hold,
         every=settings.lease_renewal,
         lease_seconds=settings.lease_seconds,
         lost=lambda: None,  # the destination's own fence refuses the next transaction
     ):
-        return around.roll_back(hold.relocation_id, hold.fence, revealed=revealed)
+        report = around.roll_back(hold.relocation_id, hold.fence, revealed=revealed, begin=begin)
+    end_roll_back(ledger, hold, around.clock())
+    return report
 
 
 def tolerant_request(parameters: Mapping[str, Any]) -> RelocationRequest:
@@ -153,18 +161,25 @@ def tolerant_request(parameters: Mapping[str, Any]) -> RelocationRequest:
     )
 
 
-def destination_state(
-    ledger: Engine, relocation: Relocation | None, *, rolled_back: bool = False
-) -> Destination:
+def destination_state(ledger: Engine, relocation: Relocation | None) -> Destination:
     """Say what a relocation has left in the destination, as far as the ledger knows."""
-    if relocation is None:
+    if relocation is None or not was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS):
         return Destination.UNCHANGED
-    begun = was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)
-    if rolled_back:
-        return Destination.REMOVED if begun else Destination.UNCHANGED
-    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
-        return Destination.VISIBLE
-    return Destination.HIDDEN if begun else Destination.UNCHANGED
+    if relocation.roll_back is RollBackState.DONE:
+        return Destination.REMOVED
+    return Destination.VISIBLE if is_revealed(ledger, relocation.id) else Destination.HIDDEN
+
+
+def is_revealed(ledger: Engine, relocation_id: str) -> bool:
+    """Say whether the organizations are visible: from then on it can no longer be cancelled."""
+    return done_result(ledger, relocation_id, Task.REVEAL_ORGANIZATIONS) is not None
+
+
+def may_have_imported(ledger: Engine, relocation: Relocation) -> bool:
+    """Say whether anything that the relocation imported may lie in the destination."""
+    if relocation.roll_back is RollBackState.DONE:
+        return False
+    return was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)
 
 
 def _settlement(
@@ -175,12 +190,11 @@ def _settlement(
     cancelled: bool,
     error: BaseException | None,
     detail: str,
-    rolled_back: bool,
 ) -> Settlement:
     ledger, settings = around.ledger, around.settings
     reason, advice = _why(around, relocation, error)
     about = relocation or request
-    destination = destination_state(ledger, relocation, rolled_back=rolled_back)
+    destination = destination_state(ledger, relocation)
     operator, now = settings.operator_email, around.clock()
     if cancelled:
         reason = CANCELLED
@@ -238,10 +252,3 @@ def _internal(
     last = last_try(ledger, relocation.id, relocation.round) if relocation else None
     told = [detail, last.error if last else None]
     return "\n\n".join(text for text in told if text)
-
-
-def _may_have_imported(ledger: Engine, relocation: Relocation) -> bool:
-    """Say whether hidden rows of the relocation may lie in the destination."""
-    if done_result(ledger, relocation.id, Task.REVEAL_ORGANIZATIONS) is not None:
-        return False
-    return was_tried(ledger, relocation.id, Task.IMPORT_ORGANIZATIONS)

@@ -1,5 +1,6 @@
 """What a hook could not record is found and settled later, and nothing is lost."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.states import Crashed, Running
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry, Crashed, Running
 from sqlalchemy import update
 
 from flows.handle_failure import handle_failure
@@ -17,10 +19,13 @@ from relocation.example import example_export
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
+from relocation.ledger.story import story_of
 from relocation.ledger.sweeping import leased_sweep
-from relocation.ledger.tables import NoticeState, sweep_lease
+from relocation.ledger.tables import Happening, NoticeState, sweep_lease
+from relocation.prefect_api.blocks import BlockStorage
 from relocation.request import RelocationRequest
 from relocation.steps import Status
+from tasks.working_files import discard_old_files
 
 
 @pytest.fixture
@@ -152,22 +157,127 @@ def test_old_working_files_are_removed_and_a_rerun_begins_with_the_archive(
     sweep()
     assert not [file for file in folder.rglob("*") if file.is_file()]
     monkeypatch.setattr(sys.modules["tasks.capture"], "bind", bind)
-    from prefect.flow_engine import run_flow
-    from prefect.states import AwaitingRetry
-
-    relocation_id = UUID(failed)
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(relocation_id, AwaitingRetry(), force=True)
-        run = client.read_flow_run(relocation_id)
-    assert run_flow(relocate, flow_run=run, return_type="state").is_completed()
+    assert retry(failed).is_completed()
     assert get_relocation(service.ledger, failed).status is Status.SUCCESS
 
 
 def test_scratch_databases_that_a_killed_trial_left_are_removed(service: Any) -> None:
+    """Of relocations that ended; those of another service on the same destination are its own."""
     from relocation.transfer.dry_run.scratch import scratch_file
 
-    left = scratch_file("00000000-0000-4000-8000-000000000009", service.settings.home / "scratch")
-    left.parent.mkdir(parents=True, exist_ok=True)
+    service.relocate("archives/missing.tar", "acme")
+    others = "00000000-0000-4000-8000-000000000009"
+    folder = service.settings.home / "scratch"
+    folder.mkdir(exist_ok=True)
+    left, foreign = (scratch_file(one, folder) for one in (service.only().id, others))
     left.touch()
+    foreign.touch()
     sweep()
     assert not left.exists()
+    assert foreign.exists()
+
+
+class StorageAwayError(Exception):
+    """The storage is away."""
+
+
+def fail_once_imported(service: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let a relocation fail after it has written its working files; return its id."""
+    import sys
+
+    def fail(*_args: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["tasks.capture"], "bind", fail)
+        service.relocate(service.archive(example_export(organizations=1)), "acme")
+    return str(service.only().id)
+
+
+def working_files(service: Any) -> list[Path]:
+    folder = service.settings.home / "storage" / "relocations"
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def retry(relocation_id: str) -> Any:
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
+        run = client.read_flow_run(UUID(relocation_id))
+    return run_flow(relocate, flow_run=run, return_type="state")
+
+
+def test_working_files_that_could_not_be_removed_go_with_a_later_sweep(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold the export, and with it hashes of passwords: nothing of it may stay."""
+    failed = fail_once_imported(service, monkeypatch)
+    assert working_files(service)
+    monkeypatch.setenv("RELOCATION_RETENTION", "0.001")
+
+    def away(*_args: object) -> None:
+        raise StorageAwayError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockStorage, "delete", away)
+        with pytest.raises(ExceptionGroup):
+            discard_old_files()
+    assert working_files(service)
+    assert Happening.FILES_DISCARDED not in {one.what for one in story_of(service.ledger, failed)}
+    sweep()
+    assert working_files(service) == []
+    sweep()
+    told = [one.what for one in story_of(service.ledger, failed)]
+    assert told.count(Happening.FILES_DISCARDED) == 1
+
+
+def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.working_files
+
+    def away(*_args: object) -> None:
+        raise StorageAwayError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockStorage, "delete", away)
+        at_once = tasks.working_files.discard_working_files.with_options(retry_delay_seconds=0)
+        patch.setattr(sys.modules["flows.relocate"], "discard_working_files", at_once)
+        service.relocate(service.archive(example_export(organizations=1)), "acme")
+    assert service.only().status is Status.SUCCESS
+    assert working_files(service)
+    sweep()
+    assert working_files(service) == []
+
+
+def test_a_rerun_while_old_working_files_are_removed_keeps_its_own(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new round writes its files while those of the old one go."""
+    failed = fail_once_imported(service, monkeypatch)
+    monkeypatch.setenv("RELOCATION_RETENTION", "0.001")
+    import tasks.working_files
+
+    delete, states = tasks.working_files.delete_normalised, []
+
+    def retry_first(*arguments: Any) -> None:
+        if not states:
+            states.append(retry_until_baseline())
+        delete(*arguments)
+
+    def retry_until_baseline() -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["tasks.capture"], "bind", away)
+            return retry(failed)
+
+    def away(*_args: object) -> None:
+        raise OSError("still full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.working_files, "delete_normalised", retry_first)
+        discard_old_files()
+    assert states[0].is_failed()
+    assert get_relocation(service.ledger, failed).round == 2
+    assert retry(failed).is_completed()
+    assert get_relocation(service.ledger, failed).status is Status.SUCCESS
+    sweep()
+    assert working_files(service) == []

@@ -1,20 +1,26 @@
 """A relocation that is asked to stop does so before its next task, and in the right way."""
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort
-from prefect.states import Cancelled, Failed, Suspended
+from prefect.states import Cancelled, Cancelling, Failed, Suspended
 
+from flows.handle_failure import handle_failure
+from flows.sweep import sweep
 from relocation.example import example_export
 from relocation.ledger.control import schedule_cancel, schedule_pause
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Step, Task
+
+IMPORT = Task.IMPORT_ORGANIZATIONS
 
 
 @pytest.fixture
@@ -25,8 +31,6 @@ def archive(service: Any) -> str:
 @pytest.fixture
 def meanwhile(service: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     """Let something happen elsewhere while the colliding users are captured."""
-    import sys
-
     capture = sys.modules["tasks.capture"]
     export = capture.export_records
 
@@ -152,7 +156,6 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
     service: Any, archive: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Theirs stays theirs; the operator reads in the ledger that nothing was rolled back."""
-    import sys
 
     def add_a_team(*_: object) -> None:
         (organization,) = service.rows("sentry.organization")
@@ -185,3 +188,54 @@ def test_a_task_that_takes_too_long_has_failed_and_is_no_interruption(
     tried = tries_of(service.ledger, service.only().id)[-1]
     assert (tried.task, tried.outcome) == (Task.CAPTURE_BASELINE, "FAILED")
     assert service.only().status is Status.FAILURE
+
+
+@pytest.mark.parametrize("state", [Cancelled(), Cancelling()], ids=["cancelled", "cancelling"])
+def test_a_cancellation_that_comes_when_all_is_visible_is_not_obeyed(
+    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch, state: Any
+) -> None:
+    """Its users have work to do there, and their claims to get."""
+    reveal = sys.modules["tasks.hand_over"].reveal
+
+    def then_cancel(*arguments: Any) -> None:
+        reveal(*arguments)
+        set_state(state)(service.only().id)
+
+    monkeypatch.setattr(sys.modules["tasks.hand_over"], "reveal", then_cancel)
+    with suppress(Abort):  # the server refuses the state Completed after this one
+        service.relocate(archive, "acme")
+    assert service.only().status is Status.SUCCESS
+    assert [row.status for row in service.rows("sentry.organization")] == [0]
+    kinds = {one.partition(" ")[0] for one in told(service)}
+    assert {"SUCCEEDED", "CLAIM"} <= kinds
+    assert "CANCELLED" not in kinds
+    monkeypatch.setenv("RELOCATION_START_LIMIT", "0.001")
+    handle_failure(service.only().id)
+    assert run_state(service) == "Completed"
+
+
+def test_a_cancellation_that_fails_in_its_roll_back_imports_nothing_again(
+    service: Any, archive: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relocation.prefect_api import context
+
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    undo, times = context.roll_back, []
+
+    def fail_once(*arguments: Any, begin: Any, **options: Any) -> Any:
+        times.append(len(service.rows("sentry.organization")))
+        if len(times) == 1:
+            begin()
+            raise OSError("the connection is cut")
+        return undo(*arguments, begin=begin, **options)
+
+    monkeypatch.setattr(context, "roll_back", fail_once)
+    service.relocate(archive, "acme")
+    if service.only().status is not Status.CANCELLED:
+        sweep()
+    assert service.only().status is Status.CANCELLED
+    assert times == [1, 1]
+    assert service.rows("sentry.organization") == []
+    imports = [one for one in tries_of(service.ledger, service.only().id) if one.task is IMPORT]
+    assert len(imports) == 1
+    assert told(service) == ["STARTED sent", "CANCELLED sent"]

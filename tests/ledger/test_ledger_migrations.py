@@ -3,13 +3,18 @@
 from pathlib import Path
 from threading import Barrier, Thread
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from relocation.database import engine_options, prepare
-from relocation.ledger.migrate import VERSION_TABLE, is_current, migrate
+from relocation.ledger.migrate import VERSION_TABLE, _config, is_current, migrate
+from relocation.ledger.reconciling import Discard, begin_discarding, to_discard
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import metadata
+from relocation.ledger.tries import done_round
+from relocation.steps import Task
 
 
 def _statements(engine: Engine, kind: str = "%") -> set[str]:
@@ -86,3 +91,72 @@ def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
         thread.join()
     assert errors == []
     assert is_current(prepare(create_engine(f"sqlite:///{tmp_path / 'new.db'}")))
+
+
+def test_an_older_ledger_keeps_what_it_knows_of_files_and_roll_backs(
+    empty_database: Engine,
+) -> None:
+    """Files that were only marked as removed are removed once more: they hold an export."""
+    with empty_database.begin() as connection:
+        command.upgrade(_config(connection), "0009")
+        for id_, status, round_, kept, error in (
+            ("kept", "FAILURE", 2, True, ""),
+            ("marked", "SUCCESS", 1, False, ""),
+            ("refused", "CANCELLED", 1, True, "not rolled back: 1 of sentry.team"),
+            ("cancelled", "CANCELLED", 1, True, ""),
+            ("undone", "FAILURE", 1, True, ""),
+            ("imported anew", "FAILURE", 2, True, ""),
+        ):
+            values = {"id": id_, "status": status, "round": round_, "kept": kept, "error": error}
+            connection.execute(text(_OLD_RELOCATION), values)
+        connection.execute(text(_OLD_DONE))
+        for id_ in ("refused", "cancelled", "undone", "imported anew"):
+            connection.execute(text(_OLD_HISTORY[0]), {"id": id_})
+            connection.execute(text(_OLD_HISTORY[1]), {"id": id_})
+        connection.execute(text(_OLD_ANEW))
+    migrate(empty_database)
+    wanted = {
+        "kept": (-1, -1, None),
+        "marked": (1, -1, None),
+        "refused": (-1, -1, None),
+        "cancelled": (-1, -1, "DONE"),
+        "undone": (-1, -1, "BEGUN"),
+        "imported anew": (-1, -1, None),
+    }
+    found = {id_: get_relocation(empty_database, id_) for id_ in wanted}
+    assert {
+        id_: (one.discarding_round, one.discarded_round, one.roll_back)
+        for id_, one in found.items()
+    } == wanted
+    assert done_round(empty_database, "kept", Task.SCAN_EXPORT) == 0
+    assert done_round(empty_database, "kept", Task.VALIDATE) == 2
+    assert to_discard(empty_database) == [Discard("marked", 0, 1)]
+    assert begin_discarding(empty_database, "kept")
+    assert Discard("kept", 0, 2) in to_discard(empty_database)
+
+
+_OLD_RELOCATION = """
+    INSERT INTO relocation (id, status, step, round, settled_round, fence, owner, archive,
+        organizations, files_kept, internal_error, created_at, updated_at)
+    VALUES (:id, :status, 'IMPORTING', :round, :round, 1, :id, 'a', '[]', :kept, :error,
+        '2026-01-01', '2026-01-01')
+"""
+_OLD_DONE = """
+    INSERT INTO task_done (relocation_id, task, round, done_at, result)
+    VALUES ('kept', 'scan_export', 1, '2026-01-01', '{}'),
+        ('kept', 'validate', 2, '2026-01-01', '{}')
+"""
+_OLD_HISTORY = (
+    """
+    INSERT INTO task_try (relocation_id, round, task, number, started_at, worker)
+    VALUES (:id, 1, 'import_organizations', 1, '2026-01-01', '')
+    """,
+    """
+    INSERT INTO event (relocation_id, round, at, what, detail)
+    VALUES (:id, 1, '2026-01-02', 'ROLLED_BACK', '')
+    """,
+)
+_OLD_ANEW = """
+    INSERT INTO task_try (relocation_id, round, task, number, started_at, worker)
+    VALUES ('imported anew', 2, 'import_organizations', 1, '2026-01-03', '')
+"""

@@ -51,8 +51,11 @@ def relocation(status: Status = Status.IN_PROGRESS, **changes: Any) -> Relocatio
         creator=None,
         creator_email=None,
         archive="a",
+        source=None,
         archive_bytes=None,
-        files_kept=True,
+        discarding_round=0,
+        discarded_round=0,
+        roll_back=None,
         organizations=("acme",),
         reason=None,
         failed_task=None,
@@ -272,3 +275,38 @@ def test_a_run_without_a_deployment_that_never_opened_a_relocation_fails(state: 
 
 def test_a_relocation_whose_run_was_deleted_fails() -> None:
     assert decide(relocation(), None) is Move.FAIL
+
+
+@pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
+@pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.INTERRUPTED])
+def test_what_is_visible_is_not_cancelled_and_goes_on(status: Status, state: RunState) -> None:
+    assert decide(relocation(status), run(state)) is Move.CANCEL
+    assert decide(relocation(status), run(state), revealed=True) is Move.RESUME
+    for given_up in ({"tries_left": False}, {"its_run": run(state, deployed=False)}):
+        facts = {"its_run": run(state), "revealed": True, **given_up}
+        assert decide(relocation(status), **facts) is Move.FAIL
+
+
+def test_what_is_visible_and_paused_is_unpaused_by_a_cancellation() -> None:
+    paused = relocation(Status.PAUSED, suspended_since=LONG_AGO)
+    cancelled = run(RunState.CANCELLED, JUST_NOW)
+    assert decide(paused, cancelled) is Move.CANCEL
+    assert decide(paused, cancelled, revealed=True) is Move.UNPAUSE
+
+
+@pytest.mark.parametrize("state", set(RunState))
+def test_what_has_come_to_its_cancellation_is_cancelled_whatever_its_run_says(
+    state: RunState,
+) -> None:
+    """Its process died in the roll back: to resume it would import all of it again."""
+    due = relocation(cancel_before_step=Step.IMPORTING)
+    assert decide(due, run(state)) is Move.CANCEL
+    assert decide(due, run(state), revealed=True) is not Move.CANCEL
+    later = relocation(cancel_before_step=Step.POSTPROCESSING)
+    assert decide(later, run(RunState.CRASHED)) is Move.RESUME
+
+
+@pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
+def test_a_success_is_shown_whatever_cancelled_its_run(state: RunState) -> None:
+    done = relocation(Status.SUCCESS, settled_round=1, settled_at=LONG_AGO)
+    assert decide(done, run(state)) is Move.SHOW_SUCCESS

@@ -17,7 +17,7 @@ from relocation.findings import FindingKind
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.existing import load_existing
-from relocation.transfer.dry_run.scratch import drop_scratch, remove_abandoned_scratch, scratch
+from relocation.transfer.dry_run.scratch import drop_scratch, scratch, scratches
 from relocation.transfer.dry_run.trial import TrialReport, try_import
 from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.source import RecordList
@@ -233,7 +233,7 @@ def test_required_columns_outside_the_catalogue_do_not_keep_existing_rows_out(
     assert there == record._replace(fields=record.fields | neutral)
 
 
-def test_what_killed_trials_left_is_swept_and_what_goes_on_is_kept(
+def test_what_a_killed_trial_left_is_found_and_goes_without_what_goes_on(
     destination: Engine, tmp_path: Path
 ) -> None:
     """B-8"""
@@ -241,22 +241,21 @@ def test_what_killed_trials_left_is_swept_and_what_goes_on_is_kept(
     with scratch(destination, ID, tmp_path) as going_on:
         abandoned = scratch(destination, dead, tmp_path)
         abandoned.__enter__().engine.dispose()  # and its process dies here
-        removed = remove_abandoned_scratch(destination, tmp_path, keep={ID})
-        assert removed == [f"relocation_scratch_{uuid.UUID(dead).hex}"]
+        assert scratches(destination, tmp_path) == {ID, dead}
+        drop_scratch(destination, dead, tmp_path)
         with going_on.engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM auth_user")).scalar() == 0
-        assert remove_abandoned_scratch(destination, tmp_path, keep={ID}) == []
+        assert scratches(destination, tmp_path) == {ID}
         assert not list(tmp_path.glob(f"*{uuid.UUID(dead).hex}*"))
 
 
-def test_sweeping_leaves_what_is_not_ours_alone(destination: Engine, tmp_path: Path) -> None:
+def test_what_only_looks_like_a_scratch_is_none(destination: Engine, tmp_path: Path) -> None:
     other = tmp_path / "relocation_scratch_notes.sqlite"
     other.write_text("somebody's")
     if destination.dialect.name == "postgresql":
         with destination.begin() as connection:
             connection.exec_driver_sql("CREATE SCHEMA relocation_scratches")
-    assert remove_abandoned_scratch(destination, tmp_path, keep=()) == []
-    assert other.exists()
+    assert scratches(destination, tmp_path) == set()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ not even by a table that the scratch lacks.
 import os
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,24 +89,13 @@ def drop_scratch(destination: Engine, relocation_id: str, folder: Path) -> None:
             )
 
 
-def remove_abandoned_scratch(destination: Engine, folder: Path, keep: Collection[str]) -> list[str]:
-    """Remove the scratch databases that killed trials left, save those of the relocations to keep.
-
-    Returns the names of what was removed. `keep` has the ids of the relocations that are under way.
-    """
-    kept = {_schema(relocation_id) for relocation_id in keep}
-    removed = sorted(_left_over(destination, folder) - kept)
-    for name in removed:
-        drop_scratch(destination, name.removeprefix(_PREFIX), folder)
-    return removed
-
-
-def _left_over(destination: Engine, folder: Path) -> set[str]:
+def scratches(destination: Engine, folder: Path) -> set[str]:
+    """Return the ids of the relocations, of whichever service, that have a scratch database."""
     if destination.dialect.name == "sqlite":
         names = {path.name.partition(".")[0] for path in folder.glob(f"{_PREFIX}*")}
     else:
         names = set(inspect(destination).get_schema_names())
-    return {name for name in names if _OURS.fullmatch(name)}
+    return {str(uuid.UUID(name.removeprefix(_PREFIX))) for name in names if _OURS.fullmatch(name)}
 
 
 def scratch_file(relocation_id: str, folder: Path) -> Path:

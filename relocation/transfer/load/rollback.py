@@ -5,7 +5,7 @@ that was killed goes on where it stopped, and an import that follows begins with
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from relocation.catalogue import load_catalogue
-from relocation.errors import CommandError, ConfigurationError
+from relocation.errors import CommandError, ConfigurationError, RevealedError
 from relocation.model import RollBackReport
 from relocation.text import listed
 from relocation.transfer.database.referring import Referrer, referrers, referring_rows
@@ -52,14 +52,20 @@ Ours = Mapping[str, frozenset[int]]
 
 
 def roll_back(
-    engine: Engine, relocation_id: str, fence: int, *, revealed: bool = False
+    engine: Engine,
+    relocation_id: str,
+    fence: int,
+    *,
+    revealed: bool = False,
+    begin: Callable[[], None] = lambda: None,
 ) -> RollBackReport:
     """Remove the rows that this relocation inserted, its owners' memberships and its users' claims.
 
     So go the rows that the product made for these by itself. What it merged with or overwrote
     stays as it is. Idempotent, and goes on after a kill. Before the first removal it raises
-    PermanentError where rows of others refer to what would go, or where organizations have been
-    revealed, unless `revealed` allows that. Raises what `fenced` does.
+    PermanentError where rows of others refer to what would go, and RevealedError where
+    organizations have been revealed, unless `revealed` allows that; then it calls `begin`, once.
+    Raises what `fenced` does.
     """
     check_bound(engine, relocation_id, fence)
     chunks = written_chunks(engine, relocation_id)
@@ -74,6 +80,7 @@ def roll_back(
         if not revealed:
             _check_hidden(connection, tables, ours)
         _check_referrers(connection, tables, pointing, ours, sides)
+    begin()
     removal = _Removal(tables, pointing, sides)
     removed, kept = dict[str, int](), dict[str, int]()
     for model, number in sorted(chunks, key=_last_first, reverse=True):
@@ -178,7 +185,7 @@ def _check_hidden(connection: Connection, tables: Mapping[str, ModelTable], ours
     visible = select(slug).where(organizations.column("status") != PENDING_APPROVAL)
     found = [name for (name,) in select_in(connection, visible, pk.in_, ours[_ORGANIZATION])]
     if found:
-        raise CommandError(
+        raise RevealedError(
             f"These organizations have been revealed: {listed(sorted(found), show=5)}. People may "
             "work in them by now; an operator can have them removed all the same."
         )
