@@ -89,12 +89,12 @@ def _said_without_rows(error: Any) -> str:
     if told.sqlstate.startswith(_PLAIN) and not made_up:
         return str(told.message_primary)
     copied = _PLACE_OF_COPY.match(told.context or "")
-    table, line, column = copied.groups() if copied else (told.table_name, None, told.column_name)
+    table, line, column = copied.groups() if copied else (None, None, None)
     places = {
         "constraint": told.constraint_name,
-        "table": table,
+        "table": told.table_name or table,
         "line": line,
-        "column": column,
+        "column": told.column_name or column,
         "SQLSTATE": told.sqlstate,
     }
     return ", ".join(f"{what} {name}" for what, name in places.items() if name)

@@ -95,6 +95,7 @@ def test_an_error_of_the_database_says_where_and_never_what(people: Engine, case
     [
         ({**ROW, "name": SECRET * 3}, "table people, line 1, column name"),
         ({**ROW, "age": 151}, "people_age_check"),
+        ({**ROW, "age": None}, "table people, line 1, column age"),
         ({**ROW, "name": "nobody"}, "people_name_key"),
     ],
 )

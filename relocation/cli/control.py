@@ -57,7 +57,10 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
     from relocation.recovery.control import cancel_before  # noqa: PLC0415
 
     with plain_errors():
-        step = cancel_before(_around(), relocation_id, _step(before))
+        around = _around()
+        step = cancel_before(around, relocation_id, _step(before))
+        if step is None:
+            _show_standing(around, relocation_id)
     name = step.name if step else None
     said = f"It will be cancelled before {name}." if name else "It is cancelled."
     _say(as_json, said, id=relocation_id, cancel_before=name)
@@ -68,7 +71,10 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
     from relocation.recovery.control import abort as abort_now  # noqa: PLC0415
 
     with plain_errors():
-        ended = abort_now(_around(), relocation_id)
+        around = _around()
+        ended = abort_now(around, relocation_id)
+        if ended:
+            _show_standing(around, relocation_id)
     said = "It is cancelled." if ended else "It is being cancelled: its process is ended first."
     _say(as_json, said, id=relocation_id, cancelled=ended)
 
@@ -119,6 +125,8 @@ def rollback(
         )
     with plain_errors():
         removed = roll_back_ended(around, relocation_id).removed
+        if anything:
+            _show_standing(around, relocation_id)
     if as_json:
         print_json({"id": relocation_id, "removed": removed})
         return
@@ -132,6 +140,12 @@ def _around() -> "Surroundings":
     from relocation.prefect_api.context import surroundings  # noqa: PLC0415 - imports Prefect: seconds
 
     return surroundings()
+
+
+def _show_standing(around: "Surroundings", relocation_id: str) -> None:
+    from relocation.prefect_api.artifacts import show_standing  # noqa: PLC0415
+
+    show_standing(around.ledger, relocation_id)
 
 
 def _step(name: str | None) -> Step | None:

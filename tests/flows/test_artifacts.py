@@ -1,6 +1,7 @@
 """What an operator sees of a relocation in the Prefect UI."""
 
 import json
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from relocation.cli.control import rollback
 from relocation.example import example_export
+from relocation.ledger.story import story_of
 from relocation.steps import Status
 
 
@@ -74,3 +77,30 @@ def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: 
     assert run.name == f"acme {service.only().id}"
     assert "organization:acme" in run.tags
     assert "olivia" not in run.name + str(run.tags)
+
+
+def test_a_roll_back_by_command_renews_what_to_do_next(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the destination is away")
+
+    monkeypatch.setattr(sys.modules["tasks.hand_over"], "grant", fail)
+    service.relocate(service.archive(example_export(organizations=1)), "acme")
+    assert "nobody can see it" in artifacts(service)["what-to-do-next"]
+    rollback(service.only().id, yes=True)
+    assert service.rows("sentry.organization") == []
+    page = artifacts(service)["what-to-do-next"]
+    assert "is removed from the destination" in page
+    assert "rollback" not in page
+
+
+def test_a_roll_back_by_command_of_what_imported_nothing_asks_and_does_nothing(
+    service: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It never came to know its destination: to check that it is the same would mislead."""
+    service.relocate("archives/missing.tar", "acme")
+    before = story_of(service.ledger, service.only().id)
+    rollback(service.only().id)
+    assert "Nothing was imported" in capsys.readouterr().out
+    assert story_of(service.ledger, service.only().id) == before

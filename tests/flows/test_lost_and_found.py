@@ -239,7 +239,7 @@ def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
         raise StorageAwayError
 
     with monkeypatch.context() as patch:
-        patch.setattr(BlockStorage, "delete", away)
+        patch.setattr(tasks.working_files, "delete_normalised", away)
         at_once = tasks.working_files.discard_working_files.with_options(retry_delay_seconds=0)
         patch.setattr(sys.modules["flows.relocate"], "discard_working_files", at_once)
         service.relocate(service.archive(example_export(organizations=1)), "acme")

@@ -146,7 +146,7 @@ def test_what_a_cancelled_relocation_imported_is_removed(
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
-    assert last_task(service) is Task.IMPORT_ORGANIZATIONS
+    assert last_task(service) is Task.VERIFY_IMPORT
     assert service.only().status is Status.CANCELLED
     assert service.rows("sentry.organization") == []
     assert service.rows("sentry.project") == []
@@ -158,6 +158,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
     """Theirs stays theirs; the operator reads in the ledger that nothing was rolled back."""
 
     def add_a_team(*_: object) -> None:
+        """Somebody works in it while it is hidden, and after it was verified."""
         (organization,) = service.rows("sentry.organization")
         team = service.table("sentry.team")
         now = datetime.now(UTC)
@@ -165,7 +166,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         with service.destination.begin() as connection:
             connection.execute(team.insert().values(**row, date_added=now))
 
-    monkeypatch.setattr(sys.modules["tasks.importing"], "show_accounts", add_a_team)
+    monkeypatch.setattr(sys.modules["tasks.verifying"], "refuse_differences", add_a_team)
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")

@@ -1,0 +1,68 @@
+"""What an operator sees of a relocation in the Prefect UI: artifacts, each renewed in place."""
+
+import logging
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
+from sqlalchemy import Engine
+
+from relocation.ledger.relocations import find_relocation
+from relocation.recovery.next_steps import standing
+
+_log = logging.getLogger(__name__)
+
+
+def show_standing(ledger: Engine, relocation_id: str) -> None:
+    """Show how a relocation ended or why it waits, and what an operator can do next.
+
+    A no-op where the ledger has no such relocation.
+    """
+    relocation = find_relocation(ledger, relocation_id)
+    if relocation is not None:
+        text, description = (
+            standing(ledger, relocation),
+            f"{relocation.status}, and what to do next",
+        )
+        show(relocation_id, "what-to-do-next", "markdown", text, description)
+
+
+def show(
+    relocation_id: str, what: str, kind: str, data: str | float, description: str
+) -> UUID | None:
+    """Attach an artifact to the relocation's run, from whichever process, or renew the one it has.
+
+    It is for looking at: where the server does not take it, the work goes on without.
+    """
+    run, key = UUID(relocation_id), f"{what}-{relocation_id}".lower()
+    try:
+        with get_client(sync_client=True) as client:
+            mine = ArtifactFilter(
+                key=ArtifactFilterKey(any_=[key]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run]),
+            )
+            for old in client.read_artifacts(artifact_filter=mine, limit=1):
+                client.update_artifact(old.id, ArtifactUpdate(data=data, description=description))
+                return old.id
+            new = ArtifactCreate(
+                key=key, type=kind, data=data, description=description, flow_run_id=run
+            )
+            return client.create_artifact(new).id
+    except httpx.HTTPError:
+        _log.warning("No artifact %s for relocation %s", what, relocation_id, exc_info=True)
+        return None
+
+
+def show_progress(artifact: UUID, progress: float) -> None:
+    """Renew an artifact that shows how far something is, in percent."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_artifact(artifact, ArtifactUpdate(data=progress))
+    except httpx.HTTPError:
+        _log.warning("The progress could not be shown", exc_info=True)
