@@ -15,9 +15,8 @@ from relocation.steps import Task
 from relocation.transfer.handing_over import handover_facts
 from relocation.transfer.load.importing import import_report
 from relocation.transfer.load.ownership import issue_claims, moved_organizations
-from relocation.transfer.prepare.normalised import open_normalised
 from tasks.boundary import Done, Work, relocation_task
-from tasks.working_files import export_prefix
+from tasks.working_files import open_files
 
 
 @relocation_task(Task.COMPLETE)
@@ -62,7 +61,7 @@ def _keep_kit(
     opened, relocation_id = work.opened, work.hold.relocation_id
     facts = handover_facts(
         opened.destination,
-        open_normalised(opened.storage, export_prefix(relocation_id), opened.private_key),
+        open_files(work, Task.SCAN_EXPORT),
         relocation_id,
         moved=moved,
         scanned=scanned,
