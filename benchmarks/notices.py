@@ -32,6 +32,7 @@ from relocation.ledger.outbox import enqueue
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.inlining import flatten, premailed
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 from relocation.notices.samples import samples
 from relocation.notices.wire import wire_bytes
@@ -214,7 +215,7 @@ def _outbox(name: str, ledger: Engine, port: int, claims: int) -> None:
             mailer,
             load_templates(),
             Branding.of(Settings(sender_email=SENDER)),
-            Terms("operator@example.org", "example.org", resend_unknown=True),
+            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
         )
         begin = time.perf_counter()
         report = deliver_due(post, claimed_by="bench", now=look)

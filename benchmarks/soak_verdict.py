@@ -166,7 +166,7 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
     arrived: dict[str, list[Taken]] = defaultdict(list)
     for mail in stage.peer.taken:
         arrived[mail.message_id].append(mail)
-    missing, unknown, twice, in_doubt, changed, refused = 0, 0, 0, 0, 0, 0
+    missing, unknown, twice, in_doubt, changed, refused, replaced = 0, 0, 0, 0, 0, 0, 0
     with stage.ledger.connect() as connection:
         known = set(connection.execute(select(notices_table.c.message_id)).scalars())
     for relocation in settled:
@@ -174,7 +174,9 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
         missing += _unwritten(stage.ledger, relocation, notices)
         for notice in notices:
             mails = arrived[notice.message_id]
-            if notice.message_id in stage.peer.refused:
+            if notice.state is NoticeState.REPLACED:
+                replaced += 1
+            elif notice.message_id in stage.peer.refused:
                 refused += 1
             elif notice.state is NoticeState.UNKNOWN and not mails:
                 # The server was silent twice, after all of it: resent once, then left to a person.
@@ -191,6 +193,7 @@ def _notice_lines(stage: Stage, settled: Sequence[Relocation]) -> list[Line]:
     return [
         Line("notices that arrived", sum(len(mails) > 0 for mails in arrived.values())),
         Line("notices that the mail server refused for good", refused),
+        Line("notices that a digest, or a claim with a new link, took the place of", replaced),
         Line("notices given up after two silences, the operator told", unknown),
         Line("notices missing", missing, 0),
         Line("notices sent twice", twice, 0),

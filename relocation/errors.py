@@ -17,9 +17,10 @@ MAX_REASON = 500
 """Most characters of a reason: a longer one must not keep a failure from being stored (W-4)."""
 
 NOTHING_TO_DO = (
-    "You need not do anything: our operators can go on from where it stopped, and a mail will tell "
-    "you how it ended. If none has come within two days, write to support."
+    "You don't need to do anything. Our operators can resume it, and we'll email you when it's "
+    "done. If you don't hear from us within two days, write to support."
 )
+ASK_SUPPORT = "Write to support and quote the relocation's id: a person has to look at the export."
 
 
 class RelocationError(Exception):
@@ -35,6 +36,11 @@ class RelocationError(Exception):
             raise ValueError("a reason must say something")
         self.internal = internal
         super().__init__(f"{self.reason} [{internal}]" if internal else self.reason)
+
+
+def needs_operator(advice: str) -> bool:
+    """Say whether it is an operator who has to see to a failure with this advice."""
+    return advice in {NOTHING_TO_DO, ASK_SUPPORT}
 
 
 class TransientError(RelocationError):
@@ -144,9 +150,7 @@ class StoppedError(PermanentError):
 class DifferencesError(PermanentError):
     """The trial import did not give what the export holds; `findings` say where."""
 
-    next_step = (
-        "Write to support and quote the relocation's id: a person has to look at the export."
-    )
+    next_step = ASK_SUPPORT
 
     def __init__(
         self, reason: str, *, findings: Sequence[Finding] = (), internal: str = ""
@@ -175,6 +179,10 @@ class CommandError(PermanentError):
 
 class RevealedError(CommandError):
     """The organizations are visible by now: only an operator may have them removed."""
+
+
+class CannotRenewError(CommandError):
+    """The destination cannot tell who may have a new link to claim an account."""
 
 
 class UnknownRelocationError(CommandError):

@@ -55,6 +55,8 @@ class Relocation:
     created_at: datetime
     updated_at: datetime
     settled_at: datetime | None
+    cause: str | None = None
+    """Task and class of error of a failure: what failures with one cause have in common."""
 
     @property
     def is_open(self) -> bool:
@@ -97,6 +99,15 @@ class Claim:
     token: str
     organizations: tuple[str, ...]
     """The names of the imported organizations that the user is a member of."""
+
+
+@dataclass(frozen=True)
+class RenewedClaims:
+    """The users who have a new link, and why the others have none."""
+
+    claims: tuple[Claim, ...]
+    refused: Mapping[str, str]
+    """By username."""
 
 
 @dataclass(frozen=True)

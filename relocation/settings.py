@@ -190,6 +190,17 @@ class Settings(BaseSettings):
         default="operator@relocation.example.org",
         description="Who is told when nobody else can be.",
     )
+    operator_block: str = Field(
+        default="",
+        description="Notification block (type/name), such as slack-webhook/operators, that tells "
+        "operators too what the mails to them say; empty for none.",
+    )
+    operator_window: float = Field(
+        default=900,
+        ge=0,
+        description="Seconds for which further failures of one cause wait, so that operators read "
+        "of them in one mail; the first is told at once.",
+    )
     sender_email: str = Field(
         default="noreply@relocation.example.org", description="Whom the notices come from."
     )
@@ -201,6 +212,12 @@ class Settings(BaseSettings):
     notices_per_minute: int = Field(
         default=0, ge=0, description="Most mails one process sends a minute; 0 is no limit."
     )
+    notices_overdue_after: float = Field(
+        default=7200,
+        gt=0,
+        description="Seconds after which a mail that waits for a fault of ours fails `notify`, so "
+        "that an alert is sent.",
+    )
     mail_limit: str = Field(
         default="",
         description="Name of a Prefect global concurrency limit to hold while mails are sent, "
@@ -210,8 +227,17 @@ class Settings(BaseSettings):
         default="{base_url}/account/recover/confirm/{user_id}/{token}/",
         description="Link of a claim notice; {base_url}, {user_id} and {token} are filled in.",
     )
-    claim_days: int = Field(
-        default=7, ge=1, description="Days for which a claim notice says its link works."
+    claim_link_hours: float = Field(
+        default=1,
+        gt=0,
+        description="Hours for which the product's links to claim an account work, as its version "
+        "has it: 1 in today's Sentry, 48 up to 23.7.1.",
+    )
+    claim_reminders: int = Field(
+        default=0,
+        ge=0,
+        description="Times a user who has not claimed the account is mailed a new link, once the "
+        "last one is dead.",
     )
     templates: Path | None = Field(
         default=None, description="Folder whose templates replace the built-in ones."

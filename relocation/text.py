@@ -24,6 +24,11 @@ def one_line(text: str, *, limit: int) -> str:
     return line[:head] + _CUT + line[len(line) - (keep - head) :]
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return the number with its noun: "1 member", "1,204 members"."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def listed(items: list[str], *, show: int = 10) -> str:
     """Join a list for a sentence, with "and N more" past `show` items."""
     shown = [one_line(item, limit=60) for item in items[:show]]

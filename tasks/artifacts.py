@@ -12,6 +12,7 @@ from relocation.model import Relocation
 from relocation.prefect_api import artifacts
 from relocation.prefect_api.artifacts import show, show_progress
 from relocation.recovery.next_steps import code, code_list
+from relocation.text import counted
 from relocation.transfer.load.chunks import Account
 from tasks.held import opened_for
 
@@ -83,7 +84,7 @@ def show_notices(relocation_id: str) -> None:
         }
         for notice in notices[:SHOWN]
     ]
-    _table(relocation_id, "notices", rows, f"{len(notices)} mails")
+    _table(relocation_id, "notices", rows, counted(len(notices), "mail"))
 
 
 def show_standing(relocation_id: str) -> None:

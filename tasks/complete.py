@@ -46,7 +46,13 @@ def complete(work: Work) -> Done:
                 operator=work.settings.operator_email,
                 now=now,
             ),
-            *claim_drafts(work.relocation, claims, work.settings, now),
+            *claim_drafts(
+                work.relocation,
+                claims,
+                work.settings,
+                now,
+                old_host=scanned.get("old_host") or "",
+            ),
         ],
     )
 

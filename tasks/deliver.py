@@ -1,16 +1,23 @@
 """Send what is due in the outbox."""
 
 from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
+from sqlalchemy import Engine
 
-from relocation.delivery.deliver import Post, deliver_due
-from relocation.ledger.dispatch import Terms
+from relocation.delivery.deliver import DeliveryReport, Post, deliver_due
+from relocation.errors import ConfigurationError, TransientError
+from relocation.ledger.dispatch import Terms, overdue
+from relocation.ledger.tables import utc_now
 from relocation.notices.building import Branding
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
-from relocation.prefect_api.blocks import load_mail_server
+from relocation.prefect_api.blocks import load_mail_server, tell_block
+from relocation.prefect_api.flow_runs import runs_url
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.artifacts import show_notices
@@ -19,30 +26,57 @@ from tasks.held import opened_for
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def deliver_notices(relocation_id: str | None = None) -> None:
-    """Build and send each due notice; safe to run several times at once."""
-    settings = Settings()
-    server = load_mail_server(settings)
-    turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
-    with turn, server.mailer(settings.sender_email) as mailer:
-        post = Post(
-            ledger=opened_for(relocation_id).ledger,
-            mailer=mailer,
-            templates=load_templates(settings.templates),
-            branding=Branding.of(settings),
-            terms=Terms(
-                operator_email=settings.operator_email,
-                sender_domain=settings.sender_domain,
-                resend_unknown=settings.unknown_notices == "resend",
-            ),
-            signing_key=server.signing_key(settings.sender_domain),
-            per_minute=settings.notices_per_minute,
-        )
-        report = deliver_due(post, claimed_by=worker_name(), relocation_id=relocation_id)
+    """Build and send each due notice; safe to run several times at once.
+
+    It fails where notices wait for a fault of ours for longer than the settings allow: an
+    automation tells the operator of that.
+    """
+    settings, ledger = Settings(), opened_for(relocation_id).ledger
+    try:
+        report = _deliver(settings, ledger, relocation_id)
+    finally:
+        if relocation_id is not None:
+            show_notices(relocation_id)
     log = get_run_logger()
     log.info("Notices: %d sent, %d to be tried again", report.sent, report.retry)
     if report.failed or report.unknown:
         log.error(
             "Notices: %d undeliverable, %d with an unknown outcome", report.failed, report.unknown
         )
-    if relocation_id is not None:
-        show_notices(relocation_id)
+    late = timedelta(seconds=settings.notices_overdue_after)
+    if waiting := overdue(ledger, utc_now() - late, relocation_id):
+        raise TransientError(
+            "Notices wait for a fault on our side.",
+            internal=f"{waiting} notices have waited for more than {late}: the mail server, its "
+            "block, a notification block or a template needs an operator; see `relocation doctor`",
+        )
+
+
+def _deliver(settings: Settings, ledger: Engine, relocation_id: str | None) -> DeliveryReport:
+    post = Post(
+        ledger=ledger,
+        mailer=None,
+        templates=load_templates(settings.templates),
+        branding=Branding.of(settings, runs_url=runs_url()),
+        terms=Terms(
+            operator=Operator.of(settings),
+            sender_domain=settings.sender_domain,
+            resend_unknown=settings.unknown_notices == "resend",
+        ),
+        per_minute=settings.notices_per_minute,
+        tell_block=tell_block,
+    )
+    try:
+        server = load_mail_server(settings)
+        signing_key = server.signing_key(settings.sender_domain)
+    except ConfigurationError:
+        # What goes through blocks must not wait for the mail server's.
+        deliver_due(post, claimed_by=worker_name(), relocation_id=relocation_id)
+        raise
+    turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
+    with turn, server.mailer(settings.sender_email) as mailer:
+        return deliver_due(
+            replace(post, mailer=mailer, signing_key=signing_key),
+            claimed_by=worker_name(),
+            relocation_id=relocation_id,
+        )

@@ -8,6 +8,7 @@ from relocation.archive.reading import read_records
 from relocation.ledger.reports import keep_report
 from relocation.notices.success import started_drafts
 from relocation.steps import Task
+from relocation.transfer.prepare.origin import Origin
 from relocation.transfer.prepare.scan import scan_export as scan
 from tasks.boundary import Done, Work, relocation_task
 from tasks.working_files import files_of, open_files
@@ -16,13 +17,13 @@ from tasks.working_files import files_of, open_files
 @relocation_task(Task.SCAN_EXPORT)
 def scan_export(work: Work) -> Done:
     """Unwrap, decrypt, normalise and check the export; the STARTED notice goes with its success."""
-    settings, relocation = work.settings, work.relocation
+    settings, relocation, origin = work.settings, work.relocation, Origin()
     with work.opened.storage.open(relocation.archive) as archive:
         export = open_export(
             archive, work.opened.private_key, accept_plain=settings.accept_plain_exports
         )
         report = scan(
-            read_records(export),
+            origin.watch(read_records(export)),
             wanted=relocation.organizations,
             max_organizations=settings.max_organizations,
             max_users=settings.max_users,
@@ -40,5 +41,7 @@ def scan_export(work: Work) -> Done:
         sum(report.read.values()),
         sum(report.selected.values()),
     )
-    started = started_drafts(relocation, settings.operator_email, datetime.now(UTC))
-    return Done(report.as_json(), started)
+    records = sum(report.selected.values())
+    now = datetime.now(UTC)
+    started = started_drafts(relocation, settings.operator_email, now, records=records)
+    return Done({**report.as_json(), "old_host": origin.host}, started)

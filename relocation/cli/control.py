@@ -1,12 +1,14 @@
 """Pause, cancel, go on, roll back."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
 from relocation.errors import CommandError
 from relocation.steps import Status, Step
+from relocation.text import counted
 
 if TYPE_CHECKING:
     from relocation.recovery.settlement import Surroundings
@@ -79,13 +81,80 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
     _say(as_json, said, id=relocation_id, cancelled=ended)
 
 
-def recover(relocation_id: Id, as_json: AsJson = False) -> None:
-    """Let a failed or interrupted relocation go on where it stopped, as Retry in the UI does."""
+def recover(
+    relocation_id: Annotated[
+        str | None, typer.Argument(help="The relocation's id: its flow run's id.")
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option("--like", metavar="ID", help="All that failed for the cause of this one."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--all-failed-since",
+            metavar="TIME",
+            parser=datetime.fromisoformat,
+            help="All that failed since then, such as 2026-03-19T14:05; in this machine's time "
+            "zone unless the time has an offset.",
+        ),
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="How many of them go on at a time.")
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Let a failed or interrupted relocation go on where it stopped, as Retry in the UI does.
+
+    Of many, a few go on at a time, and the command waits until they have ended. Where the first
+    ones all fail again for the same cause, the others are left as they are.
+    """
     from relocation.recovery.control import recover as go_on  # noqa: PLC0415
 
+    if sum(one is not None for one in (relocation_id, like, since)) != 1:
+        raise typer.BadParameter("name one relocation, or --like ID, or --all-failed-since TIME")
+    if relocation_id is None:
+        _recover_many(like, since, at_once, as_json)
+        return
     with plain_errors():
         go_on(_around(), relocation_id)
-    _say(as_json, "It goes on where it stopped.", id=relocation_id)
+    _say(as_json, "Resuming where it stopped.", id=relocation_id)
+
+
+def _recover_many(like: str | None, since: datetime | None, at_once: int, as_json: bool) -> None:
+    from relocation.recovery.rerunning import (  # noqa: PLC0415
+        failed_like,
+        failed_since,
+        recover_all,
+    )
+
+    def tell(relocation_id: str, what: str) -> None:
+        if not as_json:
+            out.print(f"{relocation_id}  {what}", soft_wrap=True)
+
+    with plain_errors():
+        around = _around()
+        if like is not None:
+            failed = failed_like(around, like)
+        else:
+            assert since is not None  # noqa: S101 - one of the two is given
+            failed = failed_since(around, since.astimezone())
+        done = recover_all(around, failed, at_once=at_once, tell=tell)
+    if as_json:
+        print_json({"ended": done.ended, "refused": done.refused, "left": done.left})
+    else:
+        if done.refused:
+            print_table(("cannot go on", "because"), list(done.refused.items()))
+        succeeded = sum(status is Status.SUCCESS for status in done.ended.values())
+        out.print(f"{succeeded} of {counted(len(failed), 'relocation')} succeeded.")
+    if done.left:
+        fail(
+            f"The first {counted(len(done.ended), 'relocation')} failed again for the same cause; "
+            f"{len(done.left)} more were not resumed. Mend the cause first: relocation show "
+            f"{next(iter(done.ended))}"
+        )
+    if any(status is Status.FAILURE for status in done.ended.values()) or done.refused:
+        raise typer.Exit(1)
 
 
 def retry(relocation_id: Id, as_json: AsJson = False) -> None:

@@ -13,6 +13,7 @@ from relocation.notices.preview import build_previews, write_previews
 from relocation.notices.rendering import load_templates
 from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
+from relocation.text import counted
 
 app = typer.Typer(help="See what the mails say, and send again.", no_args_is_help=True)
 
@@ -68,11 +69,11 @@ def resend(
     if as_json:
         print_json({"id": relocation_id, "queued": done.queued, "without_link": done.without_link})
         return
-    out.print(f"The next sweep sends {done.queued} notices.", soft_wrap=True)
+    out.print(f"The next sweep sends {counted(done.queued, 'notice')}.", soft_wrap=True)
     if done.without_link:
         out.print(
-            f"{done.without_link} claims cannot be sent again: their links are no longer kept. "
-            "Let these people reset their passwords in the product.",
+            f"{counted(done.without_link, 'claim')} cannot be sent again: links are not kept. "
+            f"Mail new ones: relocation claims renew {relocation_id}",
             soft_wrap=True,
         )
 

@@ -43,6 +43,8 @@ class Outcome:
     code: int | None = None
     detail: str = ""
     connected: bool = True
+    ours: bool = False
+    """Whether a "retry" is for a fault on our side, not for the message or its recipient."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ class Mailer:
                 self._connection.smtp.rset()
             except OSError:
                 self._drop()
-        return Outcome(state, code, _words(text), connected=self._connection is not None)
+        connected = self._connection is not None
+        return Outcome(state, code, _words(text), connected=connected, ours=concerns_us)
 
     def _connected(self) -> Any:
         server = self._server
@@ -238,6 +241,7 @@ def _broken(err: OSError, *, handed_over: bool) -> Outcome:
         getattr(err, "smtp_code", None),
         one_line(f"{type(err).__name__}: {err}", limit=MAX_DETAIL),
         connected=False,
+        ours=not handed_over,
     )
 
 

@@ -11,29 +11,36 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    FromClause,
     and_,
     bindparam,
     exists,
     func,
-    literal,
+    or_,
     select,
     update,
 )
 
 from relocation.errors import RelocationError
 from relocation.ledger.outbox import Notice, enqueue, read_notice
-from relocation.ledger.tables import LEASED, OPEN, NoticeState, notices, relocations
-from relocation.notices.kinds import NoticeKind
-from relocation.notices.operator import undeliverable_draft
+from relocation.ledger.tables import LEASED, OPEN, NoticeState, is_in, notices, relocations
+from relocation.notices.kinds import Channel, NoticeKind
+from relocation.notices.operator import Operator, undeliverable_drafts
 
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 """Waits before the second, third ... try; the last one repeats."""
 JITTER = 0.2
 """How far a wait may exceed its length, as a fraction of it."""
-GIVE_UP_AFTER = timedelta(hours=48)
-UNHEARD = "Whoever sent it went away before it could say how that ended."
+MOST_REFUSALS = 52
+"""A notice is given up after so many; with the waits between them, they take two days."""
+UNHEARD = "The sender died before reporting a result."
 
-Outcome = Literal["sent", "retry", "failed", "unknown"]
+Outcome = Literal["sent", "retry", "ours", "unbuildable", "failed", "unknown"]
+"""What became of an attempt.
+
+retry: the server refused the notice for now. ours: it could not be tried, for a fault on our side.
+unbuildable: nor could it, since its template or its facts are wrong.
+"""
 
 
 class ClaimLostError(RelocationError):
@@ -44,7 +51,7 @@ class ClaimLostError(RelocationError):
 class Terms:
     """What is done about notices that do not arrive, and who is told."""
 
-    operator_email: str
+    operator: Operator
     sender_domain: str
     resend_unknown: bool
     """Send a notice once more whose arrival is unknown: a duplicate instead of a loss."""
@@ -57,14 +64,17 @@ def claim_due(
     lease_seconds: float,
     now: datetime,
     relocation_id: str | None = None,
+    channel: Channel = Channel.MAIL,
 ) -> Notice | None:
     """Take the next notice that is due, of one relocation or of any; None where none is.
 
     A recipient gets the notices of a relocation in their order: one waits until those before it
-    were sent or given up.
+    were sent or given up, but not for one that cannot be built. One whose link is dead is due no
+    more: it has to be replaced.
     """
     values = {
         "at": now,
+        "way": channel,
         "owner": claimed_by,
         "until": now + timedelta(seconds=lease_seconds),
         "relocation": relocation_id,
@@ -74,19 +84,15 @@ def claim_due(
     return read_notice(row) if row else None
 
 
-@cache  # to make it takes longer than to run it
+@cache  # building it costs more than running it
 def _claim(of_one_relocation: bool) -> Executable:
-    due, earlier = notices.alias("due"), notices.alias("earlier")
-    waits_for_earlier = exists().where(
-        earlier.c.relocation_id == due.c.relocation_id,
-        func.lower(earlier.c.recipient) == func.lower(due.c.recipient),
-        earlier.c.id < due.c.id,
-        _is_in(earlier.c.state, OPEN),
-    )
+    due = notices.alias("due")
     is_due = [
-        _is_in(due.c.state, (NoticeState.QUEUED,)),
+        is_in(due.c.state, (NoticeState.QUEUED,)),
         due.c.not_before <= bindparam("at"),
-        ~waits_for_earlier,
+        due.c.channel == bindparam("way"),
+        or_(due.c.valid_until.is_(None), due.c.valid_until > bindparam("at")),
+        ~_waits_for_earlier(due),
     ]
     if of_one_relocation:
         is_due.append(due.c.relocation_id == bindparam("relocation"))
@@ -104,6 +110,36 @@ def _claim(of_one_relocation: bool) -> Executable:
     )
 
 
+def _waits_for_earlier(due: FromClause) -> ColumnElement[bool]:
+    earlier = notices.alias("earlier")
+    return exists().where(
+        earlier.c.relocation_id == due.c.relocation_id,
+        func.lower(earlier.c.recipient) == func.lower(due.c.recipient),
+        earlier.c.id < due.c.id,
+        is_in(earlier.c.state, OPEN),
+        ~earlier.c.unbuildable,
+    )
+
+
+def overdue(engine: Engine, before: datetime, relocation_id: str | None = None) -> int:
+    """Count the notices queued before then that wait for a fault of ours alone.
+
+    A notice that its recipient's server refuses for now, and one that waits for an earlier one, is
+    none of them.
+    """
+    late = notices.alias("late")
+    wanted = select(func.count()).where(
+        is_in(late.c.state, (NoticeState.QUEUED,)),
+        late.c.created_at <= before,
+        late.c.refusals == 0,
+        ~_waits_for_earlier(late),
+    )
+    if relocation_id is not None:
+        wanted = wanted.where(late.c.relocation_id == relocation_id)
+    with engine.begin() as connection:
+        return connection.execute(wanted).scalar_one()
+
+
 def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
     """See to the notices whose holder was silent for longer than its lease; returns how many.
 
@@ -111,7 +147,7 @@ def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
     """
     expired = (
         select(notices)
-        .where(_is_in(notices.c.state, LEASED), notices.c.lease_until <= now)
+        .where(is_in(notices.c.state, LEASED), notices.c.lease_until <= now)
         .with_for_update(skip_locked=True)
     )
     with engine.begin() as connection:
@@ -150,9 +186,10 @@ def finish(
 ) -> NoticeState:
     """Record what became of a claimed notice; returns its new state.
 
-    "retry" puts it back for later, until it is given up. "unknown" sends it once more, where the
-    terms say so. An operator is told of what is given up, in the same transaction. Raises
-    ClaimLostError where another process has claimed it since.
+    "retry" puts it back for later, until it is given up; what is our own fault is never given up.
+    "unknown" sends it once more, where the terms say so. An operator is told of what is given up,
+    and of what cannot be built, in the same transaction. Raises ClaimLostError where another
+    process has claimed it since.
     """
     changes = _after(notice, outcome, terms, now)
     # What has arrived is not sent again, even where its lease ran out meanwhile.
@@ -165,17 +202,26 @@ def finish(
 
 
 def _after(notice: Notice, outcome: Outcome, terms: Terms, now: datetime) -> dict[str, Any]:
-    wait = RETRY_AFTER[min(notice.tries, len(RETRY_AFTER)) - 1]
+    refusals = notice.refusals + 1 if outcome == "retry" else 0
+    # What keeps us from sending is asked for anew by one notice at a time: no need to wait longer.
+    turn = 1 if outcome == "ours" else refusals or notice.tries
+    wait = RETRY_AFTER[min(turn, len(RETRY_AFTER)) - 1]
     jitter = random.uniform(1, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-    again = {"state": NoticeState.QUEUED, "not_before": now + wait * jitter}
+    again = {
+        "state": NoticeState.QUEUED,
+        "not_before": now + wait * jitter,
+        "refusals": refusals,
+        "unbuildable": outcome == "unbuildable",
+    }
     match outcome:
         case "sent":
             return {"state": NoticeState.SENT, "sent_at": now}
         case "failed":
             return {"state": NoticeState.FAILED}
-        case "retry":
-            given_up = now - notice.created_at >= GIVE_UP_AFTER
-            return {"state": NoticeState.FAILED} if given_up else again
+        case "retry" if refusals >= MOST_REFUSALS:
+            return {"state": NoticeState.FAILED, "refusals": refusals}
+        case "retry" | "ours" | "unbuildable":
+            return again
         case "unknown":
             resend = terms.resend_unknown and notice.ambiguous == 0
             last = again if resend else {"state": NoticeState.UNKNOWN}
@@ -201,39 +247,32 @@ def _record(
     )
     if connection.execute(statement).rowcount == 0:
         return False
-    if state in (NoticeState.FAILED, NoticeState.UNKNOWN):
-        reply = changes.get("reply") or notice.reply or UNHEARD
-        _tell_operator(connection, notice, reply, terms, now)
+    if state in (NoticeState.FAILED, NoticeState.UNKNOWN) or changes.get("unbuildable"):
+        _tell_operator(connection, notice, changes, terms, now)
     return True
 
 
 def _tell_operator(
-    connection: Connection, notice: Notice, reply: str, terms: Terms, now: datetime
+    connection: Connection, notice: Notice, changes: dict[str, Any], terms: Terms, now: datetime
 ) -> None:
     """Queue the one notice a round that tells of such notices; the outbox lists all of them."""
     of_it = select(relocations.c.organizations).where(relocations.c.id == notice.relocation_id)
-    draft = undeliverable_draft(
-        terms.operator_email,
+    drafts = undeliverable_drafts(
+        terms.operator,
         connection.execute(of_it).scalar_one(),
         kind=notice.kind,
         recipient=notice.recipient,
-        reply=reply,
+        reply=changes.get("reply") or notice.reply or UNHEARD,
+        waits=changes["state"] is NoticeState.QUEUED,
     )
     enqueue(
         connection,
         notice.relocation_id,
         notice.round,
-        [draft] if draft else [],
+        drafts,
         sender_domain=terms.sender_domain,
         now=now,
     )
-
-
-def _is_in(
-    column: ColumnElement[NoticeState], states: tuple[NoticeState, ...]
-) -> ColumnElement[bool]:
-    """Compare with constants: a database uses a partial index for nothing else."""
-    return column.in_([literal(state, column.type, literal_execute=True) for state in states])
 
 
 def _claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:

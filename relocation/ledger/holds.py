@@ -88,7 +88,7 @@ def _take_over(
     blank: tuple[str, ...] = ("resume_asked_at", "resume_asked_of", "suspended_since", "reason")
     changes |= {"fence": row.fence + 1, "updated_at": now, **dict.fromkeys(blank)}
     if row.settled_round == row.round:  # it had failed, and that is told
-        blank = ("task", "failed_task", "internal_error", "settled_at")
+        blank = ("task", "failed_task", "internal_error", "cause", "settled_at")
         changes |= {"round": row.round + 1, "resumes": 0}
         changes |= dict.fromkeys(blank)
     take = (

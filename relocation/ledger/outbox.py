@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, Row, select, update
 
 from relocation.ledger.inserting import insert_new
-from relocation.ledger.tables import NoticeState, notices
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.ledger.tables import NoticeState, notices, told_causes
+from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class Notice:
     reply: str | None = field(repr=False)
     created_at: datetime
     sent_at: datetime | None
+    channel: Channel
+    refusals: int
+    """Tries since it was queued that were refused on account of the notice itself."""
+    unbuildable: bool
+    """Whether its template or its facts were found wrong; it waits until that is mended."""
+    valid_until: datetime | None
+    """When the link in it is dead."""
+    cause: str | None
+    """What it has in common with others that may be told in one digest."""
 
 
 def enqueue(
@@ -52,10 +61,34 @@ def enqueue(
 ) -> int:
     """Put notices into the outbox, each at most once (B-3); returns how many were new.
 
-    It belongs into the transaction of what they tell of (W-44).
+    It belongs into the transaction of what they tell of (W-44). Where a notice of the same cause
+    went out a moment ago, one with a window waits for the end of that window.
     """
-    rows = [_row(relocation_id, round_, draft, sender_domain, now) for draft in drafts]
+    windows = {draft.window for draft in drafts if draft.window}
+    turns = {window: _turn(connection, window, now) for window in windows}
+    rows = []
+    for draft in drafts:
+        row = _row(relocation_id, round_, draft, sender_domain, now)
+        if draft.window:
+            row |= {"cause": draft.window.cause, "not_before": turns[draft.window]}
+        rows.append(row)
     return insert_new(connection, notices, rows)
+
+
+def _turn(connection: Connection, window: Window, now: datetime) -> datetime:
+    """Return when a notice of the cause goes out: now, and a window begins, or at a window's end.
+
+    Transactions that do this at once wait for each other: one of them is the first.
+    """
+    row = {"cause": window.cause, "until": now + window.length}
+    if insert_new(connection, told_causes, [row]):
+        return now
+    is_this = told_causes.c.cause == window.cause
+    begins = update(told_causes).where(is_this, told_causes.c.until <= now)
+    if connection.execute(begins.values(until=row["until"])).rowcount:
+        return now
+    until: datetime = connection.execute(select(told_causes.c.until).where(is_this)).scalar_one()
+    return until
 
 
 def _row(
@@ -77,6 +110,9 @@ def _row(
         "ambiguous": 0,
         "not_before": now,
         "created_at": now,
+        "cause": None,
+        "channel": draft.channel,
+        "valid_until": draft.valid_until,
     }
 
 

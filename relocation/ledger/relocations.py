@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Engine, Row, Text, cast, func, or_, select
 
 from relocation.errors import UnknownRelocationError
 from relocation.ledger.inserting import insert_if_new
-from relocation.ledger.tables import relocations
+from relocation.ledger.tables import is_open, relocations
 from relocation.model import Relocation
 from relocation.request import RelocationRequest, live_archive
-from relocation.steps import Status, Step
+from relocation.steps import ACTIVE, Status, Step
 
 
 def insert_relocation(
@@ -98,6 +98,30 @@ def list_relocations(
     newest = wanted.order_by(relocations.c.created_at.desc(), relocations.c.id).limit(limit)
     with engine.begin() as connection:
         return [to_relocation(row) for row in connection.execute(newest)]
+
+
+def failed_relocations(
+    engine: Engine, *, cause: str | None = None, since: datetime | None = None
+) -> list[Relocation]:
+    """Return the relocations that failed and were not begun again, the oldest failure first.
+
+    Those of one cause, or those since then, or both.
+    """
+    wanted = select(relocations).where(relocations.c.status == Status.FAILURE, ~is_open)
+    if cause is not None:
+        wanted = wanted.where(relocations.c.cause == cause)
+    if since is not None:
+        wanted = wanted.where(relocations.c.settled_at >= since)
+    ordered = wanted.order_by(relocations.c.settled_at, relocations.c.id)
+    with engine.begin() as connection:
+        return [to_relocation(row) for row in connection.execute(ordered)]
+
+
+def owners_with_active_relocations(engine: Engine) -> set[str]:
+    """Return the owners who can begin no other relocation for now (B-9)."""
+    wanted = select(relocations.c.owner).where(relocations.c.status.in_(ACTIVE))
+    with engine.begin() as connection:
+        return set(connection.execute(wanted).scalars())
 
 
 def to_relocation(row: Row[Any]) -> Relocation:

@@ -35,6 +35,6 @@ def put_back(engine: Engine, relocation_id: str, *, now: datetime) -> PutBack:
         queued = connection.execute(
             update(notices)
             .where(given_up, ~is_claim)
-            .values(state=NoticeState.QUEUED, not_before=now, created_at=now)
+            .values(state=NoticeState.QUEUED, not_before=now, created_at=now, refusals=0)
         )
     return PutBack(queued.rowcount, len(claims))

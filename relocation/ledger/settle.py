@@ -33,6 +33,8 @@ class Settlement:
     failed_task: Task | None = None
     internal_error: str = ""
     """For operators alone."""
+    cause: str | None = None
+    """What failures with one cause have in common."""
     drafts: Sequence[Draft] = ()
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ def settle(
                 reason=settlement.bounded_reason,
                 failed_task=settlement.failed_task,
                 internal_error=settlement.internal_error,
+                cause=settlement.cause,
                 settled_round=relocations.c.round,
                 settled_at=now,
                 updated_at=now,

@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Enum,
@@ -21,10 +23,12 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
+    literal,
 )
 
 from relocation.errors import MAX_REASON
-from relocation.notices.kinds import NoticeKind
+from relocation.notices.kinds import MAX_CAUSE, Channel, NoticeKind
 from relocation.steps import ACTIVE, RollBackState, Status, Step, Task
 
 MAX_INTERNAL_ERROR = 20_000
@@ -58,13 +62,14 @@ class Happening(StrEnum):
     SCHEDULE_CLEARED = "SCHEDULE_CLEARED"
     ROLLED_BACK = "ROLLED_BACK"
     FILES_DISCARDED = "FILES_DISCARDED"
+    CLAIMS_RENEWED = "CLAIMS_RENEWED"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
 
 class NoticeState(StrEnum):
-    """Where a notice stands in the outbox; the last three are ends."""
+    """Where a notice stands in the outbox; the last four are ends."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"
@@ -73,6 +78,8 @@ class NoticeState(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     """It may have arrived, and was sent again once already."""
+    REPLACED = "replaced"
+    """Another notice says what it was to say."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -175,6 +182,7 @@ relocations = Table(
     Column("reason", BoundedText(MAX_REASON)),
     Column("failed_task", _by_value(Task)),
     Column("internal_error", BoundedText(MAX_INTERNAL_ERROR)),
+    Column("cause", BoundedText(MAX_CAUSE)),
     Column("pause_before_step", _step()),
     Column("cancel_before_step", _step()),
     Column("created_at", UtcTime, nullable=False),
@@ -215,6 +223,13 @@ Index(
     sqlite_where=is_discarding,
     postgresql_where=is_discarding,
 )
+has_cause = relocations.c.cause.is_not(None)
+Index(
+    "ix_relocation_cause",
+    relocations.c.cause,
+    sqlite_where=has_cause,
+    postgresql_where=has_cause,
+)
 
 task_tries = Table(
     "task_try",
@@ -229,6 +244,7 @@ task_tries = Table(
     Column("reason", BoundedText(MAX_REASON)),
     Column("advice", BoundedText(MAX_REASON)),
     Column("error", BoundedText(MAX_INTERNAL_ERROR)),
+    Column("fault", BoundedText(MAX_REASON)),
     Column("worker", BoundedText(200), nullable=False),
 )
 Index("ix_task_try_ended_at", task_tries.c.ended_at)
@@ -298,8 +314,29 @@ notices = Table(
     Column("reply", BoundedText(1000)),
     Column("created_at", UtcTime, nullable=False),
     Column("sent_at", UtcTime),
+    Column("channel", _by_value(Channel), nullable=False, server_default=Channel.MAIL.value),
+    Column("refusals", Integer, nullable=False, server_default="0"),
+    Column("unbuildable", Boolean, nullable=False, server_default=false()),
+    Column("valid_until", UtcTime),
+    Column("cause", BoundedText(MAX_CAUSE)),
 )
 Index("ix_notice_relocation_id", notices.c.relocation_id, notices.c.id)
+
+told_causes = Table(
+    "told_cause",
+    metadata,
+    Column("cause", String(MAX_CAUSE), primary_key=True),
+    Column("until", UtcTime, nullable=False),
+)
+"""Until when further failures of a cause wait, so that operators read of them in one notice."""
+
+
+def is_in(
+    column: ColumnElement[NoticeState], states: tuple[NoticeState, ...]
+) -> ColumnElement[bool]:
+    """Compare with constants: a database uses a partial index for nothing else."""
+    return column.in_([literal(state, column.type, literal_execute=True) for state in states])
+
 
 OPEN = (NoticeState.QUEUED, NoticeState.CLAIMED, NoticeState.SENDING)
 LEASED = (NoticeState.CLAIMED, NoticeState.SENDING)
@@ -314,6 +351,13 @@ def _open_notices(name: str, columns: Sequence[Column[Any]], states: Sequence[No
 _open_notices("ix_notice_due", [notices.c.not_before, notices.c.id], [NoticeState.QUEUED])
 _open_notices("ix_notice_open", [notices.c.relocation_id, notices.c.id], OPEN)
 _open_notices("ix_notice_leased", [notices.c.lease_until], LEASED)
+has_link = notices.c.valid_until.is_not(None)
+Index(
+    "ix_notice_valid_until",
+    notices.c.valid_until,
+    sqlite_where=has_link,
+    postgresql_where=has_link,
+)
 
 
 def utc_now() -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from relocation.errors import FencedOut, RelocationError, TriesUsedUpError
+from relocation.faults import fault_of
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.story import remember
@@ -33,6 +34,8 @@ class Try:
     advice: str | None
     error: str | None = field(repr=False)
     """For operators alone."""
+    fault: str | None
+    """What operators may read of the error in a mail."""
     worker: str
 
 
@@ -127,9 +130,9 @@ def end_try(
     FencedOut.
     """
     now = now or utc_now()
-    told = {}
+    told = {"fault": fault_of(cause)} if cause is not None else {}
     if isinstance(cause, RelocationError):
-        told = {"reason": cause.reason, "advice": cause.next_step}
+        told |= {"reason": cause.reason, "advice": cause.next_step}
     with engine.begin() as connection:
         write_held(connection, hold, now)
         return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)

@@ -31,6 +31,8 @@ class Branding:
     support_email: str
     base_url: str
     sender_email: str
+    runs_url: str = ""
+    """What the id of a flow run is added to for its page in the Prefect UI; empty for no link."""
 
     def __post_init__(self) -> None:
         """Refuse what no notice could be built with; raises ConfigurationError."""
@@ -38,20 +40,24 @@ class Branding:
             mail_address(self.sender_email, self.product_name)
             mail_address(self.support_email)
             _link(self.base_url)
+            if self.runs_url:
+                _link(self.runs_url)
         except ValueError as err:
             raise ConfigurationError(
                 "The notices are not set up correctly.",
-                internal=f"product_name, sender_email, support_email or base_url: {err}",
+                internal="product_name, sender_email, support_email, base_url, or the address of "
+                f"the Prefect UI: {err}",
             ) from err
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, runs_url: str = "") -> Self:
         """Return the branding that the settings ask for."""
         return cls(
             product_name=Trusted(settings.product_name),
             support_email=Trusted(settings.support_email),
             base_url=Trusted(settings.base_url.rstrip("/")),
             sender_email=Trusted(settings.sender_email),
+            runs_url=Trusted(runs_url),
         )
 
 
@@ -73,6 +79,26 @@ def build_notice(
     is the Message-ID of the STARTED notice: the subject then begins with "Re: " (A-143).
     `attachments` are zip files by name. Raises NoticeError.
     """
+    rendered = render_notice(
+        kind, recipient=recipient, context=context, branding=branding, templates=templates
+    )
+    try:
+        message = _addressed(recipient, message_id, date, branding, in_reply_to)
+        _fill(message, rendered, message_id, in_reply_to)
+        return _attached(message, attachments or {}, message_id)
+    except Exception as err:
+        raise _unbuildable(kind, err) from err
+
+
+def render_notice(
+    kind: NoticeKind,
+    *,
+    recipient: str,
+    context: Mapping[str, Any],
+    branding: Branding,
+    templates: Templates,
+) -> Rendered:
+    """Put a notice into words, whichever way it goes; raises NoticeError."""
     try:
         values = {
             "stands_in_for": [],
@@ -82,13 +108,15 @@ def build_notice(
             "recipient": _safe(recipient, recipient),
             "branding": branding,
         }
-        message = _addressed(recipient, message_id, date, branding, in_reply_to)
-        _fill(message, render(templates[kind], values), message_id, in_reply_to)
-        return _attached(message, attachments or {}, message_id)
+        return render(templates[kind], values)
     except Exception as err:  # operators' templates may raise anything
-        raise NoticeError(
-            "The notice could not be built.", internal=f"{kind}: {type(err).__name__}: {err}"
-        ) from err
+        raise _unbuildable(kind, err) from err
+
+
+def _unbuildable(kind: NoticeKind, err: Exception) -> NoticeError:
+    return NoticeError(
+        "The notice could not be built.", internal=f"{kind}: {type(err).__name__}: {err}"
+    )
 
 
 def _addressed(

@@ -3,14 +3,17 @@
 Each matter is told once a round, however often it is found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from relocation.errors import MAX_REASON
-from relocation.notices.kinds import Draft, NoticeKind
-from relocation.steps import Status, Step
+from relocation.notices.failure import Destination
+from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
+from relocation.settings import Settings
+from relocation.steps import Status, Step, Task
 from relocation.text import one_line
 
 
@@ -20,13 +23,103 @@ class Matter(StrEnum):
     STUCK = "stuck"
     UNDELIVERABLE = "undeliverable"
     UNSETTLED = "unsettled"
+    FAILED = "failed"
+    DIGEST = "digest"
+    """Several failures of one cause."""
 
 
-def stuck_draft(
-    operator: str, organizations: Sequence[str], *, status: Status, step: Step, since: datetime
+SHOWN_FAILURES = 50
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Where operators are told: by mail, and by a notification block where one is named."""
+
+    email: str
+    block: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings name."""
+        return cls(settings.operator_email, settings.operator_block)
+
+    def drafts(
+        self, context: dict[str, Any], *, about: str, window: Window | None = None
+    ) -> list[Draft]:
+        """Return the OPERATOR notice of a matter, one for each way it goes."""
+        told = [(Channel.MAIL, self.email), (Channel.BLOCK, self.block)]
+        return [
+            Draft(NoticeKind.OPERATOR, where, context, about, channel=channel, window=window)
+            for channel, where in told
+            if where
+        ]
+
+
+def failed_drafts(
+    operator: Operator,
+    organizations: Sequence[str],
+    *,
+    task: Task | None,
+    tries: int,
+    reason: str,
+    fault: str,
+    destination: Destination,
+    window: Window,
+    now: datetime,
+) -> list[Draft]:
+    """Return the notice of a failure that its owner cannot mend.
+
+    `fault` is what an operator may read of the internal error (`relocation.faults`). Those of one
+    cause wait for each other within the window.
+    """
+    context = {
+        "matter": Matter.FAILED.value,
+        "organizations": list(organizations),
+        "task": task.value if task else "",
+        "tries": tries,
+        "reason": reason,
+        "fault": fault,
+        "destination_state": destination.value,
+        "happened_at": now.isoformat(timespec="seconds"),
+    }
+    return operator.drafts(context, about=Matter.FAILED.value, window=window)
+
+
+def digest_draft(
+    recipient: str, channel: Channel, told: Sequence[tuple[str, Mapping[str, Any]]], *, about: str
 ) -> Draft:
+    """Return the one notice that takes the place of those of several failures of one cause.
+
+    `told` holds the facts of each, by relocation, the oldest first.
+    """
+    _, first = told[0]
+    failures = [
+        {
+            "relocation_id": relocation_id,
+            "organizations": list(facts["organizations"]),
+            "happened_at": facts["happened_at"],
+        }
+        for relocation_id, facts in told[:SHOWN_FAILURES]
+    ]
+    context = {
+        "matter": Matter.DIGEST.value,
+        "organizations": [],
+        "task": first["task"],
+        "reason": first["reason"],
+        "fault": first["fault"],
+        "since": first["happened_at"],
+        "count": len(told),
+        "failures": failures,
+        "more_failures": max(0, len(told) - SHOWN_FAILURES),
+    }
+    return Draft(NoticeKind.OPERATOR, recipient, context, about, channel=channel)
+
+
+def stuck_drafts(
+    operator: Operator, organizations: Sequence[str], *, status: Status, step: Step, since: datetime
+) -> list[Draft]:
     """Return the notice of a relocation that has been silent beyond its bound."""
-    return _draft(
+    return _drafts(
         operator,
         Matter.STUCK,
         organizations,
@@ -36,41 +129,54 @@ def stuck_draft(
     )
 
 
-def undeliverable_draft(
-    operator: str, organizations: Sequence[str], *, kind: NoticeKind, recipient: str, reply: str
-) -> Draft | None:
+def undeliverable_drafts(
+    operator: Operator,
+    organizations: Sequence[str],
+    *,
+    kind: NoticeKind,
+    recipient: str,
+    reply: str,
+    waits: bool = False,
+) -> list[Draft]:
     """Return the notice of a kind of notice that could not be delivered; once for each kind.
 
-    `reply` is what the mail server said, or why the notice could not be built. None where it is an
-    OPERATOR notice itself: no mail can tell of that.
+    `reply` is what the mail server said, or why the notice could not be built; `waits` where it
+    goes out by itself once that is mended. Nothing where it is an OPERATOR notice itself: no mail
+    can tell of that.
     """
     if kind is NoticeKind.OPERATOR:
-        return None
+        return []
     masked = _masked(recipient)
-    return _draft(
+    return _drafts(
         operator,
         Matter.UNDELIVERABLE,
         organizations,
-        about=f"{Matter.UNDELIVERABLE}:{kind}",
+        about=f"{Matter.UNDELIVERABLE}:{kind}{':waits' if waits else ''}",
         undelivered=kind.value,
         recipient_hint=masked,
         reply=one_line(reply.replace(recipient, masked), limit=MAX_REASON),
+        waits=waits,
     )
 
 
-def unsettled_draft(operator: str, organizations: Sequence[str], *, why: str) -> Draft:
+def unsettled_drafts(operator: Operator, organizations: Sequence[str], *, why: str) -> list[Draft]:
     """Return the notice of a relocation whose end could not be recorded at first.
 
     `why` is for operators, and bounded here.
     """
-    return _draft(operator, Matter.UNSETTLED, organizations, why=one_line(why, limit=MAX_REASON))
+    return _drafts(operator, Matter.UNSETTLED, organizations, why=one_line(why, limit=MAX_REASON))
 
 
-def _draft(
-    operator: str, matter: Matter, organizations: Sequence[str], *, about: str = "", **facts: Any
-) -> Draft:
+def _drafts(
+    operator: Operator,
+    matter: Matter,
+    organizations: Sequence[str],
+    *,
+    about: str = "",
+    **facts: Any,
+) -> list[Draft]:
     context = {"matter": matter.value, "organizations": list(organizations), **facts}
-    return Draft(NoticeKind.OPERATOR, operator, context, about=about or matter.value)
+    return operator.drafts(context, about=about or matter.value)
 
 
 def _masked(address: str) -> str:

@@ -14,7 +14,7 @@ from relocation.text import one_line
 
 @dataclass(frozen=True)
 class Addressee:
-    """An address, and the usernames of those in whose place it is told."""
+    """An address, and those in whose place it is told, as 'the owner "olivia"'."""
 
     address: str
     stands_in_for: tuple[str, ...] = ()
@@ -25,16 +25,16 @@ def addressees(relocation: Relocation, operator: str) -> list[Addressee]:
 
     The operator stands in for who has no address that mail can go to: nobody's news is lost (W-45).
     """
-    people = {relocation.owner: relocation.owner_email}
+    people = {relocation.owner: ("owner", relocation.owner_email)}
     if relocation.creator is not None:
-        people.setdefault(relocation.creator, relocation.creator_email)
+        people.setdefault(relocation.creator, ("creator", relocation.creator_email))
     known: dict[str, str] = {}
     unreached = []
-    for username, address in people.items():
+    for username, (role, address) in people.items():
         if address and mailable(address):
             known.setdefault(address.lower(), address)
         else:
-            unreached.append(username)
+            unreached.append(_person(role, username))
     told = [Addressee(address) for address in known.values()]
     return [*told, Addressee(operator, tuple(unreached))] if unreached else told
 
@@ -50,11 +50,15 @@ def people_drafts(
     if isinstance(about, Relocation):
         told = addressees(about, operator)
     else:  # it failed before anybody's address was read
-        told = [Addressee(operator, (about.owner,) if about.owner else ())]
+        told = [Addressee(operator, (_person("owner", about.owner),))]
     return [
         Draft(kind, one.address, {**context, "stands_in_for": list(one.stands_in_for)})
         for one in told
     ]
+
+
+def _person(role: str, username: str) -> str:
+    return f'the {role} "{one_line(username, limit=60)}"' if username else f"the {role} (not named)"
 
 
 def mailable(address: str) -> bool:

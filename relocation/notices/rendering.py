@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template, TemplateSyntaxError
+from markupsafe import Markup, escape
 
 from relocation.errors import ConfigurationError
 from relocation.notices.inlining import (
@@ -24,7 +25,7 @@ from relocation.notices.inlining import (
     inline_css,
 )
 from relocation.notices.kinds import NoticeKind
-from relocation.text import one_line
+from relocation.text import counted, one_line
 
 MAX_SUBJECT = 150
 MAX_PREHEADER = 100
@@ -34,6 +35,7 @@ MAX_LISTED = 10
 
 _BUILT_IN = Path(__file__).parents[2] / "templates"
 _LINK_LIKE = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61@])(?=[^\W\d_])|(:)(?=//)")
+_USERNAME = re.compile(r"[\w.@+ -]+")
 _WORD_JOINER = "\u2060"
 _BLANK_LINES = re.compile(r"\n{3,}")
 _log = logging.getLogger(__name__)
@@ -159,17 +161,33 @@ def _with_filters(environment: Environment) -> Environment:
         "listed": _listed,
         "short": _short,
         "moment": _moment,
-        "counted": _counted,
+        "counted": counted,
         "capitalized": _capitalized,
         "cut": partial(one_line, limit=MAX_SENTENCE),
+        "copied": _copied_html if environment.autoescape else _copied,
     }
     return environment
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, Trusted) or not isinstance(value, str):
+    if isinstance(value, Trusted | Markup) or not isinstance(value, str):
         return value
     return _isolated(_defused(value))
+
+
+def _copied(text: str) -> str:
+    """Return a text that its reader copies, such as a username, to the letter.
+
+    One with characters that no username has is broken as all others are.
+    """
+    return Trusted(text) if _USERNAME.fullmatch(text) else text
+
+
+def _copied_html(text: str) -> Markup | str:
+    """Return a text that its reader copies; marks alone keep it from becoming a link."""
+    if isinstance(text, Trusted) or not _USERNAME.fullmatch(text):
+        return text
+    return Markup(_LINK_LIKE.sub(lambda match: f"<span>{match[0]}</span>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def _isolated(text: str) -> str:
@@ -212,8 +230,3 @@ def _moment(stamp: str) -> str:
 def _capitalized(words: str) -> str:
     """Return words with a capital first letter, the others as they are: "API keys"."""
     return words[:1].upper() + words[1:]
-
-
-def _counted(number: int, singular: str, plural: str = "") -> str:
-    """Return the number with its noun: "1 member", "1,204 members"."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -97,12 +97,15 @@ _STARTED: Mapping[str, Any] = {
     "organizations": ["acme", "globex"],
     "owner": "olivia",
     "creator": "olivia",
+    "expected": "a few minutes",
+    "reviewed": False,
     "happened_at": _WHEN,
     "stands_in_for": [],
 }
 _STARTED_VARIANTS: Variants = {
+    "reviewed": {"expected": "less than an hour", "reviewed": True},
     "by-another": {"creator": "marcus"},
-    "in-place-of-the-owner": {"stands_in_for": ["olivia"]},
+    "in-place-of-the-owner": {"stands_in_for": ['the owner "olivia"']},
     "many": {"organizations": _MANY},
     "long": {"organizations": [_LONG], "owner": _LONG, "creator": _LONG + "2"},
     "right-to-left": {"owner": _HEBREW, "creator": _ARABIC},
@@ -153,7 +156,7 @@ def _failed_variants() -> Variants:
         "visible": {**by_class["tries-used-up"], "destination_state": "visible"},
         "removed": {**by_class["tries-used-up"], "destination_state": "removed"},
         "no-organizations": {"organizations": []},
-        "in-place-of-the-owner": {"stands_in_for": ["olivia"]},
+        "in-place-of-the-owner": {"stands_in_for": ['the owner "olivia"']},
         "many": {"organizations": _MANY},
         "long": {"organizations": [_LONG], "reason": f'There is no archive "{_LONG}".'},
         "evil": {"organizations": [_EVIL], "reason": f"Not a valid slug: {_EVIL}"},
@@ -225,8 +228,11 @@ _CLAIM: Mapping[str, Any] = {
     "owner": "olivia",
     "claim_url": "https://cloud.example.org/account/recover/confirm/7/a1b2c3d4e5f6g7h8/",
     "valid_until": "2026-03-26T14:05:00+00:00",
+    "old_host": "sentry.acme.example",
+    "renewed": False,
 }
 _CLAIM_VARIANTS: Variants = {
+    "renewed": {"renewed": True, "old_host": ""},
     "long": {"username": _LONG, "organizations": [_LONG] * 12, "owner": _LONG},
     "right-to-left": {"owner": _HEBREW, "organizations": [_ARABIC]},
     "evil": {"username": _EVIL, "organizations": [_EVIL], "owner": _EVIL},
@@ -251,6 +257,52 @@ _MATTERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
             "undelivered": "SUCCEEDED",
             "recipient_hint": "o***@example.net",
             "reply": "550 5.1.1 <o***@example.net>: no such user here",
+            "waits": False,
+        },
+    ),
+    (
+        "unbuildable",
+        {
+            "matter": "undeliverable",
+            "organizations": ["acme"],
+            "undelivered": "STARTED",
+            "recipient_hint": "o***@example.net",
+            "reply": "STARTED: TemplateSyntaxError: unexpected '}'",
+            "waits": True,
+        },
+    ),
+    (
+        "failed",
+        {
+            "matter": "failed",
+            "organizations": ["acme", "globex"],
+            "task": "import_organizations",
+            "tries": 5,
+            "reason": "The import could not be completed because of a fault on our side.",
+            "fault": "OSError: No space left on device; at relocation/database.py:12 in prepare",
+            "destination_state": "hidden",
+            "happened_at": _WHEN,
+        },
+    ),
+    (
+        "digest",
+        {
+            "matter": "digest",
+            "organizations": [],
+            "task": "import_organizations",
+            "reason": "The import could not be completed because of a fault on our side.",
+            "fault": "OSError: No space left on device",
+            "since": _WHEN,
+            "count": 52,
+            "failures": [
+                {
+                    "relocation_id": RELOCATION,
+                    "organizations": [f"organization-{number}"],
+                    "happened_at": _WHEN,
+                }
+                for number in range(50)
+            ],
+            "more_failures": 2,
         },
     ),
     (

@@ -17,6 +17,12 @@ from relocation.text import one_line
 
 _MOST_FIELDS: Final = 10
 """Most fields that a mail tells one by one."""
+_DURATIONS: Final = (
+    (100_000, "a few minutes"),
+    (1_000_000, "less than an hour"),
+    (10_000_000, "a few hours"),
+)
+"""How many records are moved in which time."""
 _SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -27,9 +33,13 @@ class HandOver(StrEnum):
     ON_REQUEST = "on request"
 
 
-def started_drafts(relocation: Relocation, operator: str, now: datetime) -> list[Draft]:
-    """Return the STARTED notices for owner and creator."""
+def started_drafts(
+    relocation: Relocation, operator: str, now: datetime, *, records: int
+) -> list[Draft]:
+    """Return the STARTED notices for owner and creator; `records` are to be moved."""
     context = {
+        "expected": how_long(records),
+        "reviewed": relocation.pause_before_step is not None,
         "organizations": list(relocation.organizations),
         "owner": relocation.owner,
         "creator": relocation.creator or relocation.owner,
@@ -82,10 +92,21 @@ def success_drafts(
 
 
 def claim_drafts(
-    relocation: Relocation, claims: Sequence[Claim], settings: Settings, now: datetime
+    relocation: Relocation,
+    claims: Sequence[Claim],
+    settings: Settings,
+    now: datetime,
+    *,
+    old_host: str = "",
+    editions: Mapping[str, int] | None = None,
 ) -> list[Draft]:
-    """Return a CLAIM notice for each imported user who still has to claim the account (R-22)."""
-    valid_until = (now + timedelta(days=settings.claim_days)).isoformat(timespec="seconds")
+    """Return a CLAIM notice for each imported user who still has to claim the account (R-22).
+
+    `now` is when the tokens were written, `old_host` where the organizations come from, as far as
+    it is known. `editions` counts the claims that each user had before, by username.
+    """
+    valid_until = now + timedelta(hours=settings.claim_link_hours)
+    editions = editions or {}
     return [
         Draft(
             NoticeKind.CLAIM,
@@ -99,13 +120,25 @@ def claim_drafts(
                     user_id=claim.user_id,
                     token=claim.token,
                 ),
-                "valid_until": valid_until,
+                "valid_until": valid_until.isoformat(timespec="seconds"),
+                "old_host": old_host,
+                "renewed": editions.get(claim.username, 0) > 0,
             },
             about=claim.username,
+            edition=editions.get(claim.username, 0),
+            valid_until=valid_until,
         )
         for claim in claims
         if mailable(claim.email)
     ]
+
+
+def how_long(records: int) -> str:
+    """Say how long a relocation of so many records takes, with a margin for slow databases."""
+    for bound, words in _DURATIONS:
+        if records <= bound:
+            return words
+    return "several hours"
 
 
 def renamed_because(old_slug: str, slug: str) -> str:

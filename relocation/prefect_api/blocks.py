@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from inspect import iscoroutine
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -15,6 +16,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
+from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import Field, SecretStr
 from sqlalchemy import URL, Engine, make_url
@@ -256,6 +258,17 @@ def load_alerts(settings: Settings) -> NotificationBlock:
     if not isinstance(block, NotificationBlock):
         raise _missing(settings.alert_block, "is no notification block")
     return block
+
+
+def tell_block(name: str, subject: str, body: str) -> None:
+    """Send a text through the notification block of this type/name; raises where that fails."""
+    block = _load(Block, name)
+    if not isinstance(block, NotificationBlock):
+        raise _missing(name, "is no notification block")
+    with block.raise_on_failure():
+        sent: Any = block.notify(body, subject)
+        if iscoroutine(sent):  # a block type of somebody else's may have no other way
+            run_coro_as_sync(sent)
 
 
 def database_url(connector: SqlAlchemyConnector) -> URL:

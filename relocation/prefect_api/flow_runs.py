@@ -23,6 +23,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import AwaitingRetry, Cancelled, Scheduled, Suspended
+from prefect.utilities.urls import url_for
 
 from relocation.errors import ConfigurationError, StoppedError
 from relocation.model import Relocation
@@ -165,6 +166,13 @@ def label(relocation_id: str, organizations: Sequence[str], name: str, tags: Ite
             )
     except httpx.HTTPError:
         _log.warning("Relocation %s could not be named", relocation_id, exc_info=True)
+
+
+def runs_url() -> str:
+    """Return what a flow run's id is added to for its page in the Prefect UI; empty if unknown."""
+    marker = str(UUID(int=0))
+    page = url_for("flow-run", marker)
+    return page.removesuffix(marker) if page else ""
 
 
 def to_run(flow_run: FlowRun) -> Run:

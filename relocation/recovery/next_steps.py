@@ -7,6 +7,7 @@ from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import done_result, last_try
 from relocation.model import Relocation
 from relocation.notices.failure import Destination
+from relocation.notices.recipients import mailable
 from relocation.recovery.settlement import destination_state
 from relocation.steps import RollBackState, Status, Task
 from relocation.text import listed, one_line
@@ -43,7 +44,7 @@ def _succeeded(ledger: Engine, relocation: Relocation) -> str:
     done = done_result(ledger, relocation.id, Task.COMPLETE) or {}
     return (
         f"In the destination: {code_list(done.get('organizations', []))}. "
-        "Their owner has a mail with what changed on the way.\n\n"
+        f"{_told(relocation, 'what changed on the way')}\n\n"
         "Nothing is left to do. The tables beside this page account for every record and mail.\n"
     )
 
@@ -63,9 +64,26 @@ def _failed(ledger: Engine, relocation: Relocation) -> str:
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     return (
         f"> {one_line(relocation.reason or '', limit=500)}\n\n{left} "
-        f"This is round {relocation.round}; its owner has a mail with this reason.\n\n"
+        f"This is round {relocation.round}. {_told(relocation)}\n\n"
         f"## What to do next\n\n{numbered}"
     )
+
+
+def _told(relocation: Relocation, what: str = "this reason") -> str:
+    """Say who was told, without an address."""
+    reached = [
+        who
+        for who, address in (
+            ("owner", relocation.owner_email),
+            ("creator", relocation.creator_email),
+        )
+        if address and mailable(address)
+    ]
+    if "owner" in reached:
+        return f"Its owner is mailed {what}."
+    if reached:
+        return "Its owner has no working address: its creator and an operator are mailed instead."
+    return f"Its owner has no working address: an operator is mailed {what} instead."
 
 
 def _look(relocation: Relocation) -> str:
@@ -77,7 +95,7 @@ def _look(relocation: Relocation) -> str:
 def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
     options = " ".join(f"-o {slug}" for slug in relocation.organizations[:20])
     return (
-        f"Its owner was told: *{advice}* With the new archive:\n\n"
+        f"What its owner can do: *{advice}* With the new archive:\n\n"
         + _command(f"relocation submit FILE {code(options)} --owner OWNER"),
     )
 

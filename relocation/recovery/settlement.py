@@ -26,6 +26,7 @@ from relocation.ledger.tries import done_result, last_try, was_tried
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.recovery.runs import Run, Runs, Turn
+from relocation.recovery.telling import tell_operators
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import RollBackState, Status, Task
@@ -196,6 +197,7 @@ def _settlement(
     about = relocation or request
     destination = destination_state(ledger, relocation)
     operator, now = settings.operator_email, around.clock()
+    cause = None
     if cancelled:
         reason = CANCELLED
         drafts = cancelled_drafts(about, destination=destination, operator=operator, now=now)
@@ -209,11 +211,23 @@ def _settlement(
             operator=operator,
             now=now,
         )
+        telling = tell_operators(
+            ledger,
+            settings,
+            about,
+            error,
+            reason=reason,
+            advice=advice,
+            destination=destination,
+            now=now,
+        )
+        drafts, cause = [*drafts, *telling.drafts], telling.cause
     return Settlement(
         status=Status.CANCELLED if cancelled else Status.FAILURE,
         reason=reason,
         failed_task=relocation.task if relocation else None,
         internal_error=_internal(ledger, relocation, error, detail),
+        cause=cause,
         drafts=drafts,
     )
 

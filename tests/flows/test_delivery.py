@@ -2,20 +2,61 @@
 
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.sync import concurrency
+from pydantic import SecretStr
 
 from flows.notify import notify
 from relocation.ledger.holds import open_relocation
-from relocation.ledger.outbox import enqueue
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.ledger.outbox import enqueue, notices_of
+from relocation.notices.kinds import Channel, Draft, NoticeKind
 from relocation.notices.samples import samples
 from relocation.request import RelocationRequest
+
+
+def put(service: Any, kind: NoticeKind, recipient: str, *, age: float = 0, **more: Any) -> None:
+    """Put a sample of a notice into the outbox, as if that had been some seconds ago."""
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
+    open_relocation(service.ledger, "r-1", request)
+    sample = next(one for one in samples() if one.kind is kind)
+    draft = Draft(kind, recipient, dict(sample.context), **more)
+    when = datetime.now(UTC) - timedelta(seconds=age)
+    with service.ledger.begin() as connection:
+        enqueue(connection, "r-1", 1, [draft], sender_domain="x.org", now=when)
+
+
+@pytest.mark.parametrize(("age", "fails"), [(60, False), (3 * 3600, True)])
+def test_notify_fails_where_mails_wait_for_a_fault_of_ours_for_too_long(
+    service: Any, age: float, fails: bool
+) -> None:
+    """So that the automation on its failure tells the operator: no mail of ours could."""
+    service.lose_mail_server()
+    put(service, NoticeKind.STARTED, "olivia@example.org", age=age)
+    assert notify(return_state=True).is_failed() is fails
+    (waiting,) = notices_of(service.ledger, "r-1")
+    assert waiting.state == "queued"
+
+
+def test_an_operators_notice_goes_through_a_notification_block_though_no_mail_can(
+    service: Any,
+) -> None:
+    inbox = f"mailto://127.0.0.1:{service.inbox.port}?from=a@example.org&to=ops@example.org"
+    SlackWebhook(url=SecretStr(inbox)).save("operators", overwrite=True, _sync=True)
+    service.lose_mail_server()
+    put(service, NoticeKind.OPERATOR, "slack-webhook/operators", channel=Channel.BLOCK)
+    for _ in range(2):
+        notify()
+    ((recipient, subject),) = service.mails()
+    assert "ops@example.org" in recipient
+    assert "Relocation stuck: acme" in subject
+    (told,) = notices_of(service.ledger, "r-1")
+    assert told.state == "sent"
 
 
 def test_mail_waits_while_another_worker_holds_the_limit(
@@ -26,12 +67,7 @@ def test_mail_waits_while_another_worker_holds_the_limit(
         client.create_global_concurrency_limit(
             GlobalConcurrencyLimitCreate(name="one-sender", limit=1)
         )
-    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
-    open_relocation(service.ledger, "r-1", request)
-    sample = next(one for one in samples() if one.kind is NoticeKind.STARTED)
-    started = Draft(sample.kind, "olivia@example.org", sample.context)
-    with service.ledger.begin() as connection:
-        enqueue(connection, "r-1", 1, [started], sender_domain="x.org", now=datetime.now(UTC))
+    put(service, NoticeKind.STARTED, "olivia@example.org")
     asked = threading.Event()
 
     def ask(name: str) -> Any:

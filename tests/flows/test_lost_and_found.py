@@ -62,9 +62,9 @@ def test_a_failure_that_could_not_be_recorded_is_settled_by_the_sweep(
     assert told(service, relocation.id) == ["STARTED sent"]
     sweep()
     assert get_relocation(service.ledger, relocation.id).status is Status.FAILURE
-    assert told(service, relocation.id) == ["STARTED sent", "FAILED sent"]
+    assert told(service, relocation.id) == ["STARTED sent", "FAILED sent", "OPERATOR sent"]
     sweep()
-    assert told(service, relocation.id) == ["STARTED sent", "FAILED sent"]
+    assert told(service, relocation.id) == ["STARTED sent", "FAILED sent", "OPERATOR sent"]
 
 
 def test_a_run_that_failed_before_it_reached_the_ledger_is_settled_by_the_sweep(
@@ -81,7 +81,7 @@ def test_a_run_that_failed_before_it_reached_the_ledger_is_settled_by_the_sweep(
     sweep()
     found = get_relocation(service.ledger, str(state.state_details.flow_run_id))
     assert (found.status, found.owner) == (Status.FAILURE, "olivia")
-    assert told(service, found.id) == ["FAILED sent"]
+    assert told(service, found.id) == ["FAILED sent", "OPERATOR sent"]
 
 
 def test_a_run_whose_hook_could_not_run_is_settled_by_handle_failure(service: Any) -> None:
@@ -95,9 +95,9 @@ def test_a_run_whose_hook_could_not_run_is_settled_by_handle_failure(service: An
     found = service.only()
     assert (found.id, found.status) == (str(run.id), Status.FAILURE)
     assert "no such module" in found.internal_error
-    assert told(service, found.id) == ["FAILED sent"]
+    assert told(service, found.id) == ["FAILED sent", "OPERATOR sent"]
     handle_failure(str(run.id))
-    assert told(service, found.id) == ["FAILED sent"]
+    assert told(service, found.id) == ["FAILED sent", "OPERATOR sent"]
 
 
 def test_a_silent_run_without_a_deployment_fails_and_is_told(

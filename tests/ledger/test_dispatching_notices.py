@@ -11,25 +11,27 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from relocation.ledger.dispatch import (
-    GIVE_UP_AFTER,
     JITTER,
+    MOST_REFUSALS,
     RETRY_AFTER,
     ClaimLostError,
     Terms,
     claim_due,
     finish,
     mark_sending,
+    overdue,
     release_expired,
 )
 from relocation.ledger.holds import Hold, open_relocation
 from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import Channel, Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.request import RelocationRequest
 
 LEASE = 60.0
 MINUTE = timedelta(minutes=1)
-TERMS = Terms("operator@example.org", "example.org", resend_unknown=True)
+TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
 STARTED = Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
 FAILED = Draft(NoticeKind.FAILED, "olivia@example.org")
 
@@ -213,29 +215,133 @@ def test_the_waits_between_tries_grow_and_vary_a_little(
     assert _claim(ledger, now).tries == 6
 
 
-def test_a_notice_is_given_up_after_two_days(ledger: Engine, hold: Hold, now: datetime) -> None:
+def _refused_so_often(ledger: Engine, times: int) -> None:
+    """Let every notice have been refused before."""
+    with ledger.begin() as connection:
+        connection.execute(text("UPDATE notice SET refusals = :times"), {"times": times})
+
+
+def test_a_notice_that_is_refused_for_two_days_is_given_up(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
     _enqueue(ledger, [STARTED], now)
-    late = now + GIVE_UP_AFTER
-    notice = _claim(ledger, late - MINUTE)
-    assert finish(ledger, notice, "retry", "", TERMS, now=late - MINUTE) is NoticeState.QUEUED
-    late += timedelta(hours=2)
-    notice = _claim(ledger, late)
-    assert finish(ledger, notice, "retry", "450 still", TERMS, now=late) is NoticeState.FAILED
+    begun = now
+    while True:
+        state = finish(ledger, _claim(ledger, now), "retry", "450 still", TERMS, now=now)
+        if state is NoticeState.FAILED:
+            break
+        assert now - begun < timedelta(days=3)
+        now += timedelta(hours=1) * (1 + JITTER)
+    assert notices_of(ledger, "r-1")[0].refusals == MOST_REFUSALS
+    waits = sum((RETRY_AFTER[min(n, 3)] for n in range(MOST_REFUSALS - 1)), timedelta())
+    assert timedelta(hours=48) <= waits <= timedelta(hours=50)
+
+
+def test_an_outage_of_ours_uses_up_no_patience_with_a_notice(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    """A mail server that is away for two days must not destroy the links of two thousand people."""
+    _enqueue(ledger, [CLAIM], now)
+    _refused_so_often(ledger, MOST_REFUSALS - 1)
+    for _ in range(100):
+        notice = _claim(ledger, now)
+        assert finish(ledger, notice, "ours", "refused", TERMS, now=now) is NoticeState.QUEUED
+        now += timedelta(hours=1)
+    # Back again, and greylisted at first: it is no older than any new one.
+    again = _claim(ledger, now)
+    assert finish(ledger, again, "retry", "450 wait", TERMS, now=now) is NoticeState.QUEUED
+    assert notices_of(ledger, "r-1")[0].context == CLAIM.context
+    assert not _told(ledger)
+
+
+def test_what_failed_for_a_fault_of_ours_is_tried_again_at_the_next_sweep(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    _enqueue(ledger, [STARTED], now)
+    for _ in range(6):
+        finish(ledger, _claim(ledger, now), "ours", "refused", TERMS, now=now)
+        now += timedelta(minutes=5)
+    assert _claim(ledger, now).tries == 7
+
+
+def test_a_notice_that_cannot_be_built_waits_keeps_nobody_waiting_and_is_told_once(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    _enqueue(ledger, [STARTED], now)
+    for _ in range(60):
+        notice = _claim(ledger, now)
+        finish(ledger, notice, "unbuildable", "no such variable", TERMS, now=now)
+        now += timedelta(hours=2)
+        if told := _told(ledger):
+            assert [one.context["waits"] for one in told] == [True]
+            if told[0].state is NoticeState.QUEUED:
+                finish(ledger, _claim_kind(ledger, now, "OPERATOR"), "sent", "", TERMS, now=now)
+    assert _states(ledger) == [NoticeState.QUEUED, NoticeState.SENT]
+    _enqueue(ledger, [FAILED], now)
+    kinds = {_claim(ledger, now).kind, _claim(ledger, now).kind}
+    assert kinds == {NoticeKind.STARTED, NoticeKind.FAILED}
+
+
+def _claim_kind(ledger: Engine, now: datetime, kind: str) -> Notice:
+    while True:
+        notice = _claim(ledger, now)
+        if notice.kind == kind:
+            return notice
+
+
+def test_only_what_waits_for_a_fault_of_ours_is_overdue(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    """A mailbox that is full for a day is no reason to wake anybody."""
+    ann, ben, carl = (Draft(NoticeKind.STARTED, f"{name}@x.org") for name in ("ann", "ben", "carl"))
+    behind = Draft(NoticeKind.FAILED, "ben@x.org")
+    _enqueue(ledger, [ann, ben, carl, behind], now)
+    outcome: Any
+    for outcome in ("ours", "retry", "sent"):
+        finish(ledger, _claim(ledger, now), outcome, "so", TERMS, now=now)
+    assert overdue(ledger, now - MINUTE) == 0
+    assert overdue(ledger, now) == 1
+    assert overdue(ledger, now, "r-1") == 1
+    assert overdue(ledger, now, "another") == 0
+    later = now + timedelta(hours=1)
+    for notice in (_claim(ledger, later), _claim(ledger, later)):
+        outcome = "sent" if notice.recipient == ann.recipient else "retry"
+        finish(ledger, notice, outcome, "so", TERMS, now=later)
+    assert overdue(ledger, later) == 0
+
+
+def test_a_notice_whose_link_is_dead_is_not_sent(ledger: Engine, hold: Hold, now: datetime) -> None:
+    """It waits to be replaced by one with a link that works."""
+    until = now + timedelta(hours=1)
+    _enqueue(ledger, [replace(CLAIM, valid_until=until)], now)
+    assert _nothing_due(ledger, until)
+    assert _claim(ledger, until - MINUTE).valid_until == until
+
+
+def test_each_way_of_sending_gets_its_own_notices(
+    ledger: Engine, hold: Hold, now: datetime
+) -> None:
+    _enqueue(ledger, [replace(STARTED, recipient="slack-webhook/ops", channel=Channel.BLOCK)], now)
+    assert _nothing_due(ledger, now)
+    taken = claim_due(ledger, claimed_by="a:1", lease_seconds=LEASE, now=now, channel=Channel.BLOCK)
+    assert taken is not None
+    assert (taken.recipient, taken.channel) == ("slack-webhook/ops", Channel.BLOCK)
 
 
 def test_a_notice_that_nobody_could_try_in_time_is_tried_all_the_same(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _enqueue(ledger, [STARTED], now)
-    assert _claim(ledger, now + 2 * GIVE_UP_AFTER).kind is NoticeKind.STARTED
+    assert _claim(ledger, now + timedelta(days=9)).kind is NoticeKind.STARTED
 
 
 def test_a_notice_that_keeps_killing_its_worker_is_given_up_too(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _enqueue(ledger, [STARTED], now)
-    _claim(ledger, now + GIVE_UP_AFTER)
-    _after_lease(ledger, now + GIVE_UP_AFTER)
+    _refused_so_often(ledger, MOST_REFUSALS - 1)
+    _claim(ledger, now)
+    _after_lease(ledger, now)
     assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED]
 
 
@@ -309,7 +415,7 @@ def test_an_operator_is_told_once_a_round_of_what_could_not_be_delivered(
     claims = [Draft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3)]
     _lose(ledger, claims, now)
     (told,) = _told(ledger)
-    assert told.recipient == TERMS.operator_email
+    assert told.recipient == TERMS.operator.email
     assert told.context["organizations"] == ["acme"]
     assert told.context["undelivered"] == "CLAIM"
     assert told.context["reply"] == "550 no"
@@ -352,8 +458,9 @@ def test_a_claim_given_up_for_its_silent_holder_leaves_no_token(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _enqueue(ledger, [CLAIM], now)
-    _claim(ledger, now + GIVE_UP_AFTER)
-    _after_lease(ledger, now + GIVE_UP_AFTER)
+    _refused_so_often(ledger, MOST_REFUSALS - 1)
+    _claim(ledger, now)
+    _after_lease(ledger, now)
     claim = notices_of(ledger, "r-1")[0]
     assert (claim.state, claim.context) == (NoticeState.FAILED, {})
 

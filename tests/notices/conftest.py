@@ -32,6 +32,8 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "organizations": ["acme", "globex"],
         "owner": "olivia",
         "creator": "marcus",
+        "expected": "a few minutes",
+        "reviewed": False,
         "happened_at": WHEN,
     },
     NoticeKind.FAILED: {
@@ -69,6 +71,8 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "owner": "olivia",
         "claim_url": "https://cloud.example.org/account/recover/confirm/7/s3cr3t/",
         "valid_until": "2026-03-26T14:05:00+00:00",
+        "old_host": "sentry.acme.example",
+        "renewed": False,
     },
     NoticeKind.OPERATOR: {
         "matter": "stuck",

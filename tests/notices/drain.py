@@ -9,6 +9,7 @@ from relocation.delivery.deliver import Post, deliver_due
 from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 from relocation.settings import Settings
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
             mailer,
             load_templates(),
             Branding.of(Settings(sender_email=sender)),
-            Terms("operator@example.org", "example.org", resend_unknown=True),
+            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
         )
         input("ready\n")  # all of them begin at once
         print(deliver_due(post, claimed_by=name))  # noqa: T201 - for the test that reads it

@@ -16,10 +16,11 @@ from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.relocations import get_relocation
 from relocation.notices.building import Branding
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
-TERMS = Terms("operator@example.org", "example.org", resend_unknown=True)
+TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
 
 
@@ -54,15 +55,15 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
     post = Post(ledger, mailer, load_templates(tmp_path), branding, TERMS)
     deliver_due(post, claimed_by="a:1", now=lambda: NOW)
     started, failed, told = notices_of(ledger, RELOCATION)
-    assert (started.state, failed.state, told.state) == ("sent", "failed", "sent")
+    assert (started.state, failed.state, told.state) == ("sent", "queued", "sent")
     assert failed.wire is None
     assert why in (failed.reply or "")
     assert get_relocation(ledger, RELOCATION) == before
 
     assert [recipients for _, recipients, _ in peer.taken] == [
         ["olivia@example.org"],
-        [TERMS.operator_email],
+        [TERMS.operator.email],
     ]
     mail = email.message_from_bytes(peer.taken[-1][2], policy=email.policy.default)
-    assert mail["Subject"] == "FAILED notice not delivered: acme"
+    assert mail["Subject"] == "FAILED mail cannot be built: acme"
     assert why in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]

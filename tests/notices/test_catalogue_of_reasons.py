@@ -26,6 +26,7 @@ from relocation.steps import POLICIES
 ROOT = Path(__file__).parents[2]
 FILLING = "acme"
 UNTOLD = {
+    errors.CannotRenewError,
     errors.CommandError,
     errors.FencedOut,
     errors.UnknownRelocationError,

@@ -9,21 +9,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select, text, update
 
 from relocation.delivery.deliver import DeliveryReport, Post, deliver_due
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import Terms, claim_due, release_expired
+from relocation.ledger.dispatch import MOST_REFUSALS, Terms, claim_due, release_expired
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState
+from relocation.ledger.tables import notices as notices_table
 from relocation.local.processes import free_port
 from relocation.notices.building import Branding
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import Channel, Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import Templates
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
-TERMS = Terms("operator@example.org", "relocation.example.org", resend_unknown=True)
+TERMS = Terms(Operator("operator@example.org"), "relocation.example.org", resend_unknown=True)
 OLIVIA = "olivia@example.org"
 MARCUS = "marcus@example.org"
 
@@ -129,7 +131,9 @@ def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
 ) -> None:
     peer.rcpt_reply[OLIVIA] = "450 4.2.0 try later"
     put(NoticeKind.STARTED, OLIVIA)
-    peer.rcpt_reply[TERMS.operator_email] = "450 4.2.0 try later"
+    with ledger.begin() as connection:
+        connection.execute(text("UPDATE notice SET refusals = :n"), {"n": MOST_REFUSALS - 1})
+    peer.rcpt_reply[TERMS.operator.email] = "450 4.2.0 try later"
     assert deliver(mailer, now=NOW + timedelta(days=3)) == DeliveryReport(failed=1, retry=1)
     assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED]
 
@@ -137,12 +141,11 @@ def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
 @pytest.mark.parametrize(
     ("recipient", "changes"),
     [
-        ("nobody at all", {}),
         (OLIVIA, {"happened_at": "yesterday"}),
         (OLIVIA, {"organizations": None}),
     ],
 )
-def test_a_notice_that_cannot_be_built_is_given_up_and_stops_no_other(
+def test_a_notice_that_cannot_be_built_waits_to_be_mended_and_stops_no_other(
     recipient: str,
     changes: dict[str, Any],
     *,
@@ -157,16 +160,122 @@ def test_a_notice_that_cannot_be_built_is_given_up_and_stops_no_other(
     put(NoticeKind.STARTED, recipient, **changes)
     put(NoticeKind.STARTED, MARCUS)
     with caplog.at_level(logging.INFO):
-        assert deliver(mailer) == DeliveryReport(sent=2, failed=1)
+        assert deliver(mailer) == DeliveryReport(sent=2, retry=1)
     broken, _, told = notices_of(ledger, RELOCATION)
-    assert broken.state is NoticeState.FAILED
+    assert broken.state is NoticeState.QUEUED
     assert broken.reply
     assert broken.reply.startswith("STARTED: ")
     assert told.kind is NoticeKind.OPERATOR
-    assert [to for _, to, _ in peer.taken] == [[MARCUS], [TERMS.operator_email]]
+    assert [to for _, to, _ in peer.taken] == [[MARCUS], [TERMS.operator.email]]
     ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
     assert any("cannot be built" in line for line in ours)
     assert not any("@" in line for line in ours)
+
+
+def test_an_address_that_no_mail_can_go_to_is_given_up(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    put(NoticeKind.STARTED, "nobody at all")
+    assert deliver(mailer) == DeliveryReport(sent=1, failed=1)
+    assert _states(ledger) == [NoticeState.FAILED, NoticeState.SENT]
+
+
+def test_a_broken_template_that_is_mended_lets_the_mail_go_out(
+    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+) -> None:
+    put(NoticeKind.STARTED, OLIVIA, happened_at="yesterday")
+    for day in range(9):
+        deliver(mailer, now=NOW + timedelta(days=day))
+    with ledger.begin() as connection:
+        context = notices_table.c.context
+        is_it = notices_table.c.kind == NoticeKind.STARTED
+        facts = connection.execute(select(context).where(is_it)).scalar_one()
+        mended = update(notices_table).where(is_it)
+        connection.execute(mended.values(context={**facts, "happened_at": "2026-01-01"}))
+    assert deliver(mailer, now=NOW + timedelta(days=9)) == DeliveryReport(sent=1)
+    assert [to for _, to, _ in peer.taken] == [[TERMS.operator.email], [OLIVIA]]
+
+
+def test_a_mail_server_that_is_away_for_days_loses_no_mail(
+    ledger: Engine,
+    mailer: Mailer,
+    put: Enqueue,
+    deliver: Deliver,
+    server_at: Callable[..., MailServerSettings],
+) -> None:
+    for recipient in (OLIVIA, MARCUS):
+        put(NoticeKind.STARTED, recipient)
+    put(NoticeKind.CLAIM, "jane@example.org")
+    with Mailer(server_at(free_port())) as nobody:
+        for hour in range(0, 24 * 5, 3):
+            deliver(nobody, now=NOW + timedelta(hours=hour))
+    assert deliver(mailer, now=NOW + timedelta(days=5)) == DeliveryReport(sent=3)
+    assert _states(ledger) == [NoticeState.SENT] * 3
+
+
+def test_a_refused_login_is_a_fault_of_ours_and_a_refused_recipient_is_not(
+    peer: Any, mailer: Mailer, put: Enqueue, ledger: Engine, deliver: Deliver
+) -> None:
+    peer.rcpt_reply = {OLIVIA: "530 5.7.0 log in first", MARCUS: "450 4.2.0 try later"}
+    put(NoticeKind.STARTED, OLIVIA)
+    put(NoticeKind.STARTED, MARCUS)
+    deliver(mailer)
+    deliver(mailer)
+    assert [one.refusals for one in notices_of(ledger, RELOCATION)] == [0, 1]
+
+
+BLOCK = "slack-webhook/operators"
+
+
+@pytest.fixture
+def put_for_block(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Callable[[], None]:
+    def put_for_block() -> None:
+        draft = Draft(NoticeKind.OPERATOR, BLOCK, facts[NoticeKind.OPERATOR], channel=Channel.BLOCK)
+        with ledger.begin() as connection:
+            enqueue(connection, RELOCATION, 1, [draft], sender_domain="x.org", now=NOW)
+
+    return put_for_block
+
+
+def test_a_block_tells_what_the_mail_tells_once_also_where_no_mail_server_is(
+    ledger: Engine,
+    put: Enqueue,
+    deliver: Deliver,
+    put_for_block: Callable[[], None],
+    server_at: Callable[..., MailServerSettings],
+) -> None:
+    told: list[tuple[str, str, str]] = []
+    put(NoticeKind.STARTED, OLIVIA)
+    put_for_block()
+    with Mailer(server_at(free_port())) as nobody:
+        for _ in range(2):
+            deliver(nobody, tell_block=lambda *words: told.append(words))
+    ((block, subject, body),) = told
+    assert (block, subject) == (BLOCK, "Relocation stuck: acme, globex")
+    assert f"relocation recover {RELOCATION}" in body
+    assert _states(ledger) == [NoticeState.QUEUED, NoticeState.SENT]
+
+
+def test_a_block_that_fails_is_tried_again_with_the_same_words_and_its_error_stays_secret(
+    ledger: Engine,
+    mailer: Mailer,
+    deliver: Deliver,
+    put_for_block: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def fail(*words: str) -> None:
+        told.append(words)
+        raise RuntimeError("https://hooks.example.org/s3cr3t")
+
+    put_for_block()
+    for day in range(4):
+        assert deliver(mailer, now=NOW + timedelta(days=day), tell_block=fail).retry == 1
+    assert len(set(told)) == 1
+    (waiting,) = notices_of(ledger, RELOCATION)
+    assert (waiting.state, waiting.reply) == (NoticeState.QUEUED, "RuntimeError")
+    assert "s3cr3t" not in caplog.text
 
 
 def test_a_notice_that_another_process_took_is_not_sent(
@@ -241,5 +350,5 @@ def test_the_commits_of_a_notice_are_three(
     commits: list[Any] = []
     event.listen(ledger, "commit", commits.append)
     assert deliver(mailer) == DeliveryReport(sent=2)
-    looks = 2  # for leases that ran out, and for a third notice
+    looks = 3  # for leases that ran out, for digests, and for a third notice
     assert len(commits) == 2 * 3 + looks

@@ -16,7 +16,12 @@ from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.notices.kinds import Draft, NoticeKind
-from relocation.notices.operator import stuck_draft, undeliverable_draft, unsettled_draft
+from relocation.notices.operator import (
+    Operator,
+    stuck_drafts,
+    undeliverable_drafts,
+    unsettled_drafts,
+)
 from relocation.steps import Status, Step
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
@@ -48,7 +53,7 @@ def _failed(relocation: Relocation, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("advice", "said", "unsaid"),
     [
-        (NOTHING_TO_DO, "until one of our operators goes on", "ask again"),
+        (NOTHING_TO_DO, "until one of our operators resumes it", "ask again"),
         (EncryptionError.next_step, EncryptionError.next_step, "until one of our operators"),
     ],
 )
@@ -118,14 +123,18 @@ def test_cancelled_is_told_with_what_is_left(relocation: Relocation, build: Buil
     )
 
 
-STUCK = stuck_draft(OPERATOR, ["acme"], status=Status.IN_PROGRESS, step=Step.IMPORTING, since=NOW)
-UNSETTLED = unsettled_draft(OPERATOR, [], why="OperationalError: disk is full\n" + "x" * 900)
+OPERATORS = Operator(OPERATOR)
+(STUCK,) = stuck_drafts(
+    OPERATORS, ["acme"], status=Status.IN_PROGRESS, step=Step.IMPORTING, since=NOW
+)
+(UNSETTLED,) = unsettled_drafts(OPERATORS, [], why="OperationalError: disk is full\n" + "x" * 900)
 
 
-def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "") -> Draft | None:
-    return undeliverable_draft(
-        OPERATOR, ["acme"], kind=kind, recipient="jane@example.net", reply=reply
+def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more: Any) -> Draft:
+    (draft,) = undeliverable_drafts(
+        OPERATORS, ["acme"], kind=kind, recipient="jane@example.net", reply=reply, **more
     )
+    return draft
 
 
 @pytest.mark.parametrize(
@@ -134,10 +143,14 @@ def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "") -> Draf
         (STUCK, ["19 March 2026, 14:05 UTC", "IN_PROGRESS in IMPORTING", "relocation recover"]),
         (
             _undeliverable(reply="550 <jane@example.net> unknown"),
-            ["A CLAIM notice", "550 <j***@example.net> unknown", "tell these people yourself"],
+            ["A CLAIM mail", "550 <j***@example.net> unknown", "relocation claims renew"],
         ),
         (_undeliverable(), ["(nothing)"]),
         (_undeliverable(NoticeKind.FAILED), [f"relocation notices resend {RELOCATION}"]),
+        (
+            _undeliverable(NoticeKind.FAILED, "FAILED: no such variable", waits=True),
+            ["cannot be built", "no such variable", "relocation notices preview FAILED"],
+        ),
         (UNSETTLED, ["disk is full", "xxx..."]),
     ],
 )
@@ -155,7 +168,10 @@ def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
 
 def test_a_notice_to_operators_that_cannot_be_delivered_is_not_told_by_another() -> None:
     """It would go on for ever."""
-    assert _undeliverable(NoticeKind.OPERATOR) is None
+    told = undeliverable_drafts(
+        OPERATORS, [], kind=NoticeKind.OPERATOR, recipient="jane@example.net", reply=""
+    )
+    assert told == []
 
 
 def test_each_matter_is_a_notice_of_its_own_and_told_once_a_round(ledger: Engine) -> None:

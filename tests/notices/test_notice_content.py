@@ -55,7 +55,7 @@ def test_started_says_what_was_asked_and_that_a_mail_will_follow(
     message = build(NoticeKind.STARTED)
     assert message["Subject"] == "Relocation started: acme, globex"
     for words in _both(message, text_of, html_of):
-        for needed in ("acme, globex", "olivia", "marcus", "less than 24 hours", "if it fails"):
+        for needed in ("acme, globex", "olivia", "marcus", "a few minutes", "if it fails"):
             assert needed in words
         assert "19 March 2026, 14:05 UTC" in words
 
@@ -148,9 +148,40 @@ def test_claim_says_who_moved_what_where_to_claim_and_until_when(
     message = build(NoticeKind.CLAIM)
     assert message["Subject"] == "Claim your account on Sentinel Cloud"
     for words in _both(message, text_of, html_of):
-        for needed in ("olivia has moved Acme, Globex", "jane", CLAIM_URL, "26 March 2026"):
+        for needed in (
+            "olivia moved Acme, Globex from sentry.acme.example to Sentinel Cloud",
+            "jane",
+            CLAIM_URL,
+            "26 March 2026",
+        ):
             assert needed in words
     assert html_of(message).count(f'href="{CLAIM_URL}"') == 2
+
+
+def test_claim_of_an_unknown_host_says_so_and_a_renewed_one_that_it_replaces_the_last(
+    build: Build, text_of: Part, html_of: Part
+) -> None:
+    message = build(NoticeKind.CLAIM, old_host="", renewed=True)
+    for words in _both(message, text_of, html_of):
+        assert "from the installation you used so far to Sentinel Cloud" in words
+        assert "This link replaces the one we sent you before." in words
+        assert "Moved from" not in words
+
+
+@pytest.mark.parametrize(
+    "username", ["jane.doe", "jane@example.net", "j.d+x@a.example.org", "Ann Lee"]
+)
+def test_a_username_is_shown_to_the_letter_since_it_is_to_be_copied(
+    username: str, build: Build, text_of: Part, html_of: Part
+) -> None:
+    """A word joiner in it made a login fail."""
+    message = build(NoticeKind.CLAIM, username=username)
+    assert f"Your username:  {username}\n" in text_of(message)
+    shown = re.search(r"Your username</th><td[^>]*><strong>(.*?)</strong>", html_of(message))
+    assert shown is not None
+    assert html.unescape(re.sub(r"<[^>]*>", "", shown[1])) == username
+    # Marks alone keep a mail client from making a link of it.
+    assert username not in shown[1] or not re.search(r"[.@]", username)
 
 
 def test_a_username_that_is_the_readers_address_can_be_copied(

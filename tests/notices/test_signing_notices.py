@@ -21,6 +21,7 @@ from relocation.ledger.dispatch import Terms
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.notices.building import Branding
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.notices.rendering import Templates
 from relocation.notices.signing import SigningKey
 from relocation.notices.wire import wire_bytes
@@ -75,7 +76,7 @@ def test_what_the_server_gets_verifies_also_when_it_is_sent_again(
     relocation_id = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
     with ledger.begin() as connection:
         enqueue(connection, relocation_id, 1, [draft], sender_domain=DOMAIN, now=NOW)
-    terms = Terms("operator@example.org", DOMAIN, resend_unknown=True)
+    terms = Terms(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
     key = SigningKey("mail2026", DOMAIN, _pem(KEY))
     post = Post(ledger, mailer, templates, branding, terms, key)
     peer.drop_after_data = True

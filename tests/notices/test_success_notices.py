@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from relocation.catalogue import load_catalogue
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Claim, MovedOrganization, Relocation
-from relocation.notices.kinds import NoticeKind
+from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.success import (
     HandOver,
@@ -24,6 +24,7 @@ from relocation.notices.success import (
     success_drafts,
 )
 from relocation.settings import Settings
+from relocation.steps import Step
 from relocation.transfer.load.chunks import Account
 from relocation.transfer.load.importing import ImportReport
 
@@ -128,11 +129,58 @@ def test_only_claims_with_an_address_count_as_mailed(relocation: Relocation) -> 
 
 def test_a_claim_link_is_said_to_work_for_a_day_or_more(relocation: Relocation) -> None:
     """W-32."""
-    settings = Settings(claim_days=1, base_url="https://cloud.example.org/")
+    settings = Settings(claim_link_hours=24, base_url="https://cloud.example.org/")
     (draft,) = claim_drafts(relocation, [claim("a", "a@example.org")], settings, NOW)
     assert draft.context["valid_until"] == "2026-03-20T14:05:00+00:00"
     assert draft.context["claim_url"].startswith("https://cloud.example.org/account/")
     assert "s3cr3t" in draft.context["claim_url"]
+
+
+def test_a_claim_that_is_renewed_is_a_notice_of_its_own(relocation: Relocation) -> None:
+    def drafts(**how: Any) -> list[Draft]:
+        return claim_drafts(relocation, [claim("a", "a@example.org")], Settings(), NOW, **how)
+
+    (first,), (second,) = drafts(), drafts(editions={"a": 1}, old_host="old.example.org")
+    assert first.key("r-1", 1) != second.key("r-1", 1)
+    assert first.valid_until == second.valid_until == NOW + timedelta(hours=1)
+    assert (first.context["renewed"], second.context["renewed"]) == (False, True)
+    assert second.context["old_host"] == "old.example.org"
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (900, "a few minutes"),
+        (200_000, "less than an hour"),
+        (5_000_000, "a few hours"),
+        (10**9, "several hours"),
+    ],
+)
+def test_started_says_how_long_it_takes_for_its_size(
+    records: int,
+    said: str,
+    *,
+    relocation: Relocation,
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    (draft,) = started_drafts(relocation, OPERATOR, NOW, records=records)
+    message = build(NoticeKind.STARTED, **draft.context)
+    for part in (text_of(message), html_of(message)):
+        assert said in part
+        assert "24 hours" not in part
+        assert "review" not in part
+
+
+def test_started_says_where_an_operator_looks_at_it_first(
+    relocation: Relocation,
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+) -> None:
+    paused = replace(relocation, pause_before_step=Step.IMPORTING)
+    (draft,) = started_drafts(paused, OPERATOR, NOW, records=9)
+    assert "One of our operators reviews it" in text_of(build(NoticeKind.STARTED, **draft.context))
 
 
 def test_succeeded_counts_members_projects_and_keys_of_all_organizations(
@@ -148,7 +196,7 @@ def test_drafts_hold_every_fact_their_templates_ask_for(
 ) -> None:
     """The facts that the other tests build from are those of real drafts."""
     succeeded = _succeeded(relocation)
-    (started,) = started_drafts(relocation, OPERATOR, NOW)
+    (started,) = started_drafts(relocation, OPERATOR, NOW, records=10)
     (claimed,) = claim_drafts(relocation, [claim("a", "a@example.org")], Settings(), NOW)
     assert succeeded.keys() == facts[NoticeKind.SUCCEEDED].keys() | {"stands_in_for"}
     assert started.context.keys() == facts[NoticeKind.STARTED].keys() | {"stands_in_for"}

@@ -17,6 +17,7 @@ from relocation.request import RelocationRequest
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 OPERATOR = "operator@example.org"
+THE_OWNER, THE_CREATOR = 'the owner "olivia"', 'the creator "marcus"'
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def relocation(ledger: Engine) -> Relocation:
         ("o@example.org", (None, "o@example.org"), [("o@example.org",)]),
         # Two people who share an address.
         ("o@example.org", ("marcus", "O@example.org"), [("o@example.org",)]),
-        (None, ("marcus", "m@example.org"), [("m@example.org",), (OPERATOR, "olivia")]),
-        ("o@example.org", ("marcus", None), [("o@example.org",), (OPERATOR, "marcus")]),
-        ("", ("marcus", ""), [(OPERATOR, "olivia", "marcus")]),
-        ("no address", (None, "no address"), [(OPERATOR, "olivia")]),
+        (None, ("marcus", "m@example.org"), [("m@example.org",), (OPERATOR, THE_OWNER)]),
+        ("o@example.org", ("marcus", None), [("o@example.org",), (OPERATOR, THE_CREATOR)]),
+        ("", ("marcus", ""), [(OPERATOR, THE_OWNER, THE_CREATOR)]),
+        ("no address", (None, "no address"), [(OPERATOR, THE_OWNER)]),
     ],
 )
 def test_owner_and_creator_are_told_or_the_operator_in_their_place(
@@ -54,21 +55,42 @@ def test_owner_and_creator_are_told_or_the_operator_in_their_place(
 def test_a_request_that_never_became_a_relocation_is_the_operators_news() -> None:
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     (draft,) = people_drafts(NoticeKind.FAILED, {}, OPERATOR, about=request)
-    assert (draft.recipient, draft.context) == (OPERATOR, {"stands_in_for": ["olivia"]})
+    assert (draft.recipient, draft.context) == (OPERATOR, {"stands_in_for": [THE_OWNER]})
+
+
+def test_a_request_that_names_no_owner_is_told_to_an_operator_as_that() -> None:
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="")
+    (draft,) = people_drafts(NoticeKind.FAILED, {}, OPERATOR, about=request)
+    assert draft.context == {"stands_in_for": ["the owner (not named)"]}
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
-def test_a_notice_to_a_stand_in_says_for_whom_it_is(
+def test_who_stands_in_for_an_owner_reads_why_and_what_to_do(
     kind: NoticeKind,
     build: Callable[..., EmailMessage],
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
-    message = build(kind, stands_in_for=["olivia", "marcus"])
+    message = build(kind, stands_in_for=[THE_OWNER, THE_CREATOR])
     for part in (text_of(message), html_of(message)):
-        assert "olivia, marcus" in part
-        assert "pass it on" in part
-    assert "pass it on" not in text_of(build(kind))
+        words = " ".join(part.replace("&#34;", '"').split())
+        assert "You receive this because there is no working address for" in words
+        assert f"{THE_OWNER}, {THE_CREATOR}" in words
+        assert f"relocation show {RELOCATION}" in words
+    assert "no working address" not in text_of(build(kind))
+
+
+def test_the_advice_for_an_owner_is_not_given_to_his_stand_in_as_his_own(
+    build: Callable[..., EmailMessage],
+    text_of: Callable[[EmailMessage], str],
+    html_of: Callable[[EmailMessage], str],
+) -> None:
+    message = build(NoticeKind.FAILED, stands_in_for=[THE_OWNER])
+    for part in (text_of(message), html_of(message)):
+        words = " ".join(part.split()).lower()
+        advice, own = "what the owner would read here", "what you can do"
+        assert words.index(advice) < words.index("correct this, then ask") < words.index(own)
+        assert words.index(own) < words.index(f"relocation recover {RELOCATION}")
 
 
 @pytest.mark.parametrize("address", ["nobody", "a@b@c", "Ann <a@example.org>", "a@example.org\n"])

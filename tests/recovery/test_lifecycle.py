@@ -26,6 +26,7 @@ from relocation.ledger.tables import NoticeState, TryOutcome
 from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.operator import Operator
 from relocation.recovery.control import abort, recover
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.runs import Run, RunState
@@ -37,7 +38,7 @@ from relocation.steps import ACTIVE, POLICIES, Status, Task
 OWNERS = {"r-1": "olivia", "r-2": "olivia", "r-3": "noah"}
 MAIL = "owner@example.org"
 DOMAIN = "example.org"
-TERMS = Terms("operator@example.org", DOMAIN, resend_unknown=True)
+TERMS = Terms(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
 END_KINDS = {NoticeKind.FAILED: "FAILURE", NoticeKind.CANCELLED: "CANCELLED"}
 ids = st.sampled_from(sorted(OWNERS))
 pick = st.randoms(use_true_random=False)

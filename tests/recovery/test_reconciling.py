@@ -147,7 +147,7 @@ def test_an_error_of_the_last_try_is_no_interruption(world: Any) -> None:
         end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="cut", now=now)
     world.runs.put("r-1", RunState.FAILED)
     assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.SETTLED
-    assert kinds(world) == ["FAILED"]
+    assert kinds(world) == ["FAILED", "OPERATOR"]
 
 
 def test_an_interrupted_run_that_a_person_sets_to_failed_fails(world: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_task_that_keeps_killing_its_process_fails_and_says_so(world: Any) -> 
     stored = world.stored()
     assert (stored.status, stored.failed_task) == (Status.FAILURE, SCAN)
     assert stored.reason.endswith("it was interrupted 4 times.")
-    assert kinds(world) == ["FAILED"]
+    assert kinds(world) == ["FAILED", "OPERATOR"]
     assert world.runs.rescheduled == ["r-1"] * 3
 
 
@@ -209,8 +209,9 @@ def test_what_a_dead_process_was_refused_is_not_tried_again(world: Any) -> None:
     assert world.stored().reason == "Only acme is in the export."
     assert "Traceback" in world.stored().internal_error
     assert world.runs.runs["r-1"].state is RunState.FAILED
-    (notice,) = notices_of(ledger, "r-1")
-    assert notice.context["next_step"] == refusal.next_step
+    owners, operators = notices_of(ledger, "r-1")
+    assert owners.context["next_step"] == refusal.next_step
+    assert operators.context["fault"].startswith("PermanentError: Only acme is in the export.")
 
 
 def test_a_failure_is_settled_by_its_own_process_without_waiting(world: Any) -> None:
@@ -220,7 +221,7 @@ def test_a_failure_is_settled_by_its_own_process_without_waiting(world: Any) -> 
     assert look(world, error=error, own=hold, set_state=False) is Outcome.SETTLED
     assert look(world, error=error, own=hold, set_state=False) is Outcome.LEFT
     assert world.stored().reason == "No."
-    assert kinds(world) == ["FAILED"]
+    assert kinds(world) == ["FAILED", "OPERATOR"]
 
 
 def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
@@ -261,7 +262,7 @@ def test_a_run_that_opened_nothing_is_settled_from_its_request(world: Any) -> No
     assert look(world, "r-9") is Outcome.SETTLED
     stored = world.stored("r-9")
     assert (stored.status, stored.owner) == (Status.FAILURE, "olivia")
-    assert kinds(world, "r-9") == ["FAILED"]
+    assert kinds(world, "r-9") == ["FAILED", "OPERATOR"]
     assert look(world, "r-9") is Outcome.LEFT
 
 
@@ -294,7 +295,7 @@ def test_a_run_that_dies_each_time_before_it_opens_its_relocation_fails_in_the_e
     world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
     assert look(world) is Outcome.SETTLED
     assert world.stored().status is Status.FAILURE
-    assert kinds(world) == ["FAILED"]
+    assert kinds(world) == ["FAILED", "OPERATOR"]
 
 
 def test_a_run_that_died_early_fails_where_its_owner_has_another_relocation(world: Any) -> None:
@@ -359,7 +360,7 @@ def test_a_second_failure_after_a_rerun_is_told_again_once(world: Any) -> None:
         world.runs.put("r-1", RunState.FAILED)
         look(world, error=PermanentError("No."), own=hold, set_state=False)
         look(world)
-    assert kinds(world) == ["FAILED", "FAILED"]
+    assert kinds(world) == ["FAILED", "OPERATOR"] * 2
     assert world.stored().settled_round == 2
 
 
