@@ -11,6 +11,7 @@ from relocation.ledger.sweeping import leased_sweep
 from relocation.prefect_api.blocks import load_ledger
 from relocation.process import worker_name
 from relocation.settings import Settings
+from tasks.claims import renew_claims
 from tasks.reconcile import reconcile_open_relocations
 from tasks.working_files import discard_abandoned_scratch, discard_old_files
 
@@ -36,6 +37,7 @@ def sweep() -> State[Any] | list[State[Any]]:
             return Cancelled(message="Another sweep is at work.")
         return [
             reconcile_open_relocations(return_state=True),
+            renew_claims(return_state=True),
             notify(return_state=True),
             discard_old_files(return_state=True),
             discard_abandoned_scratch(return_state=True),

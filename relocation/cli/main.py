@@ -7,6 +7,7 @@ import typer
 
 from relocation.cli import (
     archives,
+    claims,
     control,
     exporting,
     handover,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(notices.app, name="notices")
+app.add_typer(claims.app, name="claims")
 app.command()(archives.scan)
 app.command()(archives.compare)
 app.command()(exporting.export)

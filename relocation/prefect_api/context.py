@@ -1,16 +1,26 @@
 """Open what reconciling works with, from the blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from sqlalchemy import Engine
 
-from relocation.model import RollBackReport
+from relocation.model import RenewedClaims, RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.settlement import Surroundings
 from relocation.settings import Settings
+from relocation.transfer.load.claims import renew_claims
 from relocation.transfer.load.rollback import roll_back
+
+
+def renew_tokens(
+    relocation_id: str, fence: int, expected: Mapping[str, str], now: datetime
+) -> RenewedClaims:
+    """Write fresh claim tokens into the destination of the settings (satisfies `RenewTokens`)."""
+    destination = load_destination(Settings())
+    return renew_claims(destination, relocation_id, fence, expected, now)
 
 
 def surroundings(ledger: Engine | None = None) -> Surroundings:

@@ -1,6 +1,6 @@
 """Hand the imported organizations over: their owner, their visibility, their users' claims."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import SystemRandom
@@ -59,7 +59,7 @@ class Person:
 
 def find_user(engine: Engine, username: str) -> Person | None:
     """Return the active user with exactly this username."""
-    (users,) = _tables_of(engine, _USER)
+    (users,) = tables_of(engine, _USER)
     with engine.connect() as connection:
         return _find(connection, users, username)
 
@@ -70,7 +70,7 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
     Raises PermanentError where there is no such active user, and what `fenced` raises.
     """
     check_bound(engine, relocation_id, fence)
-    users, members = _tables_of(engine, _USER, _MEMBER)
+    users, members = tables_of(engine, _USER, _MEMBER)
     parent, user = members.column("organization"), members.column("user_id")
     with fenced(engine, relocation_id, fence) as connection:
         owner = _find(connection, users, owner_username)
@@ -106,7 +106,7 @@ def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> int:
     members; returns how many mappings were asked for.
     """
     check_bound(engine, relocation_id, fence)
-    organizations, members = _tables_of(engine, _ORGANIZATION, _MEMBER)
+    organizations, members = tables_of(engine, _ORGANIZATION, _MEMBER)
     status, pk = organizations.column("status"), organizations.table.c.id
     revealed = []
     with fenced(engine, relocation_id, fence) as connection:
@@ -129,7 +129,7 @@ def mappings_of(engine: Engine, relocation_id: str) -> MappingCount | None:
 
 def moved_organizations(engine: Engine, relocation_id: str) -> list[MovedOrganization]:
     """Return the organizations this relocation inserted, as they are now, in the export's order."""
-    organizations, members, projects, keys = _tables_of(
+    organizations, members, projects, keys = tables_of(
         engine, _ORGANIZATION, _MEMBER, _PROJECT, _KEY
     )
     pk, parent = organizations.table.c.id, projects.column("organization")
@@ -164,34 +164,50 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
     that only those of the last call work. `now` is aware.
     """
     check_bound(engine, relocation_id, fence)
-    users, members, organizations = _tables_of(engine, _USER, _MEMBER, _ORGANIZATION)
+    (users,) = tables_of(engine, _USER)
     unclaimed = select(users.table.c.id, users.column("username"), users.column("email")).where(
         users.column("is_unclaimed").is_(True), users.column("is_active").is_(True)
     )
-    person, random = members.column("user_id"), SystemRandom()
-    joined = members.table.join(
-        organizations.table, members.column("organization") == organizations.table.c.id
-    )
-    memberships = select(person, organizations.column("name")).select_from(joined)
+    random, memberships = SystemRandom(), Memberships(engine)
     with fenced(engine, relocation_id, fence) as connection:
-        tokens = _lost_passwords(connection)
+        tokens = lost_password_records(connection)
         inserted = list(inserted_pks(connection, relocation_id, _USER).values())
-        moved = list(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
-        names: dict[int, list[str]] = {}
-        ours = memberships.where(organizations.table.c.id.in_(moved))
-        for user, name in select_in(connection, ours, person.in_, inserted):
-            names.setdefault(user, []).append(name)
+        names = memberships.names(connection, relocation_id, inserted)
         claims = [
-            Claim(user, username, email or "", word(random, 32), tuple(sorted(names.get(user, []))))
+            Claim(user, username, email or "", word(random, 32), names.get(user, ()))
             for user, username, email in sorted(
                 select_in(connection, unclaimed, users.table.c.id.in_, inserted)
             )
         ]
-        _store(connection, tokens, claims, now)
+        store_tokens(connection, tokens, claims, now)
     return claims
 
 
-def _lost_passwords(connection: Connection) -> Table:
+class Memberships:
+    """Of which imported organizations the users of a destination are members."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._members, self._organizations = tables_of(engine, _MEMBER, _ORGANIZATION)
+
+    def names(
+        self, connection: Connection, relocation_id: str, users: Collection[int]
+    ) -> dict[int, tuple[str, ...]]:
+        """Return the names of a relocation's organizations by user, in their order."""
+        organizations, pk = self._organizations, self._organizations.table.c.id
+        person = self._members.column("user_id")
+        joined = self._members.table.join(
+            organizations.table, self._members.column("organization") == pk
+        )
+        moved = list(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
+        named = select(person, organizations.column("name")).select_from(joined)
+        names: dict[int, list[str]] = {}
+        for user, name in select_in(connection, named.where(pk.in_(moved)), person.in_, users):
+            names.setdefault(user, []).append(name)
+        return {user: tuple(sorted(of_user)) for user, of_user in names.items()}
+
+
+def lost_password_records(connection: Connection) -> Table:
+    """Return the table of one-time tokens; raises ConfigurationError where there is none."""
     tokens = lost_passwords(connection)
     if tokens is None:
         raise ConfigurationError(
@@ -201,7 +217,10 @@ def _lost_passwords(connection: Connection) -> Table:
     return tokens
 
 
-def _store(connection: Connection, tokens: Table, claims: list[Claim], now: datetime) -> None:
+def store_tokens(
+    connection: Connection, tokens: Table, claims: Sequence[Claim], now: datetime
+) -> None:
+    """Write the token of each claim, in place of the one its user has."""
     aware = getattr(tokens.c.date_added.type, "timezone", False)
     moment = now.astimezone(UTC) if aware else now.astimezone(UTC).replace(tzinfo=None)
     user, users = tokens.c.user_id, [claim.user_id for claim in claims]
@@ -222,7 +241,7 @@ def _store(connection: Connection, tokens: Table, claims: list[Claim], now: date
     )
 
 
-def _tables_of(engine: Engine, *models: str) -> list[ModelTable]:
+def tables_of(engine: Engine, *models: str) -> list[ModelTable]:
     """Return the tables of some models; raises PermanentError where one is missing."""
     catalogue = load_catalogue()
     tables = reflect(engine, [catalogue[model] for model in models])

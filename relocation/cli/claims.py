@@ -1,0 +1,38 @@
+"""The links by which imported users claim their accounts."""
+
+from typing import Annotated
+
+import typer
+
+from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.text import counted
+
+app = typer.Typer(
+    help="Send imported users a new link to claim their account.", no_args_is_help=True
+)
+
+
+@app.command()
+def renew(
+    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    user: Annotated[
+        str | None, typer.Option("--user", help="Only this user, by the name in the destination.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mail a new link to the users of a relocation whose last one was lost or is dead.
+
+    Only to those whose account this relocation made, who have not claimed it, have never logged in
+    and have no privileges, at the address that the import wrote. A link that works stays.
+    """
+    from relocation.prefect_api.context import renew_tokens, surroundings  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.recovery.claims import renew_claims  # noqa: PLC0415
+
+    with plain_errors():
+        report = renew_claims(surroundings(), renew_tokens, relocation_id, user)
+    if as_json:
+        print_json({"id": relocation_id, "renewed": report.renewed, "refused": report.refused})
+        return
+    out.print(f"The next sweep mails {counted(report.renewed, 'new link')}.", soft_wrap=True)
+    if report.refused:
+        print_table(("no new link for", "because"), sorted(report.refused.items()))
