@@ -65,12 +65,29 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
         "doctor",
         "notices",
         "notices preview",
+        "claims",
+        "claims renew",
+        "recover",
     ],
 )
 def test_every_command_has_help(command: str) -> None:
     said = run.invoke(app, [*command.split(), "--help"])
     assert said.exit_code == 0
     assert len(said.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["r-1", "--like", "r-2"],
+        ["--like", "r-2", "--all-failed-since", "2026-03-19"],
+        ["--all-failed-since", "yesterday"],
+        ["--like", "r-2", "--at-once", "0"],
+    ],
+)
+def test_recover_wants_one_relocation_or_one_way_to_choose_many(arguments: list[str]) -> None:
+    assert run.invoke(app, ["recover", *arguments]).exit_code == 2
 
 
 def test_the_demo_empties_no_folder_that_is_not_its_own(tmp_path: Path) -> None:

@@ -254,17 +254,20 @@ def block_id(name: str) -> UUID | None:
 
 def load_alerts(settings: Settings) -> NotificationBlock:
     """Return what the operator is alerted by; raises ConfigurationError where it is missing."""
-    block = _load(Block, settings.alert_block)
+    return load_notification_block(settings.alert_block)
+
+
+def load_notification_block(name: str) -> NotificationBlock:
+    """Return a notification block by type/name; raises ConfigurationError where there is none."""
+    block = _load(Block, name)
     if not isinstance(block, NotificationBlock):
-        raise _missing(settings.alert_block, "is no notification block")
+        raise _missing(name, "is no notification block")
     return block
 
 
 def tell_block(name: str, subject: str, body: str) -> None:
     """Send a text through the notification block of this type/name; raises where that fails."""
-    block = _load(Block, name)
-    if not isinstance(block, NotificationBlock):
-        raise _missing(name, "is no notification block")
+    block = load_notification_block(name)
     with block.raise_on_failure():
         sent: Any = block.notify(body, subject)
         if iscoroutine(sent):  # a block type of somebody else's may have no other way

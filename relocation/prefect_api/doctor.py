@@ -28,6 +28,7 @@ from relocation.prefect_api.blocks import (
     load_destination,
     load_ledger,
     load_mail_server,
+    load_notification_block,
     load_private_key,
     load_source,
     load_storage,
@@ -112,6 +113,7 @@ def examine(settings: Settings) -> list[Check]:
             f"start the mail server, or {_BLOCK}",
         ),
         _check(f"alerts ({settings.alert_block})", lambda: _alerts(settings), _BLOCK),
+        *_operator_block(settings),
     ]
 
 
@@ -296,6 +298,19 @@ def _mail(settings: Settings) -> str:
             "correct username and password in the block, or let the server accept this machine",
         ) from err
     return f"{server.host}:{server.port} ({server.tls}{signed})"
+
+
+def _operator_block(settings: Settings) -> list[Check]:
+    """Look at the block that tells operators, where one is named."""
+    name = settings.operator_block
+    if not name:
+        return []
+
+    def look() -> str:
+        load_notification_block(name)
+        return "tells operators what the mails to them say"
+
+    return [_check(f"operators ({name})", look, "make the block in the Prefect UI")]
 
 
 def _alerts(settings: Settings) -> str:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from relocation.errors import EncryptionError
 from relocation.ledger.control import pause_here
-from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tables import TryOutcome, relocations
 from relocation.ledger.tries import begin_try, end_try
 from relocation.recovery.next_steps import standing
 from relocation.recovery.reconcile import reconcile
@@ -43,6 +44,30 @@ def test_what_was_refused_is_asked_for_anew(world: Any) -> None:
     assert "   relocation submit FILE -o acme --owner OWNER\n" in text
     assert "rollback" not in text
     assert "olivia" not in text
+
+
+@pytest.mark.parametrize(
+    ("owner", "creator", "said"),
+    [
+        ("olivia@example.org", None, "Its owner is mailed this reason."),
+        (
+            None,
+            None,
+            "Its owner has no working address: an operator is mailed this reason instead.",
+        ),
+        ("no address", "carl@example.org", "its creator and an operator are mailed instead."),
+    ],
+)
+def test_it_says_who_is_told_and_quotes_no_address(
+    world: Any, owner: str | None, creator: str | None, said: str
+) -> None:
+    world.open()
+    with world.around.ledger.begin() as connection:
+        addresses = {"owner_email": owner, "creator_email": creator}
+        connection.execute(update(relocations).values(addresses))
+    text = _fail(world, Task.SCAN_EXPORT, OSError("disk"), TryOutcome.FAILED)
+    assert said in text
+    assert "@" not in text
 
 
 def test_what_waits_says_how_it_goes_on(world: Any) -> None:
