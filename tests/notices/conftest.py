@@ -189,12 +189,13 @@ def build(templates: Templates, branding: Branding) -> Callable[..., EmailMessag
         "date": datetime(2026, 3, 19, 14, 6, tzinfo=UTC),
         "in_reply_to": None,
         "templates": templates,
+        "branding": branding,
     }
 
     def make(kind: NoticeKind, **changes: Any) -> EmailMessage:
         asked = {name: changes.pop(name, value) for name, value in addressing.items()}
         context = {**FACTS[kind], "relocation_id": RELOCATION, **changes}
-        return build_notice(kind, context=context, branding=branding, **asked)
+        return build_notice(kind, context=context, **asked)
 
     return make
 

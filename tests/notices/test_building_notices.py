@@ -164,3 +164,53 @@ def test_settings_no_notice_could_be_built_with_are_refused_at_once(wrong: dict[
     """Otherwise each notice would be given up for a fault of the settings."""
     with pytest.raises(ConfigurationError):
         Branding.of(Settings(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "said"),
+    [
+        (
+            NoticeKind.STARTED,
+            {"organizations": ["acme"], "owner": "o", "creator": "o", "happened_at": "2026-03-19"},
+            "less than a day",
+        ),
+        (
+            NoticeKind.CLAIM,
+            {
+                "username": "jane",
+                "organizations": ["Acme"],
+                "owner": "o",
+                "claim_url": "https://x.example.org/1/",
+                "valid_until": "2026-03-19",
+            },
+            "the installation you used so far",
+        ),
+        (
+            NoticeKind.OPERATOR,
+            {
+                "matter": "undeliverable",
+                "organizations": [],
+                "undelivered": "CLAIM",
+                "recipient_hint": "j***@x.org",
+                "reply": "550 no",
+            },
+            "could not be delivered",
+        ),
+    ],
+)
+def test_a_notice_that_an_older_version_put_into_the_outbox_can_be_built(
+    kind: NoticeKind, facts: dict[str, object], said: str, templates: Templates, branding: Branding
+) -> None:
+    """It may have waited there while the service was upgraded."""
+    message = build_notice(
+        kind,
+        recipient="olivia@example.org",
+        context={"relocation_id": "r-1", **facts},
+        message_id="<abc@example.org>",
+        date=datetime(2026, 3, 19, tzinfo=UTC),
+        branding=branding,
+        templates=templates,
+    )
+    body = message.get_body(("plain",))
+    assert body is not None
+    assert said in body.get_content()

@@ -1,8 +1,9 @@
 """What FAILED, CANCELLED and OPERATOR notices are made from."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -14,15 +15,19 @@ from relocation.findings import Finding, FindingKind
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation
+from relocation.notices.building import Branding
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
 from relocation.notices.operator import (
     Operator,
+    digest_draft,
+    failed_drafts,
     stuck_drafts,
     undeliverable_drafts,
     unsettled_drafts,
 )
-from relocation.steps import Status, Step
+from relocation.notices.rendering import Trusted
+from relocation.steps import Status, Step, Task
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)
@@ -164,6 +169,74 @@ def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
             assert one in words.replace("&lt;", "<").replace("&gt;", ">")
         assert "jane@" not in words
     assert len(str(message["Subject"]).splitlines()) == 1
+
+
+FAILURE_WINDOW = Window("import_organizations:OSError", timedelta(minutes=15))
+
+
+def _failure(fault: str = "OSError: No space left on device") -> Draft:
+    (draft,) = failed_drafts(
+        OPERATORS,
+        ["acme"],
+        task=Task.IMPORT_ORGANIZATIONS,
+        tries=5,
+        reason="The import could not be completed because of a fault on our side.",
+        fault=fault,
+        destination=Destination.HIDDEN,
+        window=FAILURE_WINDOW,
+        now=NOW,
+    )
+    return draft
+
+
+def test_a_failure_tells_operators_what_it_takes_to_mend_it(
+    build: Build, text_of: Part, html_of: Part
+) -> None:
+    message = build(NoticeKind.OPERATOR, **_failure().context)
+    assert message["Subject"] == "Relocation failed in import_organizations: acme"
+    for part in (text_of(message), html_of(message)):
+        words = " ".join(part.split())
+        for needed in (
+            "because of a fault on our side",
+            "OSError: No space left on device",
+            "import_organizations",
+            "nobody can see or use it",
+            "19 March 2026, 14:05 UTC",
+            f"relocation show {RELOCATION}",
+            f"relocation recover {RELOCATION}",
+            f"relocation recover --like {RELOCATION}",
+        ):
+            assert needed in words
+        assert re.search(r"Tries:? +5", re.sub(r"<[^>]*>", " ", words))
+
+
+def test_a_digest_lists_the_relocations_and_how_to_resume_them(
+    build: Build, text_of: Part, html_of: Part
+) -> None:
+    told = [(f"r-{number}", _failure().context) for number in range(60)]
+    digest = digest_draft(OPERATOR, Channel.MAIL, told, about="digest:1")
+    message = build(NoticeKind.OPERATOR, **digest.context)
+    assert message["Subject"] == "60 more relocations failed in import_organizations"
+    for part in (text_of(message), html_of(message)):
+        assert "r-49" in part
+        assert "r-50" not in part
+        assert "and 10 more" in part
+        assert "relocation recover --like r-0" in part
+        assert "relocation recover --all-failed-since 2026-03-19T14:05:00+00:00" in part
+
+
+def test_operators_get_a_link_to_the_run_where_the_address_of_the_ui_is_known(
+    branding: Branding, build: Build, text_of: Part, html_of: Part
+) -> None:
+    here = replace(branding, runs_url=Trusted("http://prefect.example.org:4200/runs/flow-run/"))
+    link = f"http://prefect.example.org:4200/runs/flow-run/{RELOCATION}"
+    told = [(RELOCATION, _failure().context)] * 2
+    digest = digest_draft(OPERATOR, Channel.MAIL, told, about="digest:1")
+    for context in (_failure().context, digest.context, STUCK.context):
+        message = build(NoticeKind.OPERATOR, branding=here, **context)
+        assert link in text_of(message)
+        assert f'href="{link}"' in html_of(message)
+        assert "prefect.example.org" not in text_of(build(NoticeKind.OPERATOR, **context))
 
 
 def test_a_notice_to_operators_that_cannot_be_delivered_is_not_told_by_another() -> None:
