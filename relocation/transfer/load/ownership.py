@@ -119,7 +119,7 @@ def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> int:
 
 def mappings_of(engine: Engine, relocation_id: str) -> MappingCount | None:
     """Count the product's mappings of what this relocation moved; None where it has none."""
-    organizations, members = _tables_of(engine, _ORGANIZATION, _MEMBER)
+    organizations, members = tables_of(engine, _ORGANIZATION, _MEMBER)
     with engine.connect() as connection:
         inserted = inserted_pks(connection, relocation_id, _ORGANIZATION).values()
         there = select(organizations.table.c.id)
