@@ -126,9 +126,10 @@ def test_one_whose_owner_is_busy_and_one_that_no_server_knows_are_refused_in_wor
 ) -> None:
     fail(world, "r-1", OSError("disk"), owner="olivia")
     fail(world, "r-2", OSError("disk"))
-    del world.runs.runs["r-2"]
+    world.runs.delete("r-2")
     world.open("r-3", RelocationRequest(archive="a", organizations=["b"], owner="olivia"))
-    done = recover_all(world.around, failed_since(world.around, world.now), at_once=3)
+    failed = failed_since(world.around, world.now)
+    done = recover_all(world.around, failed, at_once=3, sleep=lambda _: pytest.fail("it waits"))
     assert done.ended == {}
     assert "another relocation" in done.refused["r-1"]
     assert "no such flow run" in done.refused["r-2"]
