@@ -85,8 +85,8 @@ def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> 
     run = to_run(flow_run.model_copy(update={"state": state}))
     if own is None:
         # This is a worker, and another process held it. The worker must not be made to wait until
-        # that one's lease is over: a run that comes back to a worker whose hook is still at work
-        # ends the worker, if it has a limit (Prefect 3). What it is given can be out of date.
+        # that one's lease is over: it reports the crash once more when its hook has ended, and
+        # until then a place of its limit stays taken. What it is given can be out of date.
         run = around.runs.read([relocation_id]).get(relocation_id) or run
     error = _error(state)
     return reconcile(around, relocation_id, run, error=error, own=own, set_state=False)

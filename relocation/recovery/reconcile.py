@@ -125,8 +125,8 @@ def await_worker(
 ) -> Run | None:
     """Return the run, once the worker that reported its end must be done with it.
 
-    Until then the worker runs hooks, and reports a crash again; one with a limit would end if it
-    were given the run meanwhile (Prefect 3).
+    Until then the worker runs hooks, and reports a crash again, which Prefect would take of a run
+    that goes on already.
     """
     while True:
         run = around.runs.read([relocation_id]).get(relocation_id)

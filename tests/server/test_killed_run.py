@@ -16,7 +16,7 @@ def _told(shown: Any) -> set[str]:
 def test_a_killed_run_goes_on_where_it_was_and_succeeds(operator: Any) -> None:
     """The worker reports the crash, twice; hook and automation see to the rest.
 
-    A worker with a limit would end if it were given the run while its hook for it is at work.
+    The worker has a limit, as one that is given a run before it is done with it must survive.
     """
     relocation_id = operator.submitted("killed", "nadia")
     os.kill(operator.begun(relocation_id), signal.SIGKILL)
