@@ -19,6 +19,7 @@ from relocation.steps import Status, Step
 COMMAND = Path(sys.executable).parent / "relocation"
 HOLD_SECONDS = SWEEP_SECONDS + 15
 """For which a pause must hold: whatever a sweep does wrong it has done by then."""
+LEAVE_SECONDS = 600
 UNTIL = {"VALIDATING": "IMPORTING", "IMPORTING": None}
 """The two steps before which a relocation is paused, each with the one after it."""
 
@@ -52,9 +53,13 @@ class Operator:
             self.done[f"{how}, {'taken' if taken else 'refused'}"] += 1
 
     def leave(self) -> None:
-        """Wait until all that was paused goes on; everything else has to run again by then."""
+        """Wait until all that was paused goes on; everything else has to run again by then.
+
+        What does not come to its pause, nor to its end, is left to the verdict.
+        """
+        until = time.monotonic() + LEAVE_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _pick(self, latest: Step) -> str | None:
         """Choose the newest relocation at work that has not got past a step."""

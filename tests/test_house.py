@@ -1,5 +1,6 @@
 """The rules of the house that no other tool holds."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -38,3 +39,36 @@ def test_a_lock_names_no_host_and_keeps_the_bounds(lock: str) -> None:
     assert "--index" not in text
     pins = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, flags=re.MULTILINE))
     assert (3, 9, 1) <= tuple(map(int, pins["prefect"].split("."))) < (4,)
+
+
+def _functions(file: Path) -> dict[str, set[str]]:
+    """Return the functions of a module, each with the names that it calls."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {
+        one.name: {
+            call.func.id
+            for call in ast.walk(one)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        }
+        for one in ast.walk(tree)
+        if isinstance(one, ast.FunctionDef)
+    }
+
+
+def test_whatever_starts_a_server_or_a_browser_is_a_fixture_with_a_tier() -> None:
+    """Else `make test-fast` would start it too."""
+    starts = {"prefect_server", "prefect_worker", "prefect_test_harness", "sync_playwright"}
+    starting = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        if "node_modules" not in file.parts
+        for name, calls in _functions(file).items()
+        if calls & starts
+    }
+    (tiers,) = [
+        ast.literal_eval(one.value)
+        for one in ast.parse((ROOT / "tests/conftest.py").read_text(encoding="utf-8")).body
+        if isinstance(one, ast.Assign) and getattr(one.targets[0], "id", "") == "TIERS"
+    ]
+    assert {"operator", "prefect_server", "world", "browser"} <= starting
+    assert starting <= tiers.keys()
