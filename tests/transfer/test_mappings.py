@@ -135,10 +135,9 @@ def make_mappings(engine: Engine) -> None:
         "INSERT INTO sentry_organizationmembermapping "
         "(id, organization_id, organizationmember_id, date_added, role, user_id) "
         "SELECT id, organization_id, id, date_added, role, user_id FROM sentry_organizationmember",
-        "INSERT INTO sentry_actor (id, type, team_id) SELECT id, 0, id FROM sentry_team",
+        # Every team has its actor by the import; a user's is made when it owns something.
         "INSERT INTO sentry_actor (id, type, user_id) SELECT 1000 + id, 1, id FROM auth_user",
-        "UPDATE sentry_team SET actor_id = id",
-        "UPDATE sentry_rule SET owner_id = (SELECT min(id) FROM sentry_team)",
+        "UPDATE sentry_rule SET owner_id = (SELECT min(id) FROM sentry_actor WHERE type = 1)",
     )
 
 

@@ -138,8 +138,9 @@ def point_teams(connection: Connection, teams: Table, actors: Table, pks: Sequen
         connection.execute(update(teams).where(mine).values(actor_id=found))
 
 
-def forget_actors(connection: Connection, teams: Table, pks: Sequence[int]) -> None:
-    """Let teams forget actors that are about to be removed."""
+def forget_actors(connection: Connection, teams: Table, actors: Table, pks: Sequence[int]) -> None:
+    """Let teams forget the actors that stand for them and are about to be removed."""
     if "actor_id" in teams.c:
-        mine = teams.c.actor_id.in_(pks)
+        own = select(actors.c.team_id).where(actors.c.id.in_(pks))
+        mine = teams.c.actor_id.in_(pks) & teams.c.id.in_(own)
         connection.execute(update(teams).where(mine).values(actor_id=None))

@@ -116,7 +116,7 @@ class _Removal:
         for piece in slices(sorted(pks)):
             self.sides.remove(connection, model, piece)
             if model == ACTOR and "sentry.team" in self.tables:
-                forget_actors(connection, self.tables["sentry.team"].table, piece)
+                forget_actors(connection, self.tables["sentry.team"].table, table, piece)
             referring = self.pointing.get(model, ())
             if found := referring_rows(connection, table.c.id, piece, referring):
                 raise _refusal(found)
