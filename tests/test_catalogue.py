@@ -115,3 +115,14 @@ def test_every_place_of_ids_lies_in_a_field_and_comes_after_what_it_names() -> N
         assert place.field in catalogue[place.model].fields, place
         if place.to in catalogue:
             assert catalogue[place.to].position < catalogue[place.model].position, place
+
+
+def test_the_page_of_versions_names_every_place_of_ids_and_all_that_is_gone() -> None:
+    told = (Path(__file__).parents[1] / "docs" / "versions.md").read_text()
+    for place in PLACES:
+        assert f"`{place.model.rpartition('.')[2]}`" in told, place
+        assert f"`{place.field}`" in told, place
+    for model in load_catalogue().values():
+        gone = [name for name, field in model.fields.items() if field.until]
+        names = [model.name.rpartition(".")[2]] if model.until else gone
+        assert all(name in told for name in names), model.name
