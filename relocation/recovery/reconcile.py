@@ -311,8 +311,10 @@ def _settle(case: _Case, *, cancelled: bool) -> Outcome:
         if run is None:
             raise
         visible = get_relocation(around.ledger, case.relocation_id)
-        facts = replace(case.facts, relocation=visible, revealed=True)
-        return _see_to_its_run(replace(case, facts=facts, move=Move.RESUME, own=None))
+        goes_on = replace(case, facts=replace(case.facts, relocation=visible), own=None)
+        if visible.status is Status.PAUSED:
+            return _see_to_its_pause(replace(goes_on, move=Move.UNPAUSE))
+        return _see_to_its_run(replace(goes_on, move=Move.RESUME))
     if settlement is None:
         return Outcome.LEFT
     _log.info("Relocation %s is settled: %s", case.relocation_id, settlement.status)

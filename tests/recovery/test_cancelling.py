@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relocation.errors import CommandError, RevealedError
-from relocation.ledger.control import schedule_cancel
+from relocation.ledger.control import pause_here, schedule_cancel
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.story import story_of
@@ -145,8 +145,6 @@ def test_once_visible_a_cancellation_is_not_obeyed_and_it_completes(
 def test_a_visible_one_that_was_paused_and_cancelled_goes_on_as_well(
     world: Any, destination: Destination
 ) -> None:
-    from relocation.ledger.control import pause_here
-
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
     pause_here(world.around.ledger, hold, Step.COMPLETED, world.now)
@@ -200,6 +198,21 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     assert Happening.SCHEDULE_CLEARED in story(world)
     with pytest.raises(CommandError, match="visible already"):
         abort(world.around, "r-1")
+
+
+def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
+    world: Any, destination: Destination
+) -> None:
+    hold = world.open()
+    do(world, hold, *BEFORE_REVEAL)
+    begin(world, hold, Task.REVEAL_ORGANIZATIONS)
+    pause_here(world.around.ledger, hold, Step.NOTIFYING, world.now)
+    destination.refusal = RevealedError("These organizations have been revealed: acme.")
+    world.runs.put("r-1", RunState.CANCELLED)
+    world.wait(31)
+    assert look(world) is Outcome.RESUMED
+    assert destination.rows
+    assert kinds(world) == []
 
 
 @pytest.mark.parametrize("after", [RunState.CRASHED, RunState.SCHEDULED, RunState.RUNNING])
