@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from relocation.plan import Plan
 from relocation.request import RelocationRequest, live_archive
 from relocation.steps import RollBackState, Status, Step, Task
 
@@ -39,6 +41,8 @@ class Relocation:
     archive: str
     """Its key in the storage; made by the relocation itself where there is a source."""
     source: str | None
+    plan: Mapping[str, Any] | None
+    """What was asked for of single users and slugs, as JSON data."""
     archive_bytes: int | None
     discarding_round: int
     """The working files of rounds up to this one are to be gone, and no rerun relies on them."""
@@ -69,6 +73,7 @@ class Relocation:
         return RelocationRequest(
             archive="" if self.archive == live_archive(self.id) else self.archive,
             source=self.source,
+            plan=Plan.model_validate(self.plan or {}),
             organizations=list(self.organizations),
             owner=self.owner,
             creator=self.creator,

@@ -5,10 +5,12 @@ import re
 from pydantic import BaseModel, ConfigDict, Field
 
 from relocation.errors import ArchiveError, LimitError, RequestError
+from relocation.plan import Plan
 from relocation.settings import Settings
 from relocation.text import listed, one_line
 
 _SLUG = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
+_NEW_SLUG = re.compile(r"(?!\d+\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _MAX_SLUG = 50
 _MAX_KEY = 500
 
@@ -49,6 +51,12 @@ class RelocationRequest(BaseModel):
         description="Username, in the destination, of who asks for this; the owner when left out.",
         examples=["marcus"],
     )
+    plan: Plan = Field(
+        default_factory=Plan,
+        title="Plan",
+        description="Which users become accounts that exist, and which slugs become others; "
+        "`relocation plan` proposes one.",
+    )
 
 
 def check_request(request: RelocationRequest, settings: Settings) -> None:
@@ -61,6 +69,30 @@ def check_request(request: RelocationRequest, settings: Settings) -> None:
     else:
         _check_archive(request.archive)
     check_slugs(request.organizations, settings)
+    _check_plan(request.plan, request.organizations)
+
+
+def _check_plan(plan: Plan, organizations: list[str]) -> None:
+    """Refuse a plan that no destination could obey."""
+    strange = sorted(plan.slugs.keys() - set(organizations))
+    if strange:
+        raise RequestError(
+            f"The plan names organizations that are not to be moved: {listed(strange, show=5)}."
+        )
+    bad = [slug for slug in plan.slugs.values() if not _is_new_slug(slug)]
+    if bad:
+        raise RequestError(
+            f"The plan wants slugs that are none: {listed(bad, show=3)}. A new slug has lower-case "
+            "letters, digits and hyphens, and not digits alone."
+        )
+    for what, targets in (("slug", plan.slugs.values()), ("account", plan.users.values())):
+        if len(set(targets)) < len(targets):
+            raise RequestError(f"By the plan two become the same {what}; each needs its own.")
+
+
+def _is_new_slug(slug: str) -> bool:
+    """Tell whether the destination takes this as the slug of a new organization."""
+    return _NEW_SLUG.fullmatch(slug) is not None and len(slug) <= _MAX_SLUG
 
 
 def _check_archive(key: str) -> None:

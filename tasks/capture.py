@@ -5,6 +5,7 @@ from relocation.catalogue import Scope
 from relocation.ledger.tries import done_result
 from relocation.steps import Task
 from relocation.transfer.database.exporting import export_records
+from relocation.transfer.load.accounts import check_plan
 from relocation.transfer.load.importing import bind
 from relocation.transfer.load.naming import look_of
 from relocation.transfer.prepare.normalised import write_records
@@ -31,11 +32,17 @@ def capture_baseline(work: Work) -> Done:
 
 @relocation_task(Task.CAPTURE_COLLIDING_USERS)
 def capture_colliding_users(work: Work) -> Done:
-    """Keep the destination's users whose usernames the export uses too, or imitates (A-110)."""
+    """Keep the destination's users whose usernames the export uses too, or imitates (A-110).
+
+    Those whom the plan names as well; a plan that this destination cannot obey is refused here.
+    """
     scanned = done_result(work.opened.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
     names = scanned.get("usernames", [])
+    named = check_plan(work.opened.destination, work.relocation.request.plan, names)
     records = export_records(
-        work.opened.destination, scope=Scope.USER, usernames={*names, *map(look_of, names)}
+        work.opened.destination,
+        scope=Scope.USER,
+        usernames={*names, *map(look_of, names), *named},
     )
     write_records(
         work.opened.storage,

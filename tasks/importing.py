@@ -19,6 +19,7 @@ def import_organizations(work: Work) -> Done:
         source,
         relocation_id=relocation_id,
         fence=work.hold.fence,
+        plan=work.relocation.request.plan,
         chunk_records=work.settings.chunk_records,
         progress=Progress("Import", relocation_id, sum(map(source.count, source.models()))),
     )

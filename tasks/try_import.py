@@ -27,6 +27,7 @@ def try_import(work: Work) -> Done:
         baseline=open_files(work, Task.CAPTURE_BASELINE),
         colliding=open_files(work, Task.CAPTURE_COLLIDING_USERS),
         relocation_id=relocation_id,
+        plan=work.relocation.request.plan,
         chunk_records=work.settings.chunk_records,
         folder=work.settings.home / "scratch",
         progress=Progress("Trial import", relocation_id, sum(map(source.count, source.models()))),

@@ -55,6 +55,7 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
         "show",
         "report",
         "handover",
+        "plan",
         "export",
         "import",
         "encrypt",

@@ -15,6 +15,7 @@ from relocation.cli import (
     keys,
     notices,
     numbers,
+    planning,
     relocations,
     report,
     sealing,
@@ -41,6 +42,7 @@ app.command()(exporting.export)
 app.command()(sealing.encrypt)
 app.command()(sealing.decrypt)
 app.command("import")(importing.import_)
+app.command()(planning.plan)
 app.command()(relocations.submit)
 app.command("list")(relocations.list_)
 app.command()(relocations.show)

@@ -13,6 +13,7 @@ from relocation.cli.following import follow as to_its_end
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
 from relocation.cli.start_time import read_start
 from relocation.errors import MAX_REASON
+from relocation.plan import Plan, read_plan
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
 from relocation.steps import Status
@@ -44,6 +45,15 @@ def submit(
     ],
     creator: Annotated[
         str | None, typer.Option(help="Username of who asks for this; the owner when left out.")
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="CSV that says which users become accounts that exist, and which slugs others.",
+        ),
     ] = None,
     at: Annotated[
         str | None,
@@ -77,14 +87,15 @@ def submit(
     settings = Settings()
     # A key of its own: a second upload must not change an archive that is being relocated.
     key = f"archives/{secrets.token_hex(4)}-{file.name}" if file else ""
-    request = RelocationRequest(
-        archive=key,
-        source=settings.source_block if live else None,
-        organizations=organization,
-        owner=owner,
-        creator=creator,
-    )
     with plain_errors():
+        request = RelocationRequest(
+            archive=key,
+            source=settings.source_block if live else None,
+            organizations=organization,
+            owner=owner,
+            creator=creator,
+            plan=read_plan(plan) if plan else Plan(),
+        )
         start_at = read_start(at, time_zone, datetime.now(UTC)) if at is not None else None
         check_request(request, settings)
         if file is not None:

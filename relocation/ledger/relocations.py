@@ -10,6 +10,7 @@ from relocation.errors import UnknownRelocationError
 from relocation.ledger.inserting import insert_if_new
 from relocation.ledger.tables import is_open, relocations
 from relocation.model import Relocation
+from relocation.plan import Plan
 from relocation.request import RelocationRequest, live_archive
 from relocation.steps import ACTIVE, Status, Step
 
@@ -38,6 +39,7 @@ def insert_relocation(
         "creator": request.creator,
         "archive": request.archive or (live_archive(relocation_id) if request.source else ""),
         "source": request.source,
+        "plan": request.plan.model_dump() if request.plan != Plan() else None,
         "organizations": request.organizations,
         "created_at": now,
         "updated_at": now,

@@ -173,6 +173,7 @@ relocations = Table(
     Column("creator_email", BoundedText(400)),
     Column("archive", BoundedText(1000), nullable=False),
     Column("source", BoundedText(200)),
+    Column("plan", JSON(none_as_null=True)),
     Column("archive_bytes", BigInteger),
     # Working files lie in a folder for each round: of rounds up to these, they are to go, are gone.
     Column("discarding_round", Integer, nullable=False, server_default="0"),

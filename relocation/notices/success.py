@@ -72,7 +72,9 @@ def success_drafts(
                 "name": one.name,
                 "slug": one.slug,
                 "old_slug": one.old_slug,
-                "renamed": renamed_because(one.old_slug, one.slug),
+                "renamed": "planned"
+                if one.old_slug in relocation.request.plan.slugs
+                else renamed_because(one.old_slug, one.slug),
             }
             for one in moved
         ],

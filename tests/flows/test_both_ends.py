@@ -1,5 +1,6 @@
 """`relocation export` and `import`, on the databases that the blocks name."""
 
+import csv
 import io
 import json
 import zipfile
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from relocation.archive.record import Record
@@ -159,3 +161,37 @@ def test_there_is_nothing_to_hand_over_of_a_relocation_that_failed(
     assert done.exit_code == 1
     assert "FAILURE" in done.stderr
     assert not (tmp_path / "kit").exists()
+
+
+def test_a_plan_that_was_edited_is_obeyed(service: Any, file: Path, tmp_path: Path) -> None:
+    """Proposed by the destination's word alone, decided by a person, kept over a rerun."""
+    plan = tmp_path / "plan.csv"
+    assert run("plan", file, "-o", "acme", "--to", plan).exit_code == 0
+    with plan.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert {row["becomes"] for row in rows} == {""}
+    person = next(row["name"] for row in rows if row["kind"] == "user")
+    (carl,) = [row.id for row in service.rows("sentry.user") if row.username == "carl"]
+    before = [row for row in service.rows("sentry.user") if row.id == carl]
+
+    asked = {"users": {person: carl}, "slugs": {"acme": "globex"}}
+    assert service.relocate(service.archive(EXAMPLE), "acme", plan=asked).is_completed()
+    assert service.only().request.plan.model_dump() == asked
+    assert [row.slug for row in service.rows("sentry.organization")] == ["globex"]
+    assert [row for row in service.rows("sentry.user") if row.id == carl] == before
+    assert person not in {row.username for row in service.rows("sentry.user")}
+    assert carl in {row.user_id for row in service.rows("sentry.organizationmember")}
+    (mail,) = [m.message for m in service.inbox.messages() if "finished" in m.message["Subject"]]
+    assert "as was asked for" in mail.get_body(("plain",)).get_content()
+
+
+def test_a_plan_for_a_privileged_account_fails_before_anything_is_written(service: Any) -> None:
+    with service.destination.begin() as connection:
+        made = text("UPDATE auth_user SET is_superuser = true WHERE username = 'carl'")
+        connection.execute(made)
+    (carl,) = [row.id for row in service.rows("sentry.user") if row.username == "carl"]
+    person = next(r.fields["username"] for r in EXAMPLE if r.model == "sentry.user")
+    plan = {"users": {person: carl}}
+    assert service.relocate(service.archive(EXAMPLE), "acme", plan=plan).is_failed()
+    assert "has privileges" in service.only().reason
+    assert service.count("sentry.organization") == 0

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from relocation.archive.record import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
+from relocation.plan import Plan
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.compare.arrival import differences, pairs_of
 from relocation.transfer.compare.comparing import compare_unchanged
@@ -48,6 +49,7 @@ def try_import(
     relocation_id: str,
     chunk_records: int,
     folder: Path,
+    plan: Plan | None = None,
     progress: Callable[[str, int], None] = lambda _model, _records: None,
 ) -> TrialReport:
     """Import the source into a scratch database like the destination, and compare the outcome.
@@ -67,6 +69,7 @@ def try_import(
             source,
             relocation_id=relocation_id,
             fence=_FENCE,
+            plan=plan,
             chunk_records=chunk_records,
             progress=progress,
         )

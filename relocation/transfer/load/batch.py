@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from relocation.catalogue import Scope
 from relocation.errors import ExportError
 from relocation.findings import Finding, FindingKind
+from relocation.plan import Plan
 from relocation.transfer.database.codec import decoder
 from relocation.transfer.database.rows import one_of, select_in
 from relocation.transfer.database.schema import ModelTable, UniqueSet
@@ -41,6 +42,8 @@ class Options:
     """Whether a user who is there already, by the exact username, is used as he is (I-53)."""
     overwrite_configs: bool = False
     """Whether settings that are there already take the export's values (I-60)."""
+    plan: Plan = field(default_factory=Plan)
+    """Who becomes an account that is there, and which organization gets which slug."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from relocation.archive.record import Record
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
 from relocation.findings import Finding, FindingKind
+from relocation.plan import Plan
 from relocation.text import listed
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.database.schema import ModelTable, is_mandatory, reflect
@@ -22,6 +23,7 @@ from relocation.transfer.database.skew import (
     check_schema,
     check_values,
 )
+from relocation.transfer.load.accounts import account_tables, accounts_of, check_accounts
 from relocation.transfer.load.batch import Options, unfit
 from relocation.transfer.load.chunks import (
     Account,
@@ -69,14 +71,15 @@ def import_records(
     hide: bool = True,
     merge_users: bool = False,
     overwrite_configs: bool = False,
+    plan: Plan | None = None,
     chunk_records: int = 10_000,
     progress: Callable[[str, int], None] = lambda _model, _records: None,
 ) -> ImportReport:
     """Import the records that `scope` admits, under its rules (spec 3.6).
 
-    `hide`, `merge_users` and `overwrite_configs` are those of `Options`. The scope Global is for an
-    empty destination alone, and empties none (I-17 is not followed: nothing here deletes what it
-    did not bring).
+    `hide`, `merge_users`, `overwrite_configs` and `plan` are those of `Options`. The scope Global
+    is for an empty destination alone, and empties none (I-17 is not followed: nothing here deletes
+    what it did not bring).
 
     Idempotent: chunks that were written before are left alone, so that an import that was killed
     goes on after its last one. `progress` is called with a model and the number of its records
@@ -84,6 +87,9 @@ def import_records(
     not the one that was bound, FencedOut where another process has taken over.
     """
     check_bound(engine, relocation_id, fence)
+    plan = plan or Plan()
+    if plan.users:
+        _check_accounts(engine, plan)
     admitted = {model.name: model for model in load_catalogue().admitted(scope)}
     wanted = {ACTOR, *source.models()} & admitted.keys()
     tables = reflect(engine, [admitted[name] for name in sorted(wanted)])
@@ -93,7 +99,7 @@ def import_records(
     present = [model for model in present if model.until is None or model.name in tables]
     later = check_later_steps(engine) if hide else []
     _check(tables, present, source, scope, later)
-    writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs))
+    writer = Writer(tables, Options(scope, hide, merge_users, overwrite_configs, plan))
     kept = referenced_models()
     maps: dict[str, dict[int, int]] = {}
     sizes = recorded_sizes(engine, relocation_id)
@@ -223,6 +229,12 @@ def _check_export(table: ModelTable, column: str | None, source: Source) -> None
     first = next(records)
     if is_mandatory(model, field) or any(field in record.fields for record in records):
         raise unfit(model.name, first.pk, field, "is missing, and every record must have one")
+
+
+def _check_accounts(engine: Engine, plan: Plan) -> None:
+    tables = account_tables(engine)
+    with engine.connect() as connection:
+        check_accounts(plan, accounts_of(connection, tables, plan.users.values()))
 
 
 def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:

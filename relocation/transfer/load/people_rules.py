@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import select
 
 from relocation.catalogue import Scope
+from relocation.errors import RequestError
 from relocation.findings import FindingKind
 from relocation.transfer.database.codec import parse_stored_json
 from relocation.transfer.database.rows import same_text, select_in
@@ -59,6 +60,53 @@ def merge_users(batch: Batch) -> None:
         name = str(draft.values.get("username"))
         if name in present:
             batch.merged[draft.pk] = present[name]
+        else:
+            kept.append(draft)
+    batch.rows = kept
+
+
+def become_accounts(batch: Batch) -> None:
+    """Use the accounts that the plan names, and leave them as they are.
+
+    Whatever may have happened since the plan was checked: a privileged account is none of them.
+    """
+    plan = batch.options.plan.users
+    if not plan:
+        return
+    pk = batch.table.table.c.id
+    fields = ("is_active", "is_staff", "is_superuser")
+    query = select(pk, *(batch.table.column(field) for field in fields))
+    rows = select_in(batch.connection, query, pk.in_, set(plan.values()))
+    fit = {one for one, active, *powers in rows if active and not any(powers)}
+    kept = []
+    for draft in batch.rows:
+        name = draft.values.get("username")
+        target = plan.get(name) if isinstance(name, str) else None
+        if target is None:
+            kept.append(draft)
+        elif target not in fit or target in {*batch.merged.values(), *batch.merged_users}:
+            raise RequestError(f"Account {target} of the plan cannot be used for a user any more.")
+        else:
+            batch.merged[draft.pk] = target
+            reason = f"By the plan it becomes account {target}, which stays as it is."
+            batch.tell(FindingKind.EXISTING_USER, draft.pk, reason)
+    batch.rows = kept
+
+
+def leave_accounts_alone(field: str, batch: Batch) -> None:
+    """Skip what is a person's own where the plan made an account of the person.
+
+    An account gets memberships by a plan and nothing else. What the organization shares stays.
+    """
+    accounts = set(batch.options.plan.users.values())
+    if not accounts:
+        return
+    kept = []
+    for draft in batch.rows:
+        shared = draft.values.get("visibility") == "organization"
+        if draft.values.get(field) in accounts and not shared:
+            reason = "Its user was there before the import, and is used as he is."
+            batch.skip(draft.pk, FindingKind.EXISTING_USER, reason)
         else:
             kept.append(draft)
     batch.rows = kept

@@ -13,15 +13,18 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from relocation.catalogue import Model, Scope
+from relocation.errors import RequestError
 from relocation.findings import FindingKind
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import UniqueSet, unique_sets
 from relocation.transfer.load.batch import Batch, storable
 from relocation.transfer.load.naming import NameRule
 from relocation.transfer.load.people_rules import (
+    become_accounts,
     check_time_zones,
     distrust_addresses,
     free_names,
+    leave_accounts_alone,
     leave_merged_users_alone,
     merge_addresses,
     merge_users,
@@ -133,9 +136,14 @@ def _keep_by(batch: Batch, names: tuple[str, ...]) -> None:
 
 def _name_organizations(batch: Batch) -> None:
     """Give each organization a valid, free slug, and report those that had to change (I-62)."""
-    names = free_names(batch, "slug", _SLUGS, partial(_valid_slug, batch))
+    planned = batch.options.plan.slugs
+    names = free_names(
+        batch, "slug", _SLUGS, lambda slug: planned.get(slug) or _valid_slug(batch, slug)
+    )
     for draft, name in zip(batch.rows, names, strict=True):
         old = draft.values["slug"]
+        if planned.get(old, name) != name:
+            raise RequestError(f'The plan wants the slug "{planned[old]}", which cannot be had.')
         batch.slugs[draft.pk] = old
         if name != old:
             batch.tell(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")
@@ -171,10 +179,25 @@ def _await_check_in(batch: Batch) -> None:
         batch.put(draft, "next_checkin", value=None)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+PERSONAL: Final = {
+    "explore.exploresavedquerylastvisited": "user_id",
+    "explore.exploresavedquerystarred": "user_id",
+    "sentry.dashboardfavoriteuser": "user_id",
+    "sentry.groupsearchview": "user_id",
+    "sentry.groupsearchviewlastvisited": "user_id",
+    "sentry.groupsearchviewstarred": "user_id",
+    "sentry.organizationaccessrequest": "requester_id",
+    "sentry.projectbookmark": "user_id",
+    "sentry.recentsearch": "user_id",
+    "sentry.rulesnooze": "user_id",
+    "sentry.savedsearch": "owner_id",
+}
+"""What is a person's own, and the reference that says whose."""
+
+_OF_MODELS: Mapping[str, tuple[Rule, ...]] = {
     "sentry.actor": (_find_actors,),
     "sentry.organization": (_name_organizations,),
-    "sentry.user": (merge_users, take_over_users, name_users),
+    "sentry.user": (become_accounts, merge_users, take_over_users, name_users),
     "sentry.email": (merge_addresses,),
     "sentry.useremail": (leave_merged_users_alone, distrust_addresses),
     "sentry.useroption": (leave_merged_users_alone, check_time_zones),
@@ -204,6 +227,14 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "sentry.incident": (partial(refresh, "detection_uuid", uuid4),),
     "sentry.incidentactivity": (partial(refresh, "notification_uuid", uuid4),),
     "sentry.querysubscription": (begin_subscriptions,),
+}
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **_OF_MODELS,
+    **{
+        model: (partial(leave_accounts_alone, field), *_OF_MODELS.get(model, ()))
+        for model, field in PERSONAL.items()
+    },
 }
 """Each model's rules, in the order they are applied."""
 

@@ -1,4 +1,4 @@
-"""Keep what a task has to tell at length, and from which live source a relocation comes."""
+"""Keep what a task has to tell at length, and what else a relocation was asked for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table of reports and the column."""
+    """Add the table of reports and the columns."""
     op.add_column("relocation", sa.Column("source", sa.Text))
+    op.add_column("relocation", sa.Column("plan", sa.JSON))
     op.create_table(
         "task_report",
         sa.Column("relocation_id", sa.String(36), nullable=False),
@@ -29,4 +30,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove it again."""
     op.drop_table("task_report")
+    op.drop_column("relocation", "plan")
     op.drop_column("relocation", "source")
