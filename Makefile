@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines newest test-tools screenshots clean help
+.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines newest real-sentry test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -76,7 +76,11 @@ soak: $(READY) ## Relocate N times while everything is killed in turn; count wha
 machines: $(READY) ## Relocate N times at once on two machines that share nothing, one of which dies (N=20)
 	@N=$(or $(N),20) $(BIN)/python -m benchmarks.machines
 
-test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, nginx, Caddy (Debian, as root), linters of mails (npm)
+real-sentry: $(READY) ## Relocate between real Sentrys 23.7.1, and ask them (Python 3.8, PostgreSQL, Redis)
+	@PYTHONPATH=. $(BIN)/python tests/parts/real_sentry.py
+	@REAL_SENTRY=1 $(BIN)/python -m pytest -n 0 tests/real_product
+
+test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, Redis, nginx, Caddy (Debian, as root), linters of mails (npm)
 	@.ci/test-tools
 
 screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone, in screenshots/

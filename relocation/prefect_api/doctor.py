@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 
 import prefect
 from pydantic import SecretStr
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, inspect, select, text
 
 from relocation.archive.keys import public_key_of
 from relocation.archive.tarball import PUBLIC_KEY, read_members
 from relocation.catalogue import Scope, load_catalogue
+from relocation.catalogue.versions import entered
 from relocation.errors import RelocationError
+from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
 from relocation.notices.building import Branding
@@ -36,8 +38,11 @@ from relocation.prefect_api.blocks import (
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
 from relocation.steps import Status
+from relocation.text import listed
 from relocation.transfer.database.schema import lost_passwords, reflect
-from relocation.transfer.database.skew import blocks, check_schema
+from relocation.transfer.database.skew import blocks, check_later_steps, check_schema
+from relocation.transfer.load.mappings import mapping_findings
+from relocation.transfer.load.ownership import mappings_of
 
 _RECENT = 20
 """Unfinished relocations whose archives are compared with the key."""
@@ -87,6 +92,11 @@ def examine(settings: Settings) -> list[Check]:
             [_check(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
             if block_id(f"sqlalchemy-connector/{settings.source_block}")
             else []
+        ),
+        _check(
+            "mappings",
+            lambda: _mappings(settings),
+            "let the cron and the worker of the product run; or see docs/real-product.md",
         ),
         _check(
             "claim links",
@@ -189,13 +199,56 @@ def _ledger(settings: Settings) -> str:
 
 
 def _destination(settings: Settings) -> str:
+    """Tell what is missing: what every relocation needs, or what only newer versions have."""
     destination = load_destination(settings)
     models = load_catalogue().admitted(Scope.ORGANIZATION)
-    skew = check_schema(reflect(destination, models), {one.name: set(one.fields) for one in models})
-    unfit = [finding for finding in skew if blocks(finding)]
+    tables = reflect(destination, models)
+    skew = check_schema(tables, {one.name: set(one.fields) for one in models})
+    needed = check_later_steps(destination)
+    later = [one for one in skew if entered(one.model, one.field)]
+    with destination.connect() as connection:
+        a_product = inspect(connection).has_table("django_migrations")
+    unfit = needed + [one for one in skew if blocks(one) and not (a_product and one in later)]
     if unfit:
-        raise _BadError(f"{unfit[0].model}: {unfit[0].reason} ({len(unfit)} such findings)")
-    return _address(destination)
+        raise _BadError(
+            f"{_told(unfit[0])}: {unfit[0].reason} ({len(unfit)} such findings)",
+            "let its operator upgrade it" if a_product else "",
+        )
+    if not later:
+        return _address(destination)
+    fields = [one for one in later if one.kind is FindingKind.MISSING_COLUMN]
+    return (
+        f"{_address(destination)}; older than the newest exports: it has no table for "
+        f"{len(later) - len(fields)} models, whose exports are refused, and no column for "
+        f"{len(fields)} fields, which are lost: {listed([_told(one) for one in later], show=5)}"
+    )
+
+
+def _told(finding: Finding) -> str:
+    place = f"{finding.model}.{finding.field}" if finding.field else finding.model
+    version = entered(finding.model, finding.field)
+    return f"{place} ({version})" if version else place
+
+
+def _mappings(settings: Settings) -> str:
+    """Tell whether the product lets members in, and has done so with what was moved last."""
+    destination = load_destination(settings)
+    if by_hand := mapping_findings(destination):
+        raise _BadError(by_hand[0].reason)
+    moved = [
+        one
+        for one in list_relocations(load_ledger(settings), limit=_RECENT)
+        if one.status is Status.SUCCESS
+    ]
+    counts = {one.id: mappings_of(destination, one.id) for one in moved}
+    lacking = [(one, count) for one, count in counts.items() if count and not count.complete]
+    if lacking:
+        one, count = lacking[0]
+        raise _BadError(
+            f"{count.needed - count.made} of {count.needed} are missing of relocation {one}: its "
+            f"members cannot open what was moved ({len(lacking)} such relocations)"
+        )
+    return "the product made all that were asked for" if any(counts.values()) else "none are needed"
 
 
 def _source(settings: Settings) -> str:

@@ -46,7 +46,7 @@ def test_what_is_well_is_called_so(service: Any) -> None:
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker"}
     assert {what for what, check in checks.items() if not check.good} == unwell
-    assert len(checks) == 15
+    assert len(checks) == 16
     assert all(bool(check.remedy) is not check.good for check in checks.values())
 
 
@@ -102,6 +102,37 @@ def test_a_destination_that_lacks_a_column(service: Any) -> None:
     found = look(service, "destination")
     assert not found.good
     assert "sentry.project" in found.detail
+
+
+def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Any) -> None:
+    """It is told what it lacks, from which version on that is there, and what it means."""
+    break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
+    break_off(service, "DROP TABLE sentry_dashboardfavoriteuser")
+    break_off(service, "ALTER TABLE sentry_repository DROP COLUMN languages")
+    found = look(service, "destination")
+    assert found.good
+    assert "no table for 1 models, whose exports are refused" in found.detail
+    assert "no column for 1 fields, which are lost" in found.detail
+    assert "sentry.dashboardfavoriteuser (only after 24.7)" in found.detail
+    assert "sentry.repository.languages (from 24.7 on)" in found.detail
+
+
+def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
+    break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
+    break_off(service, "ALTER TABLE auth_user DROP COLUMN is_unclaimed")
+    found = look(service, "destination")
+    assert not found.good
+    assert "sentry.user.is_unclaimed (from 23.9 on)" in found.detail
+    assert "claim" in found.detail, "what it means"
+    assert found.remedy == "let its operator upgrade it"
+
+
+def test_a_product_whose_mappings_have_to_be_made_by_hand(service: Any) -> None:
+    assert look(service, "mappings").good
+    break_off(service, "CREATE TABLE sentry_organizationmapping (organization_id BIGINT)")
+    found = look(service, "mappings")
+    assert not found.good
+    assert "outbox_for_update" in found.detail
 
 
 def test_a_destination_without_lost_password_records(service: Any) -> None:

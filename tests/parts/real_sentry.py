@@ -26,7 +26,7 @@ from relocation.process import LOOPBACK
 VERSION: Final = "23.7.1"
 HOME: Final = Path(__file__).parents[2] / ".real-sentry"
 
-_PYTHON = HOME / "venv/bin/python"
+PYTHON: Final = HOME / "venv/bin/python"
 _DUMP = HOME / f"migrated-{VERSION}.dump"
 _BUILD_TOOLS: Final = ("pip<24.1", "setuptools==56.0.0", "wheel==0.38.4")
 _LOCKS: Final = {"max_locks_per_transaction": 512, "fsync": "off"}
@@ -64,6 +64,7 @@ DATABASES = {"default": {
 _redis = {"hosts": {0: {"host": "127.0.0.1", "port": int(os.environ["REAL_REDIS_PORT"])}}}
 SENTRY_OPTIONS["redis.clusters"] = {"default": _redis}
 SENTRY_USE_BIG_INTS = True
+SENTRY_FEATURES["organizations:incidents"] = True
 SENTRY_SINGLE_ORGANIZATION = False
 SENTRY_CACHE = "sentry.cache.redis.RedisCache"
 SENTRY_RATELIMITER = "sentry.ratelimits.redis.RedisRateLimiter"
@@ -72,7 +73,6 @@ SENTRY_QUOTAS = "sentry.quotas.redis.RedisQuota"
 SENTRY_TSDB = "sentry.tsdb.redis.RedisTSDB"
 SENTRY_DIGESTS = "sentry.digests.backends.redis.RedisBackend"
 BROKER_URL = "redis://127.0.0.1:" + os.environ["REAL_REDIS_PORT"]
-CELERY_TASK_ALWAYS_EAGER = CELERY_ALWAYS_EAGER = True
 """
 
 
@@ -97,7 +97,7 @@ def missing_tools() -> str:
 
 def is_set_up() -> bool:
     """Tell whether everything is there that the tests start."""
-    return _PYTHON.exists() and _DUMP.exists()
+    return PYTHON.exists() and _DUMP.exists()
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def set_up() -> None:
     (HOME / "conf/config.yml").write_text(_CONFIG)
     (HOME / "conf/sentry.conf.py").write_text(_SETTINGS)
     (HOME / "stubs/xmlsec.py").write_text(_STUB)
-    if not _PYTHON.exists():
+    if not PYTHON.exists():
         _install()
     if not _DUMP.exists():
         _migrate()

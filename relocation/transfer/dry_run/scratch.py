@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select, text
+from sqlalchemy import (
+    TEXT,
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import ProgrammingError
 
 from relocation.catalogue import load_catalogue
@@ -141,6 +152,7 @@ def _copy_schema(destination: Engine, schema: str) -> Scratch:
     try:
         with destination.begin() as connection:
             connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
+            _recognize_citext(connection)
             tables = _copied_tables(connection)
             for table in tables:
                 _copy_table(connection, schema, table)
@@ -153,6 +165,18 @@ def _copy_schema(destination: Engine, schema: str) -> Scratch:
         ) from err
     create_own_tables(engine)
     return Scratch(engine)
+
+
+def _recognize_citext(connection: Connection) -> None:
+    """Let the type be known by its full name, which it has where its schema is not searched.
+
+    Text does for it there: what compares addresses brings them into one case by itself.
+    """
+    query = "SELECT typnamespace::regnamespace::text FROM pg_type WHERE typname = 'citext'"
+    schemas = connection.exec_driver_sql(query).scalars()
+    names = {f"{schema}.citext": TEXT for schema in schemas}
+    dialect: Any = connection.dialect
+    dialect.ischema_names = {**dialect.ischema_names, **names}
 
 
 def _bind_to(schema: str) -> Any:
