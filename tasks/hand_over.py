@@ -27,4 +27,5 @@ def grant_ownership(work: Work) -> Done:
 def reveal_organizations(work: Work) -> Done:
     """Make the imported organizations visible; idempotent (A-118)."""
     asked = reveal(work.opened.destination, work.hold.relocation_id, work.hold.fence)
+    work.log.info("The product was asked for %d mappings of what was revealed", asked)
     return Done({"mappings_asked_for": asked})

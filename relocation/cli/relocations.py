@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from relocation.cli.following import follow as to_its_end
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
 from relocation.cli.start_time import read_start
-from relocation.errors import MAX_REASON
+from relocation.errors import MAX_REASON, RelocationError
 from relocation.plan import Plan, read_plan
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from relocation.ledger.story import Event
     from relocation.ledger.tries import Try
     from relocation.model import Relocation
+    from relocation.transfer.load.mappings import MappingCount
 
 
 def submit(
@@ -177,10 +179,12 @@ def show(
             fail(f"there is no relocation {relocation_id}")
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
         story = story_of(ledger, relocation_id)
+    mappings = _mappings(one)
     if as_json:
         print_json(
             {
                 **_as_json(one),
+                "mappings": asdict(mappings) if mappings else None,
                 "story": [asdict(event) for event in story],
                 "tries": [asdict(one_try) for one_try in tries],
                 "notices": [_notice_as_json(notice) for notice in notices],
@@ -188,8 +192,25 @@ def show(
         )
     else:
         _print_story(one, story, tries, notices)
+        if mappings:
+            what = "organizations and memberships were mapped by the product"
+            out.print(f"\n{mappings.made} of {mappings.needed} {what}.", soft_wrap=True)
     if follow and one.status is not Status.SUCCESS:
         raise typer.Exit(1)
+
+
+def _mappings(one: "Relocation") -> "MappingCount | None":
+    """Count the product's mappings of what was moved, as far as the destination can be asked."""
+    if one.status is not Status.SUCCESS:
+        return None
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - seconds
+
+    from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415 - imports Prefect
+    from relocation.transfer.load.ownership import mappings_of  # noqa: PLC0415 - seconds
+
+    with suppress(RelocationError, SQLAlchemyError):
+        return mappings_of(load_destination(Settings()), one.id)
+    return None
 
 
 def _print_story(
