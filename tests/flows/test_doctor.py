@@ -108,13 +108,13 @@ def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Any) -
     """It is told what it lacks, from which version on that is there, and what it means."""
     break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
     break_off(service, "DROP TABLE sentry_dashboardfavoriteuser")
-    break_off(service, "ALTER TABLE sentry_repository DROP COLUMN languages")
+    break_off(service, "ALTER TABLE sentry_dashboardwidget DROP COLUMN thresholds")
     found = look(service, "destination")
     assert found.good
-    assert "no table for 1 models, whose exports are refused" in found.detail
-    assert "no column for 1 fields, which are lost" in found.detail
+    assert "1 tables are missing (exports with their models are refused)" in found.detail
+    assert "1 columns (their values are lost)" in found.detail
     assert "sentry.dashboardfavoriteuser (only after 24.7)" in found.detail
-    assert "sentry.repository.languages (from 24.7 on)" in found.detail
+    assert "sentry.dashboardwidget.thresholds (from 24.7 on)" in found.detail
 
 
 def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
