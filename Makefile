@@ -27,8 +27,8 @@ up: $(READY) ## Run the whole service on this machine until Ctrl-C, with an exam
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest
 
-test-fast: $(READY) ## Run the tests that start no server, kill nothing and open no browser
-	@$(BIN)/python -m pytest -m "not server and not kill and not browser"
+test-fast: $(READY) ## Run the tests that start no server, kill nothing, open no browser and try few cases
+	@$(BIN)/python -m pytest -m "not server and not kill and not browser and not deep"
 
 newest: ## Run the tests of one service on the newest versions that the bounds admit (in .venv-newest)
 	@PYTHON=$(PYTHON) .ci/newest

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import importlib, sys
@@ -13,6 +15,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.deep
 def test_every_benchmark_can_be_imported(tmp_path: Path) -> None:
     names = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__main__"]
     assert len(names) > 20

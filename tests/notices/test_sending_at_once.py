@@ -18,6 +18,8 @@ from relocation.ledger.tables import NoticeState, notices
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.operator import Operator
 
+pytestmark = pytest.mark.kill
+
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
 DRAIN = Path(__file__).with_name("drain.py")

@@ -16,6 +16,8 @@ from relocation.transfer.source import RecordList
 
 Dying = Callable[[Engine, int], AbstractContextManager[Any]]
 
+pytestmark = pytest.mark.deep
+
 DATE = "2023-06-22T22:54:28.773Z"
 CHUNK = 2
 
