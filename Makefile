@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines newest real-sentry test-tools screenshots clean help
+.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines fuzz newest real-sentry test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -79,6 +79,9 @@ machines: $(READY) ## Relocate N times at once on two machines that share nothin
 real-sentry: $(READY) ## Relocate between real Sentrys 23.7.1, and ask them (Python 3.8, PostgreSQL, Redis)
 	@PYTHONPATH=. $(BIN)/python tests/parts/real_sentry.py
 	@REAL_SENTRY=1 $(BIN)/python -m pytest -n 0 tests/real_product
+
+fuzz: $(READY) ## Change archives and exports N times, and hold what the engine makes of them to its promise
+	@N=$(or $(N),2000) SEED=$(SEED) $(BIN)/python -m benchmarks.fuzz
 
 test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, Redis, nginx, Caddy (Debian, as root), linters of mails (npm)
 	@.ci/test-tools

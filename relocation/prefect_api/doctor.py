@@ -218,8 +218,8 @@ def _destination(settings: Settings) -> str:
         return _address(destination)
     fields = [one for one in later if one.kind is FindingKind.MISSING_COLUMN]
     return (
-        f"{_address(destination)}; older than the newest exports: {len(later) - len(fields)} tables "
-        f"are missing (exports with their models are refused), and {len(fields)} columns (their "
+        f"{_address(destination)}; older than the newest exports: {len(later) - len(fields)} "
+        f"tables are missing (exports with their models are refused), and {len(fields)} columns (their "
         f"values are lost): {listed([_told(one) for one in later], show=5)}"
     )
 

@@ -17,13 +17,9 @@ from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.load.rules import row_scope
 from relocation.transfer.source import RecordList
 
-<<<<<<< HEAD
-CATALOGUE = load_catalogue().newest()
-=======
 pytestmark = pytest.mark.deep
 
-CATALOGUE = load_catalogue()
->>>>>>> d7da889 (Keep property tests out of the fast tier)
+CATALOGUE = load_catalogue().newest()
 DATE = "2023-06-22T22:54:28.773Z"
 UUID = "6b2c0f7e-1d4a-4c0c-8f6e-7d5b3a291817"
 VALUES: dict[FieldType, Any] = {

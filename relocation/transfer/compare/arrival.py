@@ -15,7 +15,7 @@ from relocation.transfer.compare.intended import CHANGES, Intended
 from relocation.transfer.database.exporting import PickedSource, exported_pks
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import ModelTable, reflect
-from relocation.transfer.load.chunks import import_report, read_chunks
+from relocation.transfer.load.chunks import import_report, read_chunks, smallest_chunks
 from relocation.transfer.load.owners import owned
 from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import PortionedSource, Source
@@ -58,7 +58,12 @@ def verify_import(
     tables = reflect(destination, load_catalogue().values())
     source = owned(source, tables)
     pairs = pairs_of(destination, relocation_id, source)
-    arrived = PickedSource(destination, tables, lambda model: set(pairs.get(model, {}).values()))
+    arrived = PickedSource(
+        destination,
+        tables,
+        lambda model: set(pairs.get(model, {}).values()),
+        smallest_chunks(destination, relocation_id),
+    )
     told = import_report(destination, relocation_id).findings
     return [
         *differences(source, arrived, pairs, tables, told),

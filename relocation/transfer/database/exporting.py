@@ -69,7 +69,7 @@ class LiveSource:
 class PickedSource:
     """The records of a live database that have given primary keys, as a `Source`.
 
-    Only these rows are read, however many others a table has.
+    Only these rows are read, however many others a table has; `together` is that of `LiveSource`.
     """
 
     def __init__(
@@ -77,10 +77,12 @@ class PickedSource:
         engine: Engine,
         tables: Mapping[str, ModelTable],
         pks: Callable[[str], Collection[int]],
+        together: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._engine = engine
         self._tables = tables
         self._pks = pks
+        self._together = together
 
     def models(self) -> Sequence[str]:
         """Return the names of the models that have a table, in dependency order."""
@@ -93,13 +95,15 @@ class PickedSource:
             return
         wanted = self._pks(model)
         pk = table.table.c.id
+        at_once = min(_ROWS, self._together.get(model, _ROWS))
         with _snapshot(self._engine) as connection:
             for piece in slices(sorted(wanted)):
                 low, high = piece[0], piece[-1]
                 dense = high - low < 2 * len(piece)  # as an import leaves them: quicker by range
                 among = pk.between(low, high) if dense else pk.in_(piece)
                 known = frozenset(piece)
-                for record in _stream(connection, table, _columns(table).where(among)):
+                query = _columns(table).where(among)
+                for record in _stream(connection, table, query, at_once):
                     if record.pk in known:
                         yield record
 
