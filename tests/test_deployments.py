@@ -176,6 +176,14 @@ def test_a_safety_net_that_ends_without_success_alarms_the_operator(state: State
     assert not _alarms(state, flow="relocate")
 
 
+def test_the_operator_is_alerted_when_three_sweeps_in_turn_did_not_succeed() -> None:
+    (alert,) = [one for one in AUTOMATIONS if one["name"] == "No sweep has succeeded"]
+    (schedule,) = DEPLOYMENTS["sweep"]["schedules"]
+    assert alert["trigger"]["within"] == 3 * schedule["interval"]
+    assert alert["trigger"]["expect"] == ["prefect.flow-run.Completed"]
+    assert alert["trigger"]["match_related"]["prefect.resource.name"] == "sweep"
+
+
 @pytest.mark.parametrize("file", POOLS, ids=lambda file: file.stem)
 def test_the_settings_of_every_kind_of_pool_are_those_of_its_worker(
     file: Path, worker_types: Any

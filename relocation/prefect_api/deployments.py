@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,17 @@ import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
@@ -23,6 +34,7 @@ from relocation.prefect_api.blocks import block_id
 from relocation.settings import Settings
 
 WORK_POOL = "relocation"
+_SWEEP = "sweep/sweep"
 FIRST_QUEUE = "safety-net"
 """The queue of what must not wait behind relocations."""
 
@@ -43,8 +55,33 @@ def deploy(settings: Settings, pool: Path | None = None) -> str:
 def sweep_now() -> None:
     """Let a worker sweep at once, rather than when it is due."""
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("sweep/sweep")
+        deployment = client.read_deployment_by_name(_SWEEP)
         client.create_flow_run_from_deployment(deployment.id)
+
+
+def last_sweep() -> tuple[datetime | None, timedelta | None]:
+    """Return when a sweep last succeeded, and how far apart they are; None where none is due.
+
+    Where none has, its deployment counts: a service that was just set up has swept nothing yet.
+    """
+    which = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
+    )
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(_SWEEP)
+        runs = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+            flow_run_filter=which,
+            sort=FlowRunSort.END_TIME_DESC,
+            limit=1,
+        )
+    intervals = [
+        one.schedule.interval
+        for one in deployment.schedules
+        if one.active and isinstance(one.schedule, IntervalSchedule)
+    ]
+    interval = min(intervals, default=None) if not deployment.paused else None
+    return (runs[0].end_time if runs else deployment.created), interval
 
 
 def server_problem() -> str | None:

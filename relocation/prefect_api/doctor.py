@@ -36,6 +36,7 @@ from relocation.prefect_api.blocks import (
     load_storage,
 )
 from relocation.process import LOOPBACK
+from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
 from relocation.steps import Status
 from relocation.text import listed
@@ -46,6 +47,8 @@ from relocation.transfer.load.ownership import mappings_of
 
 _RECENT = 20
 """Unfinished relocations whose archives are compared with the key."""
+_MISSED_SWEEPS = 3
+"""Intervals without a successful sweep after which the safety net is gone."""
 _SET_UP = "relocation setup"
 _BLOCK = "correct the block in the Prefect UI"
 
@@ -76,12 +79,15 @@ def examine(settings: Settings) -> list[Check]:
     return [
         server,
         _check("Prefect version", _version, "install the same version here and at the server"),
-        _check("clock", lambda: _clock(settings), "let NTP set the clocks of all machines"),
+        _check("clock", _clock, "let NTP set the clocks of all machines"),
         _check("deployments", _deployments, _SET_UP),
         _check(
             "automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"
         ),
         _check("worker", _worker, start_worker),
+        _check(
+            "sweep", _sweep, "read the log of its last run in the Prefect UI, then run it there"
+        ),
         _check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
         _check(
             f"destination ({settings.destination_block})",
@@ -161,12 +167,11 @@ def _version() -> str:
     return there
 
 
-def _clock(settings: Settings) -> str:
+def _clock() -> str:
     _, date = deployments.server_about()
-    skew = abs((datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds())
-    # Leases compare the times of several machines.
-    if skew > settings.lease_renewal:
-        raise _BadError(f"it differs from the server's by {skew:.0f} seconds")
+    skew = abs(datetime.now(UTC) - parsedate_to_datetime(date))
+    if skew > CLOCK_TOLERANCE:
+        raise _BadError(f"it differs from the server's by {skew.total_seconds():.0f} seconds")
     return "agrees with the server's"
 
 
@@ -189,6 +194,17 @@ def _worker() -> str:
     if not online:
         raise _BadError(f"none is online on the pool {deployments.WORK_POOL}: nothing will run")
     return f"{online} online"
+
+
+def _sweep() -> str:
+    last, interval = deployments.last_sweep()
+    if interval is None:
+        raise _BadError("its schedule is off: nobody sees to what died", _SET_UP)
+    silent = datetime.now(UTC) - last if last else None
+    if silent is None or silent > _MISSED_SWEEPS * interval:
+        minutes = f" for {silent.total_seconds() / 60:.0f} minutes" if silent else ""
+        raise _BadError(f"none has succeeded{minutes}")
+    return "one succeeded lately, or is yet to run"
 
 
 def _ledger(settings: Settings) -> str:
@@ -219,8 +235,8 @@ def _destination(settings: Settings) -> str:
     fields = [one for one in later if one.kind is FindingKind.MISSING_COLUMN]
     return (
         f"{_address(destination)}; older than the newest exports: {len(later) - len(fields)} "
-        f"tables are missing (exports with their models are refused), and {len(fields)} columns (their "
-        f"values are lost): {listed([_told(one) for one in later], show=5)}"
+        f"tables are missing (exports with their models are refused), and {len(fields)} columns "
+        f"(their values are lost): {listed([_told(one) for one in later], show=5)}"
     )
 
 

@@ -8,17 +8,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import prefect
 import pytest
 from aiosmtpd.controller import Controller
+from prefect import get_client
 from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.system import Secret
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Completed, Failed, State
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
+from flows.sweep import sweep
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.database import engine_options, prepare
 from relocation.local.processes import free_port
@@ -44,7 +51,7 @@ def break_off(service: Any, statement: str, *, database: str = "destination") ->
 def test_what_is_well_is_called_so(service: Any) -> None:
     checks = {check.what.partition(" (")[0]: check for check in examine(Settings())}
     # Nothing was deployed to the server of these tests, and no worker runs.
-    unwell = {"deployments", "automations", "worker"}
+    unwell = {"deployments", "automations", "worker", "sweep"}
     assert {what for what, check in checks.items() if not check.good} == unwell
     assert len(checks) == 16
     assert all(bool(check.remedy) is not check.good for check in checks.values())
@@ -86,6 +93,57 @@ def test_a_server_to_which_nothing_was_applied(service: Any) -> None:
     worker = look(service, "worker")
     assert not worker.good
     assert worker.remedy == "prefect worker start --pool relocation"
+
+
+@pytest.fixture
+def sweeps(service: Any) -> Iterator[Any]:
+    """Make the sweep's deployment, begun so long ago, with runs that ended in these states."""
+    with get_client(sync_client=True) as client:
+
+        def make(age: timedelta, *states: State[Any], active: bool = True) -> None:
+            schedule = DeploymentScheduleCreate(
+                schedule=IntervalSchedule(interval=timedelta(minutes=5)), active=active
+            )
+            flow_id = client.create_flow(sweep)
+            made.append(client.create_deployment(flow_id, "sweep", schedules=[schedule]))
+            for state in states:
+                run = client.create_flow_run_from_deployment(made[0])
+                client.set_flow_run_state(run.id, state, force=True)
+            now = datetime.now(UTC) + age
+            clock = SimpleNamespace(now=lambda _zone: now)
+            patch.setattr("relocation.prefect_api.doctor.datetime", clock)
+
+        made: list[UUID] = []
+        with pytest.MonkeyPatch.context() as patch:
+            yield make
+        for deployment in made:
+            client.delete_deployment(deployment)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "states", "good"),
+    [
+        (14, [], True),  # just set up: none was due yet
+        (16, [], False),  # no worker ever took one
+        (14, [Completed()], True),
+        (16, [Completed()], False),
+        (16, [Completed(), Failed(), Cancelled()], False),
+    ],
+)
+def test_a_safety_net_in_which_no_sweep_succeeds(
+    sweeps: Any, minutes: int, states: list[State[Any]], good: bool
+) -> None:
+    sweeps(timedelta(minutes=minutes), *states)
+    found = look(None, "sweep")
+    assert found.good is good
+    assert good or "none has succeeded for 16 minutes" in found.detail
+
+
+def test_a_safety_net_whose_schedule_is_off(sweeps: Any) -> None:
+    sweeps(timedelta(), Completed(), active=False)
+    found = look(None, "sweep")
+    assert not found.good
+    assert "schedule is off" in found.detail
 
 
 def test_a_ledger_that_is_not_migrated(service: Any) -> None:
