@@ -1,5 +1,6 @@
 """Find what nobody else has seen: dead runs, forgotten relocations, notices that are due."""
 
+from functools import partial
 from typing import Any
 
 from prefect import flow, runtime
@@ -7,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from flows.notify import notify
+from relocation.ledger.clock import ledger_now
 from relocation.ledger.sweeping import leased_sweep
 from relocation.prefect_api.blocks import load_ledger
 from relocation.process import worker_name
@@ -28,10 +30,14 @@ def sweep() -> State[Any] | list[State[Any]]:
     work it ends as Cancelled. What fails of it fails it in the end, when the rest is done.
     """
     settings = Settings()
+    ledger = load_ledger(settings)
     # Not by a concurrency limit of the server: one that is restarted forgets when to free the place
     # of a run that died, and then no sweep would ever run again.
     with leased_sweep(
-        load_ledger(settings), worker=worker_name(), lease_seconds=settings.sweep_lease
+        ledger,
+        worker=worker_name(),
+        lease_seconds=settings.sweep_lease,
+        clock=partial(ledger_now, ledger),
     ) as free:
         if not free:
             return Cancelled(message="Another sweep is at work.")

@@ -166,7 +166,11 @@ class StaleWorkError(PermanentError):
 
 
 class TriesUsedUpError(PermanentError):
-    """Earlier processes used up the tries of this round."""
+    """Earlier processes used up the tries of this round; `advice` is what the last one said."""
+
+    def __init__(self, reason: str, *, advice: str = "", internal: str = "") -> None:
+        super().__init__(reason, internal=internal)
+        self.next_step = advice or type(self).next_step
 
 
 class ConfigurationError(PermanentError):

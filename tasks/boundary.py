@@ -23,6 +23,7 @@ from relocation.ledger.tries import (
     done_result,
     end_try,
     succeed,
+    tries_used,
 )
 from relocation.model import Relocation
 from relocation.notices.kinds import Draft
@@ -59,16 +60,20 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     """Make a task of DESIGN 4 from the function that does its work.
 
     Called with a hold, it returns at once where the ledger says that the task is done; otherwise it
-    tries within the task's policy, read from the settings at that moment. Every try and its outcome
-    is in the ledger. Raises what the last try raised, and PermanentError when the tries of this
-    round were used up by earlier processes.
+    tries within the task's policy, read from the settings at that moment, as often as earlier
+    processes of this round have left. Every try and its outcome is in the ledger. Raises what the
+    last try raised, and PermanentError where none was left.
     """
 
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
         def run(hold: Hold) -> None:
             settings = Settings()
+            if runtime.flow_run.id == hold.relocation_id:
+                stop_before(name, hold)
             policy = settings.policy(name)
-            waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)
+            ledger = opened_for(hold.relocation_id).ledger
+            used = tries_used(ledger, hold.relocation_id, hold.round, name)
+            waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)[used:]
 
             @task(
                 name=name.value,
@@ -84,8 +89,6 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
             def tried(hold: Hold) -> State[Any] | None:
                 return _try(name, body, hold, settings)
 
-            if runtime.flow_run.id == hold.relocation_id:
-                stop_before(name, hold)
             # Called directly, in the main thread: only so does the time limit bite.
             tried(hold)
 

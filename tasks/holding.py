@@ -79,6 +79,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
     )
     try:
         with keeper:
+            introduce(hold)
             yield hold
     except (FencedOut, LeftToOthers) as err:
         get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
@@ -156,14 +157,19 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.round,
         relocation.source or relocation.archive,
     )
+    hold = hold_of(relocation)
+    remember(hold, opened)
+    return hold  # its lease has begun: whatever asks the Prefect server waits for the keeper
+
+
+def introduce(hold: Hold) -> None:
+    """Show at the Prefect server which relocation this flow run is."""
+    relocation = get_relocation(opened_for(hold.relocation_id).ledger, hold.relocation_id)
     flow_run = runtime.flow_run
     label(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)
     first = relocation.fence == 1
     FlowRuns().announce(relocation, Turn.STARTED if first else Turn.RESUMED)
     show_request(relocation)
-    hold = hold_of(relocation)
-    remember(hold, opened)
-    return hold
 
 
 def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None:

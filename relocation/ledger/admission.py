@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, func, select, text
 
 from relocation.errors import DailyLimitError
+from relocation.ledger.clock import ledger_time
 from relocation.ledger.holds import Hold, write_held
-from relocation.ledger.tables import relocations, utc_now
+from relocation.ledger.tables import relocations
 
 _LOCK = 0x41444D54  # any number; PostgreSQL's advisory locks have no names
 _A_DAY = timedelta(hours=24)
@@ -38,20 +39,20 @@ def admit(
     `sizes` are the bytes of the class; what counts is every archive of the class that was admitted
     in the 24 hours before, by anybody. Raises PermanentError where the limit is reached, FencedOut.
     """
-    now = now or utc_now()
-    admitted = (
-        select(func.count())
-        .select_from(relocations)
-        .where(
-            relocations.c.created_at > now - _A_DAY,
-            relocations.c.archive_bytes.between(sizes.start, sizes.stop - 1),
-            relocations.c.id != hold.relocation_id,
-        )
-    )
     with engine.begin() as connection:
         if limit is not None and connection.dialect.name == "postgresql":
             # Two that count at the same moment must not both find the last place.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        now = now or ledger_time(connection)
+        admitted = (
+            select(func.count())
+            .select_from(relocations)
+            .where(
+                relocations.c.created_at > now - _A_DAY,
+                relocations.c.archive_bytes.between(sizes.start, sizes.stop - 1),
+                relocations.c.id != hold.relocation_id,
+            )
+        )
         if limit is not None and connection.execute(admitted).scalar_one() >= limit:
             raise DailyLimitError(
                 "As many relocations of this size as a day allows were begun in the last 24 hours."

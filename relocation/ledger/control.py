@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
 from relocation.errors import CommandError
+from relocation.ledger.clock import ledger_time
 from relocation.ledger.holds import Hold, fenced_out, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
 from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, relocations, tasks_done, utc_now
+from relocation.ledger.tables import Happening, relocations, tasks_done
 from relocation.ledger.tries import forget_work, interrupt_open_tries
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
@@ -323,7 +324,6 @@ def _change(
     now: datetime | None,
 ) -> None:
     """Schedule something, unless the relocation has moved on since it was looked at."""
-    now = now or utc_now()
     unmoved = (
         relocations.c.id == relocation.id,
         relocations.c.status.in_(ACTIVE),
@@ -331,6 +331,7 @@ def _change(
         relocations.c.round == relocation.round,
     )
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
         if not changed:
             raise CommandError("This relocation has moved on meanwhile: look again, then ask.")

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relocation.errors import EndedError, FencedOut, OwnerBusyError
+from relocation.ledger.clock import ledger_time
 from relocation.ledger.relocations import insert_relocation, to_relocation
 from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, relocations, utc_now
+from relocation.ledger.tables import Happening, relocations
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, Status, Step
@@ -43,17 +44,17 @@ def open_relocation(
     """Take a relocation over for this process, and create it where it is new.
 
     An active one goes on in its round; one that had failed begins a new round, without the reason
-    of the old one (W-8). Each call raises the fence and begins a lease. A new relocation pauses
-    before `pause_before` (R-31). Raises PermanentError where the relocation has ended for good, and
-    where its owner has another active one (B-9): it is then left FAILURE and not settled in its new
-    round.
+    of the old one (W-8). Each call raises the fence and begins a lease, by the ledger's clock. A
+    new relocation pauses before `pause_before` (R-31). Raises PermanentError where the relocation
+    has ended for good, and where its owner has another active one (B-9): it is then left FAILURE
+    with that reason, and not settled in its round.
     """
-    now = now or utc_now()
     with engine.begin() as connection:
         # A new relocation is one that failed in round 0: it opens as any other does.
-        insert_relocation(connection, relocation_id, request, round_=0, now=now)
-        wanted = select(relocations).where(relocations.c.id == relocation_id)
-        row = connection.execute(wanted.with_for_update()).one()
+        arrived = now or ledger_time(connection)
+        insert_relocation(connection, relocation_id, request, round_=0, now=arrived)
+        row = connection.execute(_locked(relocation_id)).one()
+        now = now or ledger_time(connection)
         if row.status in _ENDED:
             raise EndedError(_ENDED[row.status])
         changes: dict[str, Any] = {
@@ -121,7 +122,8 @@ def write_held(
         relocations.c.fence == hold.fence,
         relocations.c.status == Status.IN_PROGRESS,
     )
-    statement = update(relocations).where(*held).values(updated_at=now or utc_now(), **values)
+    now = now or ledger_time(connection)
+    statement = update(relocations).where(*held).values(updated_at=now, **values)
     if connection.execute(statement).rowcount == 0:
         raise fenced_out(hold)
 
@@ -140,7 +142,6 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
     A no-op where it has recorded its success: its process has notices to send and a flow to end.
     Raises FencedOut where another one has taken it over, or it was paused, interrupted or settled.
     """
-    now = now or utc_now()
     held = (
         relocations.c.id == hold.relocation_id,
         relocations.c.fence == hold.fence,
@@ -154,7 +155,8 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
         relocations.c.status == Status.SUCCESS,
     )
     with engine.begin() as connection:
-        until = now + timedelta(seconds=lease_seconds)
+        connection.execute(_locked(hold.relocation_id))
+        until = (now or ledger_time(connection)) + timedelta(seconds=lease_seconds)
         if connection.execute(lease.values(lease_until=until)).rowcount:
             return
         if connection.execute(succeeded).one_or_none() is None:
@@ -187,24 +189,30 @@ def take_hold(
 
     Its status stays as it is.
     """
-    now = now or utc_now()
-    statement = (
-        update(relocations)
-        .where(relocations.c.id == relocation.id, is_free(relocation.fence, now, own))
-        .values(
-            fence=relocation.fence + 1,
-            held_since=now,
-            lease_until=now + timedelta(seconds=lease_seconds),
-            updated_at=now,
-        )
-    )
     with engine.begin() as connection:
+        connection.execute(_locked(relocation.id))
+        now = now or ledger_time(connection)
+        statement = (
+            update(relocations)
+            .where(relocations.c.id == relocation.id, is_free(relocation.fence, now, own))
+            .values(
+                fence=relocation.fence + 1,
+                held_since=now,
+                lease_until=now + timedelta(seconds=lease_seconds),
+                updated_at=now,
+            )
+        )
         if connection.execute(statement).rowcount == 0:
             return None
         remember(
             connection, relocation.id, relocation.round, Happening.TAKEN_OVER, at=now, detail=worker
         )
     return Hold(relocation.id, relocation.round, relocation.fence + 1)
+
+
+def _locked(relocation_id: str) -> Select[tuple[Any, ...]]:
+    """Lock the relocation: the time of a lease is read after that."""
+    return select(relocations).where(relocations.c.id == relocation_id).with_for_update()
 
 
 def release(engine: Engine, hold: Hold) -> None:

@@ -7,11 +7,12 @@ from datetime import datetime
 from sqlalchemy import Engine, select, update
 
 from relocation.errors import MAX_REASON
+from relocation.ledger.clock import ledger_time
 from relocation.ledger.holds import Hold, is_free
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import insert_relocation, unknown_relocation
 from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, is_open, relocations, utc_now
+from relocation.ledger.tables import Happening, is_open, relocations
 from relocation.ledger.tries import interrupt_open_tries
 from relocation.notices.kinds import Draft
 from relocation.request import RelocationRequest
@@ -68,8 +69,8 @@ def settle(
     request, whatever it holds: its run was refused before it opened one. Raises PermanentError
     where there is neither a relocation nor a request.
     """
-    now = now or utc_now()
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         if request is not None:
             insert_relocation(connection, relocation_id, request, round_=1, now=now)
         unsettled = (

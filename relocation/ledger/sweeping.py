@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, update
 
-from relocation.ledger.tables import sweep_lease, utc_now
+from relocation.ledger.tables import sweep_lease
 
 
 @contextmanager
 def leased_sweep(
-    engine: Engine, *, worker: str, lease_seconds: float, clock: Callable[[], datetime] = utc_now
+    engine: Engine, *, worker: str, lease_seconds: float, clock: Callable[[], datetime]
 ) -> Iterator[bool]:
     """Lease the sweep, and give it back at the end; yields whether it was free, and never waits.
 

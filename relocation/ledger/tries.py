@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from relocation.errors import FencedOut, RelocationError, TriesUsedUpError
 from relocation.faults import fault_of
+from relocation.ledger.clock import ledger_time
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, TryOutcome, task_tries, tasks_done, utc_now
+from relocation.ledger.tables import Happening, TryOutcome, task_tries, tasks_done
 from relocation.notices.kinds import Draft
 from relocation.steps import Policy, Status, Task
 
@@ -53,8 +54,8 @@ def begin_try(
     A try that an earlier process of this round left open becomes INTERRUPTED, and counts. Raises
     FencedOut, and TriesUsedUpError where this round has none left.
     """
-    now = now or utc_now()
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         anew = {"roll_back": None} if task is Task.IMPORT_ORGANIZATIONS else {}
         write_held(connection, hold, now, step=policy.step, task=task, **anew)
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
@@ -71,7 +72,12 @@ def begin_try(
                 )
             )
             return used + 1
-    raise TriesUsedUpError(policy.reason, internal=f"all {used} tries of {task} were used up")
+        told = _last_told(connection, hold.relocation_id, hold.round, task)
+    internal = f"all {used} tries of {task} were used up"
+    if told is not None and told.reason:
+        reason = told.reason
+        raise TriesUsedUpError(reason, advice=told.advice or "", internal=internal)
+    raise TriesUsedUpError(policy.reason, internal=internal)
 
 
 def tries_used(engine: Engine, relocation_id: str, round_: int, task: Task) -> int:
@@ -90,6 +96,15 @@ def last_try(engine: Engine, relocation_id: str, round_: int) -> Try | None:
     with engine.begin() as connection:
         row = connection.execute(wanted.limit(1)).one_or_none()
     return Try(**row._mapping) if row else None
+
+
+def last_told(engine: Engine, relocation_id: str, round_: int, task: Task) -> Try | None:
+    """Return the last try of a task in a round that says why it did not get done, if it can.
+
+    One that was interrupted tells nothing: what the one before it said still holds.
+    """
+    with engine.begin() as connection:
+        return _last_told(connection, relocation_id, round_, task)
 
 
 def was_tried(engine: Engine, relocation_id: str, task: Task) -> bool:
@@ -129,11 +144,11 @@ def end_try(
     what this one could not. A no-op, and False, where the try has an outcome already. Raises
     FencedOut.
     """
-    now = now or utc_now()
     told = {"fault": fault_of(cause)} if cause is not None else {}
     if isinstance(cause, RelocationError):
         told |= {"reason": cause.reason, "advice": cause.next_step}
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         write_held(connection, hold, now)
         return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)
 
@@ -180,8 +195,8 @@ def complete_task(
 
     Raises FencedOut, also where another process has begun a later try under the same hold.
     """
-    now = now or utc_now()
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         write_held(connection, hold, now, resumes=0)
         _record_done(connection, hold, task, number, result=result, now=now)
         enqueue(
@@ -203,8 +218,8 @@ def succeed(
 
     Raises FencedOut, as `complete_task` does.
     """
-    now = now or utc_now()
     with engine.begin() as connection:
+        now = now or ledger_time(connection)
         write_held(
             connection,
             hold,
@@ -275,6 +290,21 @@ def _end(
     )
     statement = update(task_tries).where(*this_try).values(ended_at=now, **values)
     return connection.execute(statement).rowcount == 1
+
+
+def _last_told(connection: Connection, relocation_id: str, round_: int, task: Task) -> Try | None:
+    wanted = (
+        select(task_tries)
+        .where(
+            task_tries.c.relocation_id == relocation_id,
+            task_tries.c.round == round_,
+            task_tries.c.task == task,
+            task_tries.c.outcome.in_((TryOutcome.FAILED, TryOutcome.REFUSED)),
+        )
+        .order_by(task_tries.c.number.desc())
+    )
+    row = connection.execute(wanted.limit(1)).one_or_none()
+    return Try(**row._mapping) if row else None
 
 
 def _used(connection: Connection, relocation_id: str, round_: int, task: Task) -> int:

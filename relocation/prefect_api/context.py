@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Engine
 
+from relocation.ledger.clock import ledger_now
 from relocation.model import RenewedClaims, RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
@@ -29,6 +31,7 @@ def surroundings(ledger: Engine | None = None) -> Surroundings:
     The ledger is opened from its block where none is at hand.
     """
     settings = Settings()
+    ledger = ledger or load_ledger(settings)
 
     def undo(
         relocation_id: str, fence: int, *, revealed: bool, begin: Callable[[], None]
@@ -38,8 +41,9 @@ def surroundings(ledger: Engine | None = None) -> Surroundings:
 
     return Surroundings(
         settings,
-        ledger or load_ledger(settings),
+        ledger,
         FlowRuns(),
         undo,
         worker_name(),
+        clock=partial(ledger_now, ledger),
     )

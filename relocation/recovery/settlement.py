@@ -21,8 +21,8 @@ from relocation.ledger.holds import Hold, release, take_hold
 from relocation.ledger.lease import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
-from relocation.ledger.tables import TryOutcome, utc_now
-from relocation.ledger.tries import done_result, last_try, was_tried
+from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tries import done_result, last_told, last_try, was_tried
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.recovery.runs import Run, Runs, Turn
@@ -53,7 +53,8 @@ class Surroundings:
     roll_back: RollBack
     worker: str
     """Names this process in the ledger."""
-    clock: Callable[[], datetime] = utc_now
+    clock: Callable[[], datetime]
+    """The ledger's clock: workers' own may differ."""
 
 
 def end(
@@ -250,8 +251,9 @@ def _why(
     last = last_try(around.ledger, relocation.id, relocation.round)
     if last is None or last.outcome is TryOutcome.DONE:
         return UNEXPLAINED, NOTHING_TO_DO
-    if last.reason and error is None:
-        return last.reason, last.advice or NOTHING_TO_DO
+    told = last_told(around.ledger, relocation.id, relocation.round, last.task)
+    if told is not None and told.reason and error is None:
+        return told.reason, told.advice or NOTHING_TO_DO
     if last.outcome is TryOutcome.INTERRUPTED or last.outcome is None:
         times = "once" if last.number == 1 else f"{last.number} times"
         return f"{policy.reason.rstrip('.')}: it was interrupted {times}.", NOTHING_TO_DO

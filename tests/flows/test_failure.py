@@ -6,17 +6,18 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry, State
 from sqlalchemy import text
 
 from flows.relocate import relocate
 from relocation.example import example_export
-from relocation.ledger.holds import open_relocation
+from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.tries import tries_of
+from relocation.ledger.tries import begin_try, tries_of
 from relocation.request import RelocationRequest
-from relocation.steps import Status, Task
+from relocation.steps import POLICIES, Status, Task
 
 
 def rerun(relocation_id: str) -> State[Any]:
@@ -57,6 +58,23 @@ def mend_destination(service: Any) -> None:
 @pytest.fixture
 def archive(service: Any) -> str:
     return service.archive(example_export(organizations=1))
+
+
+def test_no_wait_precedes_a_try_that_earlier_processes_have_used_up(service: Any) -> None:
+    """Three tries of four are gone: the fourth is the last, and says what its owner can do."""
+    request = RelocationRequest(archive="archives/gone.tar", organizations=["acme"], owner="olivia")
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(relocate, parameters={"request": request.model_dump()})
+        hold = hold_of(open_relocation(service.ledger, str(run.id), request))
+        policy = POLICIES[Task.RECEIVE_ARCHIVE]
+        for _ in range(policy.tries - 1):
+            begin_try(service.ledger, hold, Task.RECEIVE_ARCHIVE, policy, "dead")
+        assert run_flow(relocate, flow_run=run, return_type="state").is_failed()
+        mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = {one.name: one for one in client.read_task_runs(flow_run_filter=mine)}
+    (received,) = [one for name, one in tasks.items() if name.startswith("receive_archive")]
+    assert received.run_count == 1
+    assert "no archive" in service.only().reason
 
 
 def test_a_fault_is_tried_until_the_tries_are_used_up(service: Any, archive: str) -> None:

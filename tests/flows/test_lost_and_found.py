@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -125,6 +125,27 @@ def test_a_sweep_that_died_keeps_others_out_for_its_lease_alone(service: Any) ->
     assert kept_out.message == "Another sweep is at work."
     with service.ledger.begin() as connection:
         connection.execute(update(sweep_lease).values(lease_until=datetime.now(UTC)))
+    assert sweep(return_state=True).is_completed()
+
+
+def test_a_sweep_of_which_a_part_fails_fails_when_the_rest_is_done(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the alert that the safety net does not work would never come."""
+    import relocation.recovery.sweep
+
+    request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
+    relocation_id = str(uuid4())
+    open_relocation(service.ledger, relocation_id, request, lease_seconds=0)
+
+    def fail(*_: object) -> None:
+        raise OSError("the destination is away")
+
+    monkeypatch.setattr(relocation.recovery.sweep, "reconcile", fail)
+    state = sweep(return_state=True)
+    assert state.is_failed()
+    assert told(service, relocation_id) == ["OPERATOR sent"]
+    monkeypatch.undo()
     assert sweep(return_state=True).is_completed()
 
 

@@ -8,7 +8,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import StatementError
 
-from relocation.errors import FencedOut
+from relocation.errors import (
+    NOTHING_TO_DO,
+    FencedOut,
+    MissingArchiveError,
+    TriesUsedUpError,
+)
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation, get_relocation
@@ -55,6 +60,34 @@ def test_beginning_a_try_shows_where_the_relocation_is(ledger: Engine, hold: Hol
     assert _begin(ledger, hold) == 1
     relocation = get_relocation(ledger, "r-1")
     assert (relocation.step, relocation.task) == (Step.PREPROCESSING, SCAN)
+
+
+def test_when_the_tries_are_used_up_the_last_that_could_tell_says_why(
+    ledger: Engine, hold: Hold
+) -> None:
+    """An interruption tells nothing, and must not hide what its owner can mend."""
+    missing = MissingArchiveError("There is no archive a.tar; upload it again.")
+    number = _begin(ledger, hold)
+    end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=missing)
+    for _ in range(POLICIES[SCAN].tries - 1):
+        _begin(ledger, hold)
+    with pytest.raises(TriesUsedUpError) as used_up:
+        _begin(ledger, hold)
+    assert used_up.value.reason == missing.reason
+    assert used_up.value.next_step == missing.next_step
+    assert TriesUsedUpError("Ours.").next_step == NOTHING_TO_DO
+
+
+def test_when_the_tries_are_used_up_a_later_fault_of_ours_counts_more(
+    ledger: Engine, hold: Hold
+) -> None:
+    for cause in (MissingArchiveError("There is no archive."), OSError("the disk is away")) * 2:
+        number = _begin(ledger, hold)
+        end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=cause)
+    with pytest.raises(TriesUsedUpError) as used_up:
+        _begin(ledger, hold)
+    assert used_up.value.reason == POLICIES[SCAN].reason
+    assert used_up.value.next_step == NOTHING_TO_DO
 
 
 def test_the_same_task_again_counts_up(ledger: Engine, hold: Hold) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relocation.errors import FencedOut, OwnerBusyError, PermanentError
+from relocation.errors import FencedOut, MissingArchiveError, OwnerBusyError, PermanentError
 from relocation.ledger.control import pause_here
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
@@ -195,6 +195,32 @@ def test_a_task_that_keeps_killing_its_process_fails_and_says_so(world: Any) -> 
     assert stored.reason.endswith("it was interrupted 4 times.")
     assert kinds(world) == ["FAILED", "OPERATOR"]
     assert world.runs.rescheduled == ["r-1"] * 3
+
+
+def test_what_the_owner_can_mend_is_told_although_the_last_try_was_interrupted(
+    world: Any,
+) -> None:
+    missing = MissingArchiveError("There is no archive a.tar; upload it again.")
+    hold = world.open()
+    for _ in range(POLICIES[SCAN].tries - 1):
+        number = begin(world, hold)
+        end_try(
+            world.around.ledger,
+            hold,
+            SCAN,
+            number,
+            TryOutcome.FAILED,
+            error="",
+            cause=missing,
+            now=world.now,
+        )
+    begin(world, hold)
+    world.runs.put("r-1", RunState.CRASHED, "killed")
+    world.wait(31)
+    assert look(world) is Outcome.SETTLED
+    assert world.stored().reason == missing.reason
+    (notice,) = notices_of(world.around.ledger, "r-1")
+    assert notice.context["next_step"] == missing.next_step
 
 
 def test_what_a_dead_process_was_refused_is_not_tried_again(world: Any) -> None:
