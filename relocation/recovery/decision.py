@@ -158,10 +158,10 @@ def _of_a_paused_one(relocation: Relocation, run: Run, facts: Facts, bounds: Bou
     confirmed = relocation.suspended_since
     if run.state is RunState.PAUSED:
         return Move.LEAVE if run.since == confirmed else Move.CONFIRM
-    if facts.resumed:
-        return Move.UNPAUSE
     if confirmed is not None and run.since <= confirmed:
         return Move.LEAVE  # the run was read before it was suspended
+    if facts.resumed or run.state in {RunState.SCHEDULED, RunState.PENDING}:
+        return Move.UNPAUSE
     if confirmed is not None and run.state in {RunState.FAILED, RunState.COMPLETED}:
         return Move.FAIL  # by hand, or nobody unpaused it in time
     if not run.deployed or not _worker_is_done(run, bounds, facts.now):

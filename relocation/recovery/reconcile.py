@@ -237,12 +237,20 @@ def _see_to_its_pause(case: _Case) -> Outcome:
                 then = reconcile(around, relocation.id, run, set_state=case.set_state)
                 return then if then.is_change else Outcome.UNPAUSED
         case Move.SUSPEND if case.set_state:
-            limit = timedelta(seconds=around.settings.pause_limit)
-            run = around.runs.suspend(run, suspension_of(relocation.fence), limit)
-            done = _confirm(around, relocation, run)
+            done = _confirm(around, relocation, _suspend(around, relocation, run))
         case Move.CONFIRM:
             done = _confirm(around, relocation, run)
     return Outcome.PAUSED if done else Outcome.LEFT
+
+
+def _suspend(around: Surroundings, relocation: Relocation, run: Run) -> Run:
+    limit = timedelta(seconds=around.settings.pause_limit)
+    key = suspension_of(relocation.fence)
+    suspended = around.runs.suspend(run, key, limit)
+    if suspended.state is RunState.RUNNING:
+        # It was suspended under this key before, and somebody set its state by hand since.
+        suspended = around.runs.suspend(suspended, f"{key}-since-{run.since.isoformat()}", limit)
+    return suspended
 
 
 def _confirm(around: Surroundings, relocation: Relocation, run: Run) -> bool:

@@ -199,9 +199,12 @@ LATER = LONG_AGO + timedelta(minutes=1)
         (UNCONFIRMED, RunState.CRASHED, JUST_NOW, Move.LEAVE),
         (UNCONFIRMED, RunState.FAILED, LONG_AGO, Move.SUSPEND),  # the suspension raised
         (UNCONFIRMED, RunState.CANCELLED, LONG_AGO, Move.CANCEL),
+        # A person scheduled it, by hand or by Retry.
+        (UNCONFIRMED, RunState.SCHEDULED, JUST_NOW, Move.UNPAUSE),
+        (CONFIRMED, RunState.PENDING, LATER, Move.UNPAUSE),
     ],
 )
-def test_a_paused_relocation_is_never_resumed_unasked(
+def test_a_paused_relocation_goes_on_only_when_a_person_wants_it(
     paused: Relocation, state: RunState, since: datetime, move: Move
 ) -> None:
     its_run = replace(run(state, since), raised=state is RunState.FAILED and paused is UNCONFIRMED)

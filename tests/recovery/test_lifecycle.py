@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -10,27 +11,40 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from memory_runs import MemoryRuns
 from sqlalchemy import Engine, create_engine, event
 
 from relocation.database import engine_options, prepare
 from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
-from relocation.ledger.control import pause_here, schedule_cancel, schedule_pause
+from relocation.ledger.control import (
+    confirm_suspension,
+    pause_here,
+    schedule_cancel,
+    schedule_pause,
+)
 from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending, release_expired
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.reconciling import abandoned, unsettled_among
 from relocation.ledger.relocations import find_relocation, list_relocations
 from relocation.ledger.tables import NoticeState, TryOutcome
 from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.kinds import Draft, NoticeKind
 from relocation.notices.operator import Operator
-from relocation.recovery.control import abort, recover
+from relocation.recovery.control import abort, recover, unpause
+from relocation.recovery.decision import suspension_of
 from relocation.recovery.reconcile import reconcile
-from relocation.recovery.runs import Run, RunState
-from relocation.recovery.settlement import Surroundings
+from relocation.recovery.runs import ENDS, Run, RunState
+from relocation.recovery.settlement import Surroundings, end
+from relocation.recovery.sweep import sweep
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import ACTIVE, POLICIES, Status, Task
@@ -40,6 +54,9 @@ MAIL = "owner@example.org"
 DOMAIN = "example.org"
 TERMS = Terms(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
 END_KINDS = {NoticeKind.FAILED: "FAILURE", NoticeKind.CANCELLED: "CANCELLED"}
+PERSONS_WISHES = ["retry", "abort", "recover", "pause", "unpause", "cancel"]
+QUIET_SWEEPS = 12
+"""Three hours apart: past the day in which an interrupted relocation must go on."""
 ids = st.sampled_from(sorted(OWNERS))
 pick = st.randoms(use_true_random=False)
 # The import's own rows are other tests' business: here no task touches a destination.
@@ -61,34 +78,6 @@ def _migrated() -> bytes:
         return path.read_bytes()
 
 
-class Runs:
-    """The server's flow runs, in memory."""
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        self.clock = clock
-        self.runs: dict[str, Run] = {}
-
-    def read(self, relocation_ids: Any) -> dict[str, Run]:
-        return {one: self.runs[one] for one in relocation_ids if one in self.runs}
-
-    def unsuccessful(self, since: datetime) -> list[Run]:
-        succeeded = {RunState.COMPLETED, RunState.SCHEDULED, RunState.PAUSED}
-        return [run for run in self.runs.values() if run.state not in succeeded]
-
-    def reschedule(self, relocation_id: str) -> None:
-        self.put(relocation_id, RunState.SCHEDULED)
-
-    def conclude(self, relocation_id: str, state: RunState, message: str) -> None:
-        self.put(relocation_id, state)
-
-    def announce(self, relocation: Any, turn: Any) -> None:
-        assert turn
-
-    def put(self, relocation_id: str, state: RunState) -> None:
-        request = {"archive": "a", "organizations": ["acme"], "owner": OWNERS[relocation_id]}
-        self.runs[relocation_id] = Run(relocation_id, state, self.clock(), request=request)
-
-
 class Lifecycle(RuleBasedStateMachine):
     """Three relocations of two owners, and everybody who may act on them."""
 
@@ -98,7 +87,7 @@ class Lifecycle(RuleBasedStateMachine):
         (self.folder / "ledger.db").write_bytes(_migrated())
         self.engine = _engine(self.folder / "ledger.db")
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
-        self.runs = Runs(lambda: self.now)
+        self.runs = MemoryRuns(lambda: self.now)
         self.around = Surroundings(
             Settings(_env_file=None),
             self.engine,
@@ -109,6 +98,13 @@ class Lifecycle(RuleBasedStateMachine):
         )
         self.fences = dict.fromkeys(OWNERS, 0)
         self.rounds = dict.fromkeys(OWNERS, 0)
+        self.ledger_is_away = False
+        self.suspending: list[Hold] = []
+        """Processes that have recorded a pause, and not suspended their run yet."""
+        self.confirming: list[tuple[Hold, Run]] = []
+        """Runs that their processes have suspended, and not confirmed yet."""
+        self.asked: set[str] = set()
+        """Paused relocations that a person wants to go on."""
         self.alive: list[Hold] = []
         """Processes that believe that they work, the true holder among them."""
         self.settlements: dict[tuple[str, int], str] = {}
@@ -118,7 +114,38 @@ class Lifecycle(RuleBasedStateMachine):
         raise AssertionError("nothing was imported")
 
     def teardown(self) -> None:
-        shutil.rmtree(self.folder)
+        try:
+            self._everything_comes_to_its_end()
+        finally:
+            self.engine.dispose()
+            shutil.rmtree(self.folder)
+
+    def _everything_comes_to_its_end(self) -> None:
+        """Liveness: whatever happened, quiet sweeps alone settle each, or leave it resumable."""
+        self.ledger_is_away = False
+        self.alive.clear()
+        for _ in range(QUIET_SWEEPS):
+            self.now += timedelta(hours=3)
+            self.sweep()
+        for stored in list_relocations(self.engine):
+            run = self.runs.runs[stored.id]
+            waits = (
+                stored.status is Status.PAUSED
+                and run.state is RunState.PAUSED
+                and stored.suspended_since == run.since
+            )
+            assert waits or not stored.is_open, (stored, self.runs.states[stored.id])
+        self.no_end_without_its_notice_and_no_notice_without_its_end()
+
+    def _put(self, id_: str, state: RunState, *, raised: bool = False) -> None:
+        request = {"archive": "a", "organizations": ["acme"], "owner": OWNERS[id_]}
+        self.runs.put(id_, state, request=request, raised=raised)
+        if state in {RunState.SCHEDULED, RunState.PENDING}:
+            self.asked.add(id_)  # whoever does that wants it to go on
+
+    def _fails_for_want_of_the_ledger(self, id_: str) -> None:
+        """The flow raises, and its hook cannot record that."""
+        self._put(id_, RunState.FAILED, raised=True)
 
     def _stored(self, id_: str) -> Relocation | None:
         return find_relocation(self.engine, id_)
@@ -131,11 +158,20 @@ class Lifecycle(RuleBasedStateMachine):
 
     # A worker takes a run, and everything that a process does.
 
-    @rule(id_=ids)
-    def open(self, id_: str) -> None:
+    @initialize(id_=ids, then=ids, dies=st.booleans())
+    def some_have_begun(self, id_: str, then: str, dies: bool) -> None:
+        self.open(id_, dies=False, reported=False)
+        self.open(then, dies=dies, reported=False)
+
+    @rule(id_=ids, dies=st.booleans(), reported=st.booleans())
+    def open(self, id_: str, dies: bool, reported: bool) -> None:
         before = self._stored(id_)
         request = RelocationRequest(archive="a", organizations=["acme"], owner=OWNERS[id_])
-        self.runs.put(id_, RunState.RUNNING)
+        self._put(id_, RunState.RUNNING)
+        if self.ledger_is_away:
+            self._fails_for_want_of_the_ledger(id_)
+            return
+        self.asked.discard(id_)
         try:
             opened = open_relocation(self.engine, id_, request, self.now)
         except PermanentError as err:
@@ -146,11 +182,14 @@ class Lifecycle(RuleBasedStateMachine):
                 if one.status in ACTIVE and one.id != id_
             ]
             assert ended or busy
-            self._fail(id_, err, None)
+            if not dies:
+                self._fail(id_, err, None)
+            elif reported:
+                self._put(id_, RunState.CRASHED)
         else:
             assert before is None or before.status not in {Status.SUCCESS, Status.CANCELLED}
             assert opened.fence == (before.fence if before else 0) + 1
-            goes_on = before is not None and before.status in ACTIVE
+            goes_on = before is not None and before.is_open
             assert opened.round == (before.round if before else 0) + (0 if goes_on else 1)
             self.alive.append(hold_of(opened))
 
@@ -159,6 +198,10 @@ class Lifecycle(RuleBasedStateMachine):
     def work(self, random: Any, task: Task, refused: bool, ends: bool) -> None:
         """Any process goes on as if it still held the relocation."""
         hold = random.choice(self.alive)
+        if self.ledger_is_away:
+            self.alive.remove(hold)
+            self._fails_for_want_of_the_ledger(hold.relocation_id)
+            return
         held = self._holds_it(hold)
         if done_result(self.engine, hold.relocation_id, task) is not None:
             return
@@ -180,7 +223,7 @@ class Lifecycle(RuleBasedStateMachine):
                     self.engine, hold, number, {}, drafts=drafts, sender_domain=DOMAIN, now=self.now
                 )
                 self._note(hold.relocation_id, "SUCCESS")
-                self.runs.put(hold.relocation_id, RunState.COMPLETED)
+                self._put(hold.relocation_id, RunState.COMPLETED)
                 self.alive.remove(hold)
             else:
                 complete_task(
@@ -205,13 +248,15 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _fail(self, id_: str, error: BaseException, own: Hold | None) -> None:
         """The run ends Failed, and its hook settles it, or dies before it does."""
-        self.runs.put(id_, RunState.FAILED)
+        self._put(id_, RunState.FAILED, raised=True)
         self._reconciled(id_, error=error, own=own, set_state=False)
 
     @precondition(lambda self: self.alive)
     @rule(random=pick)
     def sign_of_life(self, random: Any) -> None:
         hold = random.choice(self.alive)
+        if self.ledger_is_away:
+            return
         try:
             renew(self.engine, hold, 30, self.now)
         except FencedOut:
@@ -224,11 +269,12 @@ class Lifecycle(RuleBasedStateMachine):
         hold = random.choice(self.alive)
         self.alive.remove(hold)
         if reported:
-            self.runs.put(hold.relocation_id, RunState.CRASHED)
+            self._put(hold.relocation_id, RunState.CRASHED)
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.alive and not self.ledger_is_away)
     @rule(random=pick)
     def pause_in_the_process(self, random: Any) -> None:
+        """It records the pause; that its run is suspended, and known to be, are further steps."""
         hold = random.choice(self.alive)
         held = self._holds_it(hold)
         stored = self._stored(hold.relocation_id)
@@ -239,7 +285,44 @@ class Lifecycle(RuleBasedStateMachine):
         except FencedOut:
             assert not held
         else:
-            self.runs.put(hold.relocation_id, RunState.PAUSED)
+            self.asked.discard(hold.relocation_id)
+            self.suspending.append(hold)
+
+    @precondition(lambda self: self.suspending)
+    @rule(random=pick, dies=st.booleans(), reported=st.booleans())
+    def suspend_in_the_process(self, random: Any, dies: bool, reported: bool) -> None:
+        hold = random.choice(self.suspending)
+        self.suspending.remove(hold)
+        seen = self.runs.runs[hold.relocation_id]
+        if dies:
+            if reported:
+                self._put(hold.relocation_id, RunState.CRASHED)
+        elif seen.state not in ENDS:
+            run = self.runs.suspend(seen, suspension_of(hold.fence), timedelta(days=1))
+            self.confirming.append((hold, run))
+
+    @precondition(lambda self: self.confirming and not self.ledger_is_away)
+    @rule(random=pick)
+    def confirm_in_the_process(self, random: Any) -> None:
+        hold, run = random.choice(self.confirming)
+        self.confirming.remove((hold, run))
+        if run.state is RunState.PAUSED:
+            confirm_suspension(self.engine, hold.relocation_id, hold.fence, run.since)
+
+    @precondition(lambda self: self.alive and not self.ledger_is_away)
+    @rule(random=pick)
+    def cancel_in_the_process(self, random: Any) -> None:
+        """It was to be cancelled before this step, or its run is being cancelled."""
+        hold = random.choice(self.alive)
+        self.alive.remove(hold)
+        stored = self._stored(hold.relocation_id)
+        if stored is None or stored.fence != hold.fence:
+            return
+        run = self.runs.runs[hold.relocation_id]
+        with self._noting():
+            ended = end(self.around, hold.relocation_id, stored, run, cancelled=True, own=hold)
+        if ended:
+            self._put(hold.relocation_id, RunState.CANCELLED)
 
     # Those who look.
 
@@ -253,37 +336,52 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        ended = {run.id for run in self.runs.unsuccessful(self.now)}
-        silent = {one.id for one in abandoned(self.engine, self.now)}
-        for id_ in silent | unsettled_among(self.engine, ended):
-            self._reconciled(id_)
+        if self.ledger_is_away:
+            return
+        with self._noting():
+            assert all(swept.outcome is not None for swept in sweep(self.around))
 
     def _reconciled(self, id_: str, **how: Any) -> None:
         run = self.runs.runs.get(id_)
-        before = self._stored(id_)
-        if run is None and before is None:
+        if self.ledger_is_away or (run is None and self._stored(id_) is None):
             return
-        reconcile(self.around, id_, run, **how)
-        after = self._stored(id_)
-        if after is not None and not after.is_open and (before is None or before.is_open):
-            self._note(id_, after.status)
+        with self._noting():
+            reconcile(self.around, id_, run, **how)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note what was settled meanwhile; nothing that is paused goes on unasked."""
+        before = {one.id: one for one in list_relocations(self.engine)}
+        yield
+        for after in list_relocations(self.engine):
+            was = before.get(after.id)
+            if not after.is_open and (was is None or was.is_open):
+                self._note(after.id, after.status)
+            if was is not None and was.status is Status.PAUSED and after.is_open:
+                assert after.status is Status.PAUSED or after.id in self.asked
 
     # A person.
 
-    @rule(id_=ids, what=st.sampled_from(["retry", "abort", "recover", "pause", "cancel"]))
+    @rule(
+        id_=ids, what=st.sampled_from(["retry", "abort", "recover", "pause", "unpause", "cancel"])
+    )
     def operator(self, id_: str, what: str) -> None:
         before = self._stored(id_)
-        if before is None:
+        if before is None or self.ledger_is_away:
             return
         try:
             match what:
                 case "retry":
-                    self.runs.put(id_, RunState.SCHEDULED)
+                    self._put(id_, RunState.SCHEDULED)
                 case "abort":
-                    if abort(self.around, id_):
-                        self._note(id_, "CANCELLED")
+                    with self._noting():
+                        abort(self.around, id_)
                 case "recover":
                     recover(self.around, id_)
+                case "unpause":
+                    self.asked.add(id_)
+                    with self._noting():
+                        unpause(self.around, id_, None)
                 case "pause":
                     schedule_pause(self.engine, id_, now=self.now)
                 case "cancel":
@@ -295,12 +393,18 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(id_=ids, state=st.sampled_from([s for s in RunState if s is not RunState.SCHEDULED]))
     def set_a_state_by_hand(self, id_: str, state: RunState) -> None:
         if id_ in self.runs.runs:
-            self.runs.put(id_, state)
+            self._put(id_, state)
+
+    @rule()
+    def the_ledger_goes_away_or_comes_back(self) -> None:
+        self.ledger_is_away = not self.ledger_is_away
 
     # The rest of the world.
 
     @rule(ends=st.sampled_from(["sent", "retry", "unknown", "dies", "dies sending"]))
     def deliver(self, ends: str) -> None:
+        if self.ledger_is_away:
+            return
         release_expired(self.engine, TERMS, now=self.now)
         notice = claim_due(self.engine, claimed_by="w:1", lease_seconds=60, now=self.now)
         if notice is None or ends == "dies":

@@ -140,6 +140,11 @@ class Operator(CommandLine):
             return int(connection.execute(chunks, {"id": relocation_id}).scalar_one())
 
     @property
+    def ledger(self) -> Engine:
+        """The embedded ledger."""
+        return self._database("ledger.db")
+
+    @property
     def destination(self) -> Engine:
         """The embedded destination."""
         return self._database("destination/destination.db")
