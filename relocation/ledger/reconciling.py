@@ -79,8 +79,8 @@ class Discard:
 def begin_discarding(engine: Engine, relocation_id: str) -> bool:
     """Record that the working files of a settled relocation are to go, before the first one does.
 
-    A rerun then begins with the archive again, unless all is imported and verified. False where it
-    goes on at this moment, or where its files are to go already.
+    A rerun then makes them from the archive again. False where it goes on at this moment, or where
+    its files are to go already.
     """
     settled = (relocations.c.id == relocation_id, ~is_open, has_files)
     with engine.begin() as connection:

@@ -17,6 +17,13 @@ from relocation.ledger.tables import Happening, TryOutcome, task_tries, tasks_do
 from relocation.notices.kinds import Draft
 from relocation.steps import Policy, Status, Task
 
+_LEAVE_FILES = (
+    Task.EXPORT_SOURCE,
+    Task.SCAN_EXPORT,
+    Task.CAPTURE_BASELINE,
+    Task.CAPTURE_COLLIDING_USERS,
+)
+
 
 @dataclass(frozen=True)
 class Try:
@@ -173,11 +180,16 @@ def done_round(engine: Engine, relocation_id: str, task: Task) -> int | None:
 
 
 def forget_work(connection: Connection, relocation_id: str) -> None:
-    """Forget what was done, since working files are to go, unless none is needed any more."""
+    """Forget the tasks that left working files, which are to go; all of them before an import.
+
+    What is imported or visible stays known as such: a rerun only makes the files again.
+    """
     mine = tasks_done.c.relocation_id == relocation_id
-    verified = select(tasks_done.c.task).where(mine, tasks_done.c.task == Task.VERIFY_IMPORT)
-    if connection.execute(verified).one_or_none() is None:
-        connection.execute(tasks_done.delete().where(mine))
+    imported = select(tasks_done.c.task).where(mine, tasks_done.c.task == Task.IMPORT_ORGANIZATIONS)
+    forgotten = tasks_done.delete().where(mine)
+    if connection.execute(imported).one_or_none() is not None:
+        forgotten = forgotten.where(tasks_done.c.task.in_(_LEAVE_FILES))
+    connection.execute(forgotten)
 
 
 def complete_task(

@@ -98,7 +98,7 @@ def test_an_older_ledger_keeps_what_it_knows_of_files_and_roll_backs(
 ) -> None:
     """Files that were only marked as removed are removed once more: they hold an export."""
     with empty_database.begin() as connection:
-        command.upgrade(_config(connection), "0009")
+        command.upgrade(_config(connection), "0005")
         for id_, status, round_, kept, error in (
             ("kept", "FAILURE", 2, True, ""),
             ("marked", "SUCCESS", 1, False, ""),
