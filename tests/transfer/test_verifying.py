@@ -104,6 +104,21 @@ def test_a_difference_that_was_mended_is_found_no_more(destination: Engine) -> N
     assert found(destination, relocation_id) == set()
 
 
+def test_what_the_product_does_by_itself_meanwhile_is_no_difference(destination: Engine) -> None:
+    """I-73: its checker subscribes to what waits for it, hidden or not."""
+    relocation_id = import_example(destination)
+    change(
+        destination,
+        "UPDATE sentry_querysubscription SET status = 0, "
+        f"subscription_id = '0/{'ab' * 16}' WHERE id = 1",
+    )
+    assert found(destination, relocation_id) == set()
+    change(destination, "UPDATE sentry_querysubscription SET status = 4 WHERE id = 1")
+    assert found(destination, relocation_id) == {
+        (FindingKind.UNEQUAL, "sentry.querysubscription", "status")
+    }
+
+
 def test_many_rows_without_a_record_are_counted(destination: Engine) -> None:
     relocation_id = import_example(destination)
     for number in range(8):

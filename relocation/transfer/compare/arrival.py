@@ -1,6 +1,6 @@
 """Compare what an import left in a database with what it was given (B-8)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -11,7 +11,7 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.compare.comparing import compare
-from relocation.transfer.compare.intended import CHANGES, Intended
+from relocation.transfer.compare.intended import CHANGES, CHANGES_SINCE, Change, Intended
 from relocation.transfer.database.exporting import PickedSource, exported_pks
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import ModelTable, reflect
@@ -38,10 +38,15 @@ def differences(
     arrived: Source,
     pairs: Pairs,
     tables: Mapping[str, ModelTable],
+    *,
     told: Collection[Finding],
+    since: Iterable[Change] = (),
 ) -> list[Finding]:
-    """Report what did not arrive as it was, save for what the import changes or told of."""
-    intended = Intended(CHANGES, told, _defaulted(tables))
+    """Report what did not arrive as it was, save for what the import changes or told of.
+
+    `since` says what else may have changed after it, in place of what the import does there.
+    """
+    intended = Intended((*CHANGES, *since), told, _defaulted(tables))
     models = {**load_catalogue(), **{name: table.model for name, table in tables.items()}}
     return compare(source, arrived, pairs=pairs, intended=intended, models=models)
 
@@ -66,7 +71,7 @@ def verify_import(
     )
     told = import_report(destination, relocation_id).findings
     return [
-        *differences(source, arrived, pairs, tables, told),
+        *differences(source, arrived, pairs, tables, told=told, since=CHANGES_SINCE),
         *_unexpected(destination, tables, pairs),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from relocation.archive.record import Record
 from relocation.findings import Finding, FindingKind
-from relocation.transfer.compare.comparators import is_uuid4
+from relocation.transfer.compare.comparators import is_subscription, is_uuid4
 from relocation.transfer.load.renewal import CREATING
 from relocation.transfer.load.rules import PENDING_APPROVAL
 
@@ -70,6 +70,18 @@ CHANGES: Final = (
     Change("sentry.projectkey", "public_key", "I-71", _equal),
     Change("sentry.projectkey", "secret_key", "I-71", _equal),
 )
+
+CHANGES_SINCE: Final = (
+    # The product has subscribed meanwhile, though nobody sees the organization yet.
+    Change(
+        "sentry.querysubscription",
+        "subscription_id",
+        "I-73",
+        lambda left, right: right is None or (is_subscription(right) and left != right),
+    ),
+    Change("sentry.querysubscription", "status", "I-73", lambda _, right: right in (CREATING, 0)),
+)
+"""What a destination at work may have made by itself of what was imported."""
 
 _FOLLOWS: Final = {("sentry.orgauthtoken", "token_last_characters"): "token_hashed"}
 """Fields that change with another one, of which alone the import tells (I-66)."""

@@ -77,7 +77,7 @@ def try_import(
         source = owned(source, tables)
         pairs = pairs_of(copy.engine, relocation_id, source)
         arrived = _Filtered(live, _has_arrived(pairs, existing))
-        findings = differences(source, arrived, pairs, tables, report.findings)
+        findings = differences(source, arrived, pairs, tables, told=report.findings)
         for before, loaded in zip((baseline, colliding), existing, strict=True):
             findings += compare_unchanged(_only(before, loaded), live)
     return TrialReport(tuple(findings), report)
