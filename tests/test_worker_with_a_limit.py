@@ -1,12 +1,18 @@
 """What docs/scaling.md says of Prefect's own worker, tried on the installed one."""
 
 import asyncio
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import anyio
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.settings import (
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
 from prefect.workers.process import ProcessWorker
 
 
@@ -23,12 +29,17 @@ async def _given(worker: ProcessWorker, held: UUID, given: UUID) -> list[UUID]:
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> ProcessWorker:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessWorker]:
     async def submit(_worker: ProcessWorker, _flow_run: FlowRun) -> None:
         """Start no process."""
 
     monkeypatch.setattr(ProcessWorker, "_submit_run", submit)
-    return ProcessWorker(work_pool_name="relocation", limit=2)
+    no_server = {
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+    }
+    with temporary_settings(no_server):
+        yield ProcessWorker(work_pool_name="relocation", limit=2)
 
 
 def test_it_leaves_alone_a_run_that_comes_back_before_it_is_done_with_it(
