@@ -29,6 +29,7 @@ UNTOLD = {
     errors.CannotRenewError,
     errors.CommandError,
     errors.FencedOut,
+    errors.RevealedError,
     errors.UnknownRelocationError,
     ClaimLostError,
     NoticeError,
