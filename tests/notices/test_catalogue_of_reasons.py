@@ -54,14 +54,34 @@ class _Module:
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
         self.assigned: dict[str, list[ast.expr]] = {}
         self.functions: dict[str, list[ast.expr]] = {}
+        self.imported: dict[str, str] = {}
+        """The file that a name comes from."""
+        self.parameters: dict[str, tuple[str, int]] = {}
+        """The functions that have a parameter of this name, and its place."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
                     if isinstance(target, ast.Name):
                         self.assigned.setdefault(target.id, []).append(node.value)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                if node.value is not None:
+                    self.assigned.setdefault(node.target.id, []).append(node.value)
+            elif isinstance(node, ast.ImportFrom):
+                file = f"{(node.module or '').replace('.', '/')}.py"
+                self.imported |= {alias.name: file for alias in node.names}
             elif isinstance(node, ast.FunctionDef):
                 returned = [r.value for r in ast.walk(node) if isinstance(r, ast.Return)]
                 self.functions[node.name] = [value for value in returned if value is not None]
+                for place, parameter in enumerate(node.args.args):
+                    self.parameters[parameter.arg] = (node.name, place)
+
+    def passed(self, function: str, place: int) -> Iterator[ast.expr]:
+        """Yield what is passed to a function in one place."""
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id == function and len(node.args) > place:
+                yield node.args[place]
 
     def errors(self) -> Iterator[tuple[int, type[RelocationError], ast.expr]]:
         for node in ast.walk(self.tree):
@@ -76,6 +96,8 @@ class _Module:
                 return [text]
             case ast.JoinedStr(values=parts):
                 return ["".join(p.value if isinstance(p, ast.Constant) else FILLING for p in parts)]
+            case ast.IfExp(body=one, orelse=other):
+                options = [one, other]
             case ast.Name(id=name) if name in self.assigned:
                 options = self.assigned[name]
             case ast.Call(func=ast.Name(id=name)) if name in self.functions:
@@ -83,8 +105,23 @@ class _Module:
             case ast.Subscript(value=ast.Name(id=name)) if name in self.assigned:
                 (table,) = self.assigned[name]
                 options = table.values if isinstance(table, ast.Dict) else []
-            case ast.Attribute(value=ast.Name(id="policy"), attr="reason"):
+            case ast.Attribute(value=ast.Name(id="policy" | "told"), attr="reason"):
                 return [policy.reason for policy in POLICIES.values()]
+            case ast.Name(id=name) if name in self.parameters:
+                return [
+                    sentence
+                    for module in MODULES
+                    for passed in module.passed(*self.parameters[name])
+                    for sentence in module.sentences(passed)
+                ]
+            case ast.Name(id=name) if name in self.imported:
+                return [
+                    sentence
+                    for module in MODULES
+                    if module.name == self.imported[name]
+                    for value in module.assigned.get(name, ())
+                    for sentence in module.sentences(value)
+                ]
             case _:
                 options = []
         return [sentence for option in options for sentence in self.sentences(option)]
