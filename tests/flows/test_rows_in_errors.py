@@ -12,22 +12,17 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from sqlalchemy import URL, Engine, NullPool, create_engine
 
 from flows.sweep import sweep
-from relocation.database import engine_options, prepare
 from relocation.example import example_export
 from relocation.ledger.control import schedule_cancel
 from relocation.notices.kinds import NoticeKind
-from relocation.prefect_api.blocks import database_url, load_destination
+from relocation.prefect_api import blocks
+from relocation.prefect_api.blocks import load_destination
 from relocation.steps import Status, Step, Task
 from relocation.transfer.database.schema import create_embedded
 from relocation.transfer.load.embedded import add_users
 
-pytestmark = [
-    # What a flow opens, its process closes by ending; here the process goes on.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    # SQLAlchemy 2.1 cannot tell of a constraint that is not valid yet, and says so.
-    pytest.mark.filterwarnings("ignore:Can't validate argument"),
-]
+# SQLAlchemy 2.1 cannot tell of a constraint that is not valid yet, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore:Can't validate argument")
 
 SECRET = "pbkdf2_sha256$600000$nobody$may$read$this"
 USERNAME = next(
@@ -113,16 +108,25 @@ def on_postgres(
     block = SqlAlchemyConnector(connection_info=url)
     block.save(name.replace("_", "-"), _sync=True)
     monkeypatch.setenv("RELOCATION_DESTINATION_BLOCK", name.replace("_", "-"))
-    create_embedded(prepare(create_engine(database_url(block), **engine_options("postgresql"))))
-    destination = load_destination(
-        service.settings.model_copy(update={"destination_block": name.replace("_", "-")})
-    )
+    opened: list[Engine] = []
+    engine = blocks._engine
+
+    def remembered(name: str) -> Engine:
+        opened.append(engine(name))
+        return opened[-1]
+
+    # A flow leaves closing to the end of its process; this one goes on.
+    monkeypatch.setattr(blocks, "_engine", remembered)
+    named = service.settings.model_copy(update={"destination_block": name.replace("_", "-")})
+    destination = load_destination(named)
+    create_embedded(destination)
     add_users(destination, ("olivia", "carl", USERNAME))
     on_it = replace(service, destination=destination)
     with destination.begin() as connection:
         connection.execute(on_it.table("sentry.user").update().values(password=SECRET))
     yield on_it
-    destination.dispose()
+    for one in opened:
+        one.dispose()
 
 
 @pytest.fixture
