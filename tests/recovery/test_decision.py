@@ -52,6 +52,7 @@ def relocation(status: Status = Status.IN_PROGRESS, **changes: Any) -> Relocatio
         creator_email=None,
         archive="a",
         source=None,
+        plan=None,
         archive_bytes=None,
         discarding_round=0,
         discarded_round=0,
