@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from relocation.archive.record import Record
 from relocation.catalogue import Scope, load_catalogue
+from relocation.errors import ConfigurationError
 from relocation.example import example_export
 from relocation.transfer.database.exporting import LiveSource, export_records
 from relocation.transfer.database.schema import reflect
@@ -264,3 +265,10 @@ def test_a_rule_of_no_organization_is_taken_along_by_none(destination: Engine) -
     assert "alertrule" not in found
     assert "savedsearch" not in found
     assert exported(destination, Scope.ORGANIZATION)["alertrule"] == [1]
+
+
+def test_organizations_of_a_database_without_any_are_an_error_of_its_operator(
+    bare_destination: Engine,
+) -> None:
+    with pytest.raises(ConfigurationError, match="none of the product"):
+        list(export_records(bare_destination, scope=Scope.ORGANIZATION, organizations=["acme"]))

@@ -135,7 +135,7 @@ def export_records(
     those of one moment; on SQLite no writer can commit before the iterator is exhausted or closed.
     """
     tables = reflect(engine, load_catalogue().admitted(scope))
-    if _USER not in tables:
+    if organizations is not None and not {_USER, _ORGANIZATION} <= tables.keys():
         raise ConfigurationError(
             "The database to export from is none of the product: its operator has to name another."
         )
