@@ -16,10 +16,12 @@ from relocation.example import example_export
 from relocation.plan import Plan
 from relocation.transfer.compare.arrival import verify_import
 from relocation.transfer.database.exporting import export_records
+from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.trial import try_import
 from relocation.transfer.load.accounts import check_plan, propose
 from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.load.ownership import issue_claims
+from relocation.transfer.load.rules import PERSONAL
 from relocation.transfer.source import RecordList
 
 Add = Callable[..., int]
@@ -94,9 +96,10 @@ def rows_about(engine: Engine, user: int) -> dict[str, list[Any]]:
     """Every row of the destination that names a user."""
     found = {}
     with engine.connect() as connection:
-        for model in CATALOGUE.values():
+        for table in reflect(engine, CATALOGUE.values()).values():
+            model = table.model
             for field, key in model.foreign_keys.items():
-                if key.to == "sentry.user":
+                if key.to == "sentry.user" and field in table.fields:
                     column = model.columns[field]
                     query = text(f"SELECT * FROM {model.table} WHERE {column} = :user ORDER BY id")
                     if rows := connection.execute(query, {"user": user}).all():
@@ -253,3 +256,15 @@ def test_only_the_destinations_word_on_an_address_makes_a_candidate(
     assert f"Account {root} has privileges" in rows["eve"]["note"]
     assert rows["acme"]["status"] == "free"
     assert not any(row.get("becomes") for row in rows.values())
+
+
+def test_every_model_that_is_of_one_person_alone_is_known_as_such() -> None:
+    """A new one would bring more than memberships; a dashboard is everybody's, whoever made it."""
+    of_a_person = {
+        model.name
+        for model in CATALOGUE.admitted(Scope.ORGANIZATION)
+        if Scope.USER not in model.scopes
+        for key in model.foreign_keys.values()
+        if key.to == "sentry.user" and not key.nullable
+    }
+    assert of_a_person - PERSONAL.keys() == {"sentry.dashboard"}
