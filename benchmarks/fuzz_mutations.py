@@ -234,6 +234,6 @@ def _change_members(random: Random, data: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=random.choice((0, 1, 2))) as tar:
         for info, content in members:
-            info.name = info.name[:90] if tar.format == 0 else info.name
+            info.name = info.name[:45] if tar.format == 0 else info.name
             tar.addfile(info, io.BytesIO(content))
     return out.getvalue()

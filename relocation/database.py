@@ -10,7 +10,9 @@ from sqlalchemy.pool import NullPool
 
 SQLITE_BUSY_SECONDS = 20
 
-_POSTGRESQL_LIMITS = {
+_POSTGRESQL_SETTINGS = {
+    # In another zone the first and the last day that Python knows cannot be read back.
+    "timezone": "UTC",
     "statement_timeout": "15min",
     "lock_timeout": "60s",
     # A client that vanished in a transaction must not hold its locks until TCP gives it up.
@@ -51,9 +53,11 @@ def prepare(engine: Engine) -> Engine:
     network, a statement, a lock and an idle transaction may take, since a task's time limit cannot
     reach into a driver; and keep rows out of its errors.
     """
-    if engine.dialect.name == "postgresql" and not event.contains(engine, "connect", _limit):
+    if engine.dialect.name == "postgresql" and not event.contains(
+        engine, "connect", _configure_session
+    ):
         event.listen(engine, "do_connect", _limit_connecting)
-        event.listen(engine, "connect", _limit)
+        event.listen(engine, "connect", _configure_session)
         event.listen(engine, "handle_error", _hide_rows_of)
     if engine.dialect.name == "sqlite" and not event.contains(engine, "begin", _begin_as_writer):
         event.listen(engine, "connect", _configure_sqlite)
@@ -108,10 +112,10 @@ def _limit_connecting(
             parameters.setdefault(name, limit)
 
 
-def _limit(connection: Any, _record: Any) -> None:
+def _configure_session(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
-        for name, limit in _POSTGRESQL_LIMITS.items():
-            cursor.execute(f"SET {name} = '{limit}'")
+        for name, value in _POSTGRESQL_SETTINGS.items():
+            cursor.execute(f"SET {name} = '{value}'")
     connection.commit()
 
 

@@ -116,6 +116,21 @@ def test_fields_that_an_old_file_lacks_are_no_matter(relocate: Relocate, rows: R
     assert rows("sentry.project")[0]["platform"] is None
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
+def test_the_first_and_the_last_day_arrive_whatever_the_zone_of_the_server(
+    relocate: Relocate, destination: Engine, rows: Rows, date: str, zone: str
+) -> None:
+    if destination.dialect.name == "postgresql":
+        with destination.begin() as connection:
+            name = destination.url.database
+            connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{zone}'")
+        destination.dispose()
+    relocate(*FILE, record("team", 1, organization=1, slug="t", name="T", date_added=date))
+    [team] = rows("sentry.team")
+    assert team["date_added"].year == int(date[:4])
+
+
 def test_primary_keys_may_be_as_large_as_the_format_allows(relocate: Relocate, rows: Rows) -> None:
     """T-14"""
     large = 2**53
