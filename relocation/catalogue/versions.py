@@ -54,6 +54,9 @@ _SEEN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NEWER: Final = frozenset(
     {
+        "sentry.alertrule.detection_type",
+        "sentry.alertrule.seasonality",
+        "sentry.alertrule.sensitivity",
         "sentry.apiauthorization.organization_id",
         "sentry.apigrant.organization_id",
         "sentry.apitoken.scoping_organization_id",

@@ -232,11 +232,12 @@ def _destination(settings: Settings) -> str:
         )
     if not later:
         return _address(destination)
-    fields = [one for one in later if one.kind is FindingKind.MISSING_COLUMN]
+    columns = sum(one.kind is FindingKind.MISSING_COLUMN for one in later)
+    listing = listed([_told(one) for one in later], show=5)
     return (
-        f"{_address(destination)}; older than the newest exports: {len(later) - len(fields)} "
-        f"tables are missing (exports with their models are refused), and {len(fields)} columns "
-        f"(their values are lost): {listed([_told(one) for one in later], show=5)}"
+        f"{_address(destination)}; older than the newest exports: {len(later) - columns} tables "
+        f"are missing (exports with their models are refused), and {columns} columns (their values "
+        f"are lost): {listing}"
     )
 
 

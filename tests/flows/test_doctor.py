@@ -53,7 +53,7 @@ def test_what_is_well_is_called_so(service: Any) -> None:
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker", "sweep"}
     assert {what for what, check in checks.items() if not check.good} == unwell
-    assert len(checks) == 16
+    assert len(checks) == 17
     assert all(bool(check.remedy) is not check.good for check in checks.values())
 
 
