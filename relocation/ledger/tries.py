@@ -81,10 +81,11 @@ def begin_try(
             return used + 1
         told = _last_told(connection, hold.relocation_id, hold.round, task)
     internal = f"all {used} tries of {task} were used up"
-    if told is not None and told.reason:
-        reason = told.reason
-        raise TriesUsedUpError(reason, advice=told.advice or "", internal=internal)
-    raise TriesUsedUpError(policy.reason, internal=internal)
+    reason = policy.reason
+    if told is None or not told.reason:
+        raise TriesUsedUpError(reason, internal=internal)
+    reason = told.reason
+    raise TriesUsedUpError(reason, advice=told.advice or "", internal=internal)
 
 
 def tries_used(engine: Engine, relocation_id: str, round_: int, task: Task) -> int:
