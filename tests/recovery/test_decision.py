@@ -298,7 +298,7 @@ def test_what_is_visible_and_paused_is_unpaused_by_a_cancellation() -> None:
     assert decide(paused, cancelled, revealed=True) is Move.UNPAUSE
 
 
-@pytest.mark.parametrize("state", set(RunState))
+@pytest.mark.parametrize("state", list(RunState))
 def test_what_has_come_to_its_cancellation_is_cancelled_whatever_its_run_says(
     state: RunState,
 ) -> None:
