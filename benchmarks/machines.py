@@ -13,10 +13,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 from benchmarks.machines_cost import Stock, Watch, take_stock
 from benchmarks.machines_stage import Machine, set_stage
 from benchmarks.soak_chaos import Death
+from benchmarks.soak_operator import Operator
 from benchmarks.soak_stage import Requests, Stage, deliver_the_rest, sweep_every
 from benchmarks.soak_verdict import Line, row_counts, settled, verdict, why_good_ones_failed
 from relocation.ledger.relocations import find_relocation
@@ -79,7 +81,7 @@ def _run(home: Path, count: int, *, measure: bool) -> int:
             worker.die()
         deliver_the_rest(stage.ledger)
         lines = [
-            *verdict(stage, requests.asked, rows, deaths),
+            *verdict(stage, requests.asked, rows, deaths, Operator(stage.ledger, Event())),
             *_who_did_what(stage, machines, watch, ids, one_died=not measure),
         ]
         reasons = why_good_ones_failed(stage.ledger, requests.asked)

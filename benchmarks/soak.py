@@ -51,7 +51,7 @@ def main() -> int:
         for worker in stage.workers:
             worker.kill(everything=True)
         deliver_the_rest(stage.ledger)
-        lines = verdict(stage, requests.asked, before, chaos)
+        lines = verdict(stage, requests.asked, before, chaos.deaths, chaos.operator)
         reasons = why_good_ones_failed(stage.ledger, requests.asked)
         print("\n| harm | times |\n|---|---|")
         for what, times in [*sorted(chaos.done.items()), *sorted(stage.peer.answers.items())]:

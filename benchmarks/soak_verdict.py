@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, func, select
 
-from benchmarks.soak_chaos import Chaos, Death
+from benchmarks.soak_chaos import Death
+from benchmarks.soak_operator import Operator
 from benchmarks.soak_peer import Taken
 from benchmarks.soak_stage import Asked, Stage
 from relocation.catalogue import load_catalogue
@@ -62,7 +63,11 @@ def settled(ledger: Engine, asked: Sequence[Asked]) -> set[str]:
 
 
 def verdict(
-    stage: Stage, asked: Sequence[Asked], before: dict[str, int], chaos: Chaos
+    stage: Stage,
+    asked: Sequence[Asked],
+    before: dict[str, int],
+    deaths: Sequence[Death],
+    operator: Operator,
 ) -> list[Line]:
     """Return the table of a soak that has ended."""
     found = {one.id: find_relocation(stage.ledger, one.id) for one in asked}
@@ -74,7 +79,7 @@ def verdict(
     lines = [Line(what, count) for what, count in sorted(ends.items())]
     ended = [one for one in found.values() if one is not None and not one.is_open]
     extra, lacking = _rows(stage, before, [one.id for one in ended])
-    delays = _delays(stage.ledger, chaos.deaths)
+    delays = _delays(stage.ledger, deaths)
     cancelled = {one.id for one in ended if one.status is Status.CANCELLED}
     good = {one.id for one in asked if not one.flaw}
     return [
@@ -85,9 +90,9 @@ def verdict(
             sum(one.status is Status.SUCCESS and one.id not in good for one in ended),
             0,
         ),
-        Line("cancelled, though nobody asked", len(cancelled - chaos.operator.cancelled), 0),
-        Line("asked to be cancelled, ended before", len(chaos.operator.cancelled - cancelled)),
-        Line("pauses that did not hold", len(chaos.operator.broken), 0),
+        Line("cancelled, though nobody asked", len(cancelled - operator.cancelled), 0),
+        Line("asked to be cancelled, ended before", len(operator.cancelled - cancelled)),
+        Line("pauses that did not hold", len(operator.broken), 0),
         Line("rows left of cancelled relocations", _left(stage, cancelled), 0),
         Line("half-visible organizations", _half_visible(stage, ended), 0),
         Line("duplicate rows", extra, 0),

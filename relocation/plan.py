@@ -24,11 +24,13 @@ class Plan(BaseModel):
         title="Users",
         description="By username in the export: the id of the account in the destination that "
         "the user becomes. It gets the memberships and stays as it is otherwise.",
+        examples=[{"olivia": 42}],
     )
     slugs: dict[str, str] = Field(
         default_factory=dict,
         title="Slugs",
         description="By slug in the export: the slug that the organization gets.",
+        examples=[{"acme": "acme-eu"}],
     )
 
 

@@ -56,6 +56,7 @@ class RelocationRequest(BaseModel):
         title="Plan",
         description="Which users become accounts that exist, and which slugs become others; "
         "`relocation plan` proposes one.",
+        examples=[{"users": {"olivia": 42}, "slugs": {"acme": "acme-eu"}}],
     )
 
 

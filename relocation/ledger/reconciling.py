@@ -79,15 +79,18 @@ class Discard:
 def begin_discarding(engine: Engine, relocation_id: str) -> bool:
     """Record that the working files of a settled relocation are to go, before the first one does.
 
-    A rerun then makes them from the archive again. False where it goes on at this moment, or where
+    A rerun then makes them from the archive again; after a success there is none, and what its
+    tasks found stays. False where it goes on at this moment, or where
     its files are to go already.
     """
     settled = (relocations.c.id == relocation_id, ~is_open, has_files)
     with engine.begin() as connection:
         marked = update(relocations).where(*settled).values(discarding_round=relocations.c.round)
-        if not connection.execute(marked).rowcount:
+        status = connection.execute(marked.returning(relocations.c.status)).scalar_one_or_none()
+        if status is None:
             return False
-        forget_work(connection, relocation_id)
+        if status is not Status.SUCCESS:
+            forget_work(connection, relocation_id)
     return True
 
 

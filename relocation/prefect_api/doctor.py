@@ -1,11 +1,8 @@
 """Say what is configured, from where, and whether it works."""
 
 import ssl
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import prefect
@@ -35,6 +32,7 @@ from relocation.prefect_api.blocks import (
     load_source,
     load_storage,
 )
+from relocation.prefect_api.check import BadError, Check, check
 from relocation.process import LOOPBACK
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
@@ -53,117 +51,79 @@ _SET_UP = "relocation setup"
 _BLOCK = "correct the block in the Prefect UI"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    what: str
-    good: bool
-    detail: str
-    remedy: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the check as plain JSON data."""
-        return asdict(self)
-
-
 def examine(settings: Settings) -> list[Check]:
     """Look at server, clock, deployments, automations, workers, and at what the blocks stand for.
 
     Never raises and changes nothing. Nothing more can be looked at where the server is silent.
     """
-    server = _check("Prefect server", _server, "start it, and set PREFECT_API_URL")
+    server = check("Prefect server", _server, "start it, and set PREFECT_API_URL")
     if not server.good:
         return [server]
     start_worker = f"prefect worker start --pool {deployments.WORK_POOL}"
     return [
         server,
-        _check("Prefect version", _version, "install the same version here and at the server"),
-        _check("clock", _clock, "let NTP set the clocks of all machines"),
-        _check("deployments", _deployments, _SET_UP),
-        _check(
-            "automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"
-        ),
-        _check("worker", _worker, start_worker),
-        _check(
-            "sweep", _sweep, "read the log of its last run in the Prefect UI, then run it there"
-        ),
-        _check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
-        _check(
+        check("Prefect version", _version, "install the same version here and at the server"),
+        check("clock", _clock, "let NTP set the clocks of all machines"),
+        check("deployments", _deployments, _SET_UP),
+        check("automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"),
+        check("worker", _worker, start_worker),
+        check("sweep", _sweep, "read the log of its last run in the Prefect UI, then run it there"),
+        check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
+        check(
             f"destination ({settings.destination_block})",
             lambda: _destination(settings),
             f"{_SET_UP}; or {_BLOCK}",
         ),
         *(
-            [_check(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
+            [check(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
             if block_id(f"sqlalchemy-connector/{settings.source_block}")
             else []
         ),
-        _check(
+        check(
             "mappings",
             lambda: _mappings(settings),
             "let the cron and the worker of the product run; or see docs/real-product.md",
         ),
-        _check(
+        check(
             "claim links",
             lambda: _claim_links(settings),
             "give the destination its lost-password table, set RELOCATION_CLAIM_URL and "
             "RELOCATION_BASE_URL",
         ),
-        _check(
+        check(
             f"storage ({settings.storage_block})",
             lambda: _storage(settings),
             f"{_SET_UP}; or {_BLOCK}",
         ),
-        _check(f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
-        _check(
+        check(f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
+        check(
             "archives",
             lambda: _archives(settings),
             "put the key back into its block, or have the archives made anew with: "
             "relocation keys public",
         ),
-        _check("templates", lambda: _templates(settings), "correct it, or take it away"),
-        _check(
+        check("templates", lambda: _templates(settings), "correct it, or take it away"),
+        check(
             f"mail ({settings.mail_block})",
             lambda: _mail(settings),
             f"start the mail server, or {_BLOCK}",
         ),
-        _check(f"alerts ({settings.alert_block})", lambda: _alerts(settings), _BLOCK),
+        check(f"alerts ({settings.alert_block})", lambda: _alerts(settings), _BLOCK),
         *_operator_block(settings),
     ]
-
-
-class _BadError(Exception):
-    """What was looked at does not work; the message says how."""
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.remedy = remedy
-
-
-def _check(what: str, look: Callable[[], str], remedy: str) -> Check:
-    try:
-        return Check(what, good=True, detail=look())
-    except _BadError as err:
-        return Check(what, good=False, detail=str(err), remedy=err.remedy or remedy)
-    except RelocationError as err:
-        return Check(what, good=False, detail=err.internal or err.reason, remedy=remedy)
-    except Exception as err:  # noqa: BLE001 - whatever is wrong is what was asked for
-        first_line = str(err).partition("\n")[0]
-        return Check(what, False, f"{type(err).__name__}: {first_line}", remedy)
 
 
 def _server() -> str:
     problem = deployments.server_problem()
     if problem:
-        raise _BadError(problem)
+        raise BadError(problem)
     return deployments.server_address()
 
 
 def _version() -> str:
     here, (there, _) = prefect.__version__, deployments.server_about()
     if here.split(".")[:2] != there.split(".")[:2]:
-        raise _BadError(f"the server has {there}, this machine {here}")
+        raise BadError(f"the server has {there}, this machine {here}")
     return there
 
 
@@ -171,46 +131,46 @@ def _clock() -> str:
     _, date = deployments.server_about()
     skew = abs(datetime.now(UTC) - parsedate_to_datetime(date))
     if skew > CLOCK_TOLERANCE:
-        raise _BadError(f"it differs from the server's by {skew.total_seconds():.0f} seconds")
+        raise BadError(f"it differs from the server's by {skew.total_seconds():.0f} seconds")
     return "agrees with the server's"
 
 
 def _deployments() -> str:
     missing = deployments.missing_deployments()
     if missing:
-        raise _BadError(f"missing: {', '.join(missing)}")
+        raise BadError(f"missing: {', '.join(missing)}")
     return "all are there"
 
 
 def _automations() -> str:
     problems = deployments.automation_problems()
     if problems:
-        raise _BadError("; ".join(problems))
+        raise BadError("; ".join(problems))
     return "all are there and enabled"
 
 
 def _worker() -> str:
     online = deployments.workers_online()
     if not online:
-        raise _BadError(f"none is online on the pool {deployments.WORK_POOL}: nothing will run")
+        raise BadError(f"none is online on the pool {deployments.WORK_POOL}: nothing will run")
     return f"{online} online"
 
 
 def _sweep() -> str:
     last, interval = deployments.last_sweep()
     if interval is None:
-        raise _BadError("its schedule is off: nobody sees to what died", _SET_UP)
+        raise BadError("its schedule is off: nobody sees to what died", _SET_UP)
     silent = datetime.now(UTC) - last if last else None
     if silent is None or silent > _MISSED_SWEEPS * interval:
         minutes = f" for {silent.total_seconds() / 60:.0f} minutes" if silent else ""
-        raise _BadError(f"none has succeeded{minutes}")
+        raise BadError(f"none has succeeded{minutes}")
     return "one succeeded lately, or is yet to run"
 
 
 def _ledger(settings: Settings) -> str:
     ledger = load_ledger(settings)
     if not is_current(ledger):
-        raise _BadError(f"{_address(ledger)} is not migrated")
+        raise BadError(f"{_address(ledger)} is not migrated")
     return _address(ledger)
 
 
@@ -233,7 +193,7 @@ def _destination(settings: Settings) -> str:
         a_product = inspect(connection).has_table("django_migrations")
     unfit = needed + [one for one in skew if blocks(one) and not (a_product and one in later)]
     if unfit:
-        raise _BadError(
+        raise BadError(
             f"{_told(unfit[0])}: {unfit[0].reason} ({len(unfit)} such findings)",
             "let its operator upgrade it" if a_product else "",
         )
@@ -258,7 +218,7 @@ def _mappings(settings: Settings) -> str:
     """Tell whether the product lets members in, and has done so with what was moved last."""
     destination = load_destination(settings)
     if by_hand := mapping_findings(destination):
-        raise _BadError(by_hand[0].reason)
+        raise BadError(by_hand[0].reason)
     moved = [
         one
         for one in list_relocations(load_ledger(settings), limit=_RECENT)
@@ -268,7 +228,7 @@ def _mappings(settings: Settings) -> str:
     lacking = [(one, count) for one, count in counts.items() if count and not count.complete]
     if lacking:
         one, count = lacking[0]
-        raise _BadError(
+        raise BadError(
             f"{count.needed - count.made} of {count.needed} are missing of relocation {one}: its "
             f"members cannot open what was moved ({len(lacking)} such relocations)"
         )
@@ -279,7 +239,7 @@ def _source(settings: Settings) -> str:
     source = load_source(settings)
     tables = reflect(source, load_catalogue().admitted(Scope.ORGANIZATION))
     if not tables:
-        raise _BadError(f"{_address(source)} has none of the tables that an export reads")
+        raise BadError(f"{_address(source)} has none of the tables that an export reads")
     with source.connect() as connection:
         may_write = (
             connection.dialect.name == "postgresql"
@@ -288,7 +248,7 @@ def _source(settings: Settings) -> str:
             ).scalar()
         )
     if may_write:
-        raise _BadError(
+        raise BadError(
             f"{_address(source)} is reached as a user who may write", "let its user only read"
         )
     return _address(source)
@@ -301,7 +261,7 @@ def _storage(settings: Settings) -> str:
         same = probe.read() == b"probe"
     storage.delete(key)
     if not same:
-        raise _BadError("what was written was not read back")
+        raise BadError("what was written was not read back")
     return "can be written, read and deleted"
 
 
@@ -330,20 +290,20 @@ def _archives(settings: Settings) -> str:
         if theirs != ours:
             foreign.append(one.id)
     if foreign:
-        raise _BadError(f"made for another key: those of {', '.join(foreign)}")
+        raise BadError(f"made for another key: those of {', '.join(foreign)}")
     return f"{seen} of unfinished relocations fit the key"
 
 
 def _claim_links(settings: Settings) -> str:
     with load_destination(settings).connect() as connection:
         if lost_passwords(connection) is None:
-            raise _BadError("the destination has no table of lost-password records")
+            raise BadError("the destination has no table of lost-password records")
         embedded = connection.dialect.name == "sqlite"
     if "{token}" not in settings.claim_url:
-        raise _BadError("RELOCATION_CLAIM_URL has no {token}: nobody could claim an account")
+        raise BadError("RELOCATION_CLAIM_URL has no {token}: nobody could claim an account")
     url = settings.claim_url.format(base_url=settings.base_url, user_id=1, token="t")  # noqa: S106
     if urlsplit(url).hostname in {None, "localhost"} and not embedded:
-        raise _BadError(f"lead to {url}, which is nowhere for those who get the mail")
+        raise BadError(f"lead to {url}, which is nowhere for those who get the mail")
     return url.rpartition("/1/")[0] or url
 
 
@@ -362,7 +322,7 @@ def _mail(settings: Settings) -> str:
         with server.mailer(settings.sender_email) as mailer:
             mailer.connect()
     except ssl.SSLCertVerificationError as err:
-        raise _BadError(
+        raise BadError(
             f"the certificate of {server.host} is not trusted: {err.verify_message}",
             "renew the certificate; or name its authority in cafile, or its host, in the block",
         ) from err
@@ -370,7 +330,7 @@ def _mail(settings: Settings) -> str:
         code = getattr(err, "smtp_code", None)
         if code is None:
             raise
-        raise _BadError(
+        raise BadError(
             f"{server.host} refuses with {code}",
             "correct username and password in the block, or let the server accept this machine",
         ) from err
@@ -387,7 +347,7 @@ def _operator_block(settings: Settings) -> list[Check]:
         load_notification_block(name)
         return "tells operators what the mails to them say"
 
-    return [_check(f"operators ({name})", look, "make the block in the Prefect UI")]
+    return [check(f"operators ({name})", look, "make the block in the Prefect UI")]
 
 
 def _alerts(settings: Settings) -> str:
@@ -398,7 +358,7 @@ def _alerts(settings: Settings) -> str:
     mail = load_mail_server(settings)
     if embedded and (mail.host, mail.port) != (target.hostname, target.port):
         there = f"{target.hostname}:{target.port}"
-        raise _BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
+        raise BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
     return "go to the local inbox" if embedded else "are set up"
 
 

@@ -63,7 +63,7 @@ def _start(page: Page, base: str, archive: str, slug: str, owner: str) -> None:
     page.locator('a[href*="deployments/deployment/"]', has_text="relocate").first.click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
-    page.get_by_label("Archive", exact=True).fill(archive)
+    page.get_by_label("Archive (Optional)", exact=True).fill(archive)
     page.get_by_label("Owner", exact=True).fill(owner)
     page.get_by_role("button", name="Add item").click()
     page.locator("textarea").nth(1).fill(slug)

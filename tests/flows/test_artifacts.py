@@ -60,12 +60,12 @@ def test_no_artifact_names_a_person(service: Any) -> None:
 def test_a_server_that_takes_no_artifacts_fails_nothing(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.artifacts
+    from relocation.prefect_api import artifacts
 
     def refuse(**_: object) -> None:
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(tasks.artifacts, "get_client", refuse)
+    monkeypatch.setattr(artifacts, "get_client", refuse)
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     assert service.only().status is Status.SUCCESS
 

@@ -118,7 +118,9 @@ def test_a_silent_run_without_a_deployment_fails_and_is_told(
 
 def test_a_sweep_that_died_keeps_others_out_for_its_lease_alone(service: Any) -> None:
     """Whatever the server knows of its run: one that is restarted forgets who died."""
-    dead = leased_sweep(service.ledger, worker="dead", lease_seconds=3600)
+    dead = leased_sweep(
+        service.ledger, worker="dead", lease_seconds=3600, clock=lambda: datetime.now(UTC)
+    )
     dead.__enter__()
     kept_out = sweep(return_state=True)
     assert kept_out.is_cancelled()

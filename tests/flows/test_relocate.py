@@ -23,7 +23,10 @@ def fresh_install(service: Any) -> str:
 
 def rows_of(service: Any) -> dict[str, set[tuple[Any, ...]]]:
     """All rows of the destination, for asking what a relocation changed."""
-    return {name: {tuple(map(str, row)) for row in service.rows(name)} for name in load_catalogue()}
+    return {
+        name: {tuple(map(str, row)) for row in service.rows(name)}
+        for name in load_catalogue().newest()
+    }
 
 
 def test_a_real_export_is_relocated(service: Any, fresh_install: str) -> None:

@@ -198,9 +198,10 @@ def test_a_cancellation_that_comes_when_all_is_visible_is_not_obeyed(
     """Its users have work to do there, and their claims to get."""
     reveal = sys.modules["tasks.hand_over"].reveal
 
-    def then_cancel(*arguments: Any) -> None:
-        reveal(*arguments)
+    def then_cancel(*arguments: Any) -> Any:
+        asked = reveal(*arguments)
         set_state(state)(service.only().id)
+        return asked
 
     monkeypatch.setattr(sys.modules["tasks.hand_over"], "reveal", then_cancel)
     with suppress(Abort):  # the server refuses the state Completed after this one

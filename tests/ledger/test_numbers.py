@@ -51,7 +51,7 @@ def test_relocations_are_counted_by_status_and_the_oldest_open_one_has_an_age(
     settle(
         either_ledger,
         "r-0",
-        Settlement(Status.FAILURE, "It failed.", None, "", []),
+        Settlement(Status.FAILURE, "It failed."),
         sender_domain="example.org",
         fence=failed.fence,
         own=hold_of(failed),

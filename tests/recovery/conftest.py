@@ -61,7 +61,7 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
     made.runs = MemoryRuns(lambda: made.now)
     made.around = Surroundings(
         # Said here: other tests of this process may have set them for theirs.
-        Settings(_env_file=None, lease_seconds=30, resume_after=15, start_limit=300),
+        Settings(_env_file=None, lease_seconds=30, resume_after=15, start_limit=300, backoff=60),
         sqlite_ledger(tmp_path / "ledger.db"),
         made.runs,
         no_roll_back,

@@ -42,7 +42,7 @@ def test_a_file_is_submitted_relocated_and_told(operator: Any) -> None:
     submitted = operator.json("submit", archive, "-o", "acme", "--owner", "olivia")
     shown = operator.ended(submitted["id"])
     assert (shown["status"], shown["step"]) == ("SUCCESS", "COMPLETED")
-    assert [one["outcome"] for one in shown["tries"]] == ["DONE"] * 9
+    assert [one["outcome"] for one in shown["tries"]] == ["DONE"] * 10
     told = {(notice["kind"], notice["recipient"]) for notice in shown["notices"]}
     assert {("STARTED", "olivia@example.org"), ("SUCCEEDED", "olivia@example.org")} <= told
     assert {notice["state"] for notice in shown["notices"]} == {"sent"}
@@ -95,7 +95,7 @@ def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
         checks = operator.json("doctor")
         return checks if all(check["good"] for check in checks) else None
 
-    assert len(operator.until(healthy)) == 15
+    assert len(operator.until(healthy)) == 17
 
 
 def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:

@@ -34,7 +34,7 @@ def again(operator: Any) -> Any:
 
 
 def test_applied_twice_there_is_one_of_each_automation(operator: Any, again: Any) -> None:
-    assert len(_automations(operator)) == 4
+    assert len(_automations(operator)) == 5
 
 
 def test_an_automation_that_a_person_disabled_stays_disabled(operator: Any, again: Any) -> None:

@@ -127,9 +127,8 @@ def test_columns_that_we_do_not_know_get_a_neutral_value(
     """A destination may be newer than the catalogue."""
     relocate(destination, two_organizations)
     with destination.begin() as connection:
-        connection.execute(text("DROP TABLE sentry_organizationmember_teams"))
-        connection.execute(text("DROP TABLE sentry_organizationaccessrequest"))
-        connection.execute(text("DROP TABLE sentry_organizationmember"))
+        cascade = " CASCADE" if destination.dialect.name == "postgresql" else ""
+        connection.execute(text(f"DROP TABLE sentry_organizationmember{cascade}"))
         connection.execute(
             text(
                 "CREATE TABLE sentry_organizationmember (id INTEGER PRIMARY KEY, "
