@@ -34,6 +34,7 @@ class RelocationRequest(BaseModel):
         title="Live source",
         description="Instead of an archive: relocation-source, the block of the live database to "
         "export from.",
+        examples=["relocation-source"],
     )
     organizations: list[str] = Field(
         title="Organizations",
