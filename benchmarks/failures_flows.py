@@ -63,9 +63,9 @@ def empty() -> None:
 @flow(persist_result=False)
 def bare() -> None:
     """Be as many empty tasks and child runs as a relocation has."""
-    for _ in range(10):
+    for _ in range(11):
         empty()
-    for _ in range(3):
+    for _ in range(2):
         child()
 
 

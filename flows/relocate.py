@@ -3,10 +3,7 @@
 from prefect import flow, get_run_logger
 
 from flows.notify import notify
-from flows.validate import validate
 from relocation.request import RelocationRequest
-from relocation.steps import Task
-from tasks.boundary import stop_before
 from tasks.capture import capture_baseline, capture_colliding_users
 from tasks.complete import complete
 from tasks.exporting import export_source
@@ -16,6 +13,7 @@ from tasks.hook import settling_hook
 from tasks.importing import import_organizations
 from tasks.receive import receive_archive
 from tasks.scan import scan_export
+from tasks.try_import import try_import
 from tasks.verifying import verify_import
 from tasks.working_files import discard_working_files
 
@@ -52,8 +50,7 @@ def relocate(request: RelocationRequest) -> None:
         tell(hold.relocation_id)
         capture_baseline(hold)
         capture_colliding_users(hold)
-        stop_before(Task.VALIDATE, hold)
-        validate(hold)
+        try_import(hold)
         import_organizations(hold)
         verify_import(hold)
         grant_ownership(hold)

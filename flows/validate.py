@@ -1,22 +1,11 @@
-"""Try the import before the destination is touched."""
+"""Say about an archive what a relocation of it would."""
 
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
-from relocation.ledger.holds import Hold
 from tasks.examine import examine_archive
-from tasks.try_import import try_import
-
-
-@flow(name="validate", flow_run_name="validate-{hold.relocation_id}", persist_result=False)
-def validate(hold: Hold) -> None:
-    """Import into a scratch database, export everything again, and compare it with the export.
-
-    Differences end the relocation with a reason; anything else that fails is tried again.
-    """
-    try_import(hold)
 
 
 @flow(name="validate-archive", persist_result=False)

@@ -31,7 +31,7 @@ from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.runs import Turn
 from relocation.settings import Settings
-from relocation.steps import Task, backoff
+from relocation.steps import Policy, Task, backoff
 from tasks.artifacts import show_standing
 from tasks.held import Opened, opened_for
 from tasks.holding import stop_where_asked, worth_another_try
@@ -68,9 +68,8 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
         def run(hold: Hold) -> None:
             settings = Settings()
-            if runtime.flow_run.id == hold.relocation_id:
-                stop_before(name, hold)
             policy = settings.policy(name)
+            _stop_before(name, hold, policy)
             ledger = opened_for(hold.relocation_id).ledger
             used = tries_used(ledger, hold.relocation_id, hold.round, name)
             waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)[used:]
@@ -99,15 +98,15 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     return decorate
 
 
-def stop_before(name: Task, hold: Hold) -> None:
+def _stop_before(name: Task, hold: Hold, policy: Policy) -> None:
     """Stop the flow before a task that is not done yet, where somebody asked for it.
 
-    Called in the flow that works on the relocation, never in a task or a child flow: only a flow
-    can suspend itself. Raises what `stop_where_asked` raises.
+    Only a flow can suspend itself, so this is no part of the task. Raises what `stop_where_asked`
+    raises.
     """
     ledger = opened_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is None:
-        stop_where_asked(ledger, hold, name, Settings().policy(name).step)
+        stop_where_asked(ledger, hold, name, policy.step)
 
 
 def _try(

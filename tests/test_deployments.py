@@ -50,7 +50,7 @@ def worker_types() -> Any:
 def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
     """`prefect deploy` alone ends well where a flow cannot be imported."""
     flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
-    # `validate` is a part of every relocation too, and that flow needs one.
+    # Named when each relocation had a child flow `validate`, whose name is in the servers still.
     assert flow.name == {"validate": "validate-archive"}.get(name, name)
 
 
