@@ -7,7 +7,7 @@ from functools import partial
 from logging import Logger, LoggerAdapter
 from typing import Any
 
-from prefect import get_run_logger, runtime, task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal

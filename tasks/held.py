@@ -14,6 +14,7 @@ from relocation.prefect_api.blocks import (
     load_storage,
 )
 from relocation.settings import Settings
+from relocation.transfer.database.schema import read_once
 
 
 class Opened:
@@ -27,12 +28,12 @@ class Opened:
     @cached_property
     def destination(self) -> Engine:
         """The database relocated into."""
-        return load_destination(Settings())
+        return read_once(load_destination(Settings()))
 
     @cached_property
     def source(self) -> Engine:
         """The live database exported from."""
-        return load_source(Settings())
+        return read_once(load_source(Settings()))
 
     @cached_property
     def storage(self) -> Storage:

@@ -14,6 +14,7 @@ from relocation.transfer.database.schema import (
     create_embedded,
     create_own_tables,
     embedded_tables,
+    read_once,
     reflect,
 )
 from relocation.transfer.database.skew import blocks, check_schema
@@ -26,6 +27,16 @@ def test_embedded_destination_has_a_table_for_every_model(destination: Engine) -
     assert set(tables) == set(CATALOGUE)
     assert all(set(table.fields) == set(table.model.fields) for table in tables.values())
     assert inspect(destination).has_table("sentry_lostpasswordhash")
+
+
+def test_tables_that_are_read_once_are_asked_for_once(destination: Engine) -> None:
+    once = read_once(destination)
+    before = reflect(once, CATALOGUE.values())
+    with destination.begin() as connection:
+        connection.execute(text("ALTER TABLE sentry_team ADD COLUMN colour VARCHAR(9)"))
+    assert reflect(once, CATALOGUE.values())["sentry.team"].table is before["sentry.team"].table
+    assert "colour" in reflect(destination, CATALOGUE.values())["sentry.team"].table.c
+    assert "colour" in reflect(read_once(destination), CATALOGUE.values())["sentry.team"].table.c
 
 
 def test_creating_an_embedded_destination_again_keeps_its_rows(

@@ -38,6 +38,8 @@ from relocation.transfer.plain_fields import with_plain_fields
 LOST_PASSWORDS: Final = "sentry_lostpasswordhash"
 """Where the destination keeps the one-time tokens that let a person set a password (R-22)."""
 
+_READ_ONCE: Final = "tables_read_once"
+
 _MISSING: Final = "The destination has no column for this field."
 _COMPUTED: Final = "The destination computes this column by itself."
 
@@ -238,17 +240,31 @@ def _type(field: Field) -> TypeEngine[Any]:
     return _TYPES[field.type]
 
 
+def read_once(engine: Engine) -> Engine:
+    """Return the engine as one whose tables are read once, and then taken to stay as they are.
+
+    For one run of one process: to read all tables takes longer than to relocate a small export.
+    """
+    return engine.execution_options(**{_READ_ONCE: MetaData()})
+
+
 def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
     """Read the tables of the models as the database has them; models without a table are left out.
 
     The model of a table has its plain columns that the catalogue does not know as fields too.
     Each table's `info["dialect"]` names the dialect, on which the range of an integer depends.
+    What an engine of `read_once` has read is not read again.
     """
     wanted = list(models)
-    present = set(inspect(engine).get_table_names())
-    metadata = MetaData()
-    names = [model.table for model in wanted if model.table in present]
-    metadata.reflect(engine, only=names, resolve_fks=False)
+    metadata: MetaData = engine.get_execution_options().get(_READ_ONCE, MetaData())
+    if any(model.table not in metadata.tables for model in wanted):
+        present = set(inspect(engine).get_table_names())
+        names = [
+            model.table
+            for model in wanted
+            if model.table in present and model.table not in metadata.tables
+        ]
+        metadata.reflect(engine, only=names, resolve_fks=False)
     found = {}
     for model in wanted:
         table = metadata.tables.get(model.table)

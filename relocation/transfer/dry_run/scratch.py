@@ -31,7 +31,7 @@ from sqlalchemy.exc import ProgrammingError
 from relocation.catalogue import load_catalogue
 from relocation.database import prepare
 from relocation.errors import ConfigurationError
-from relocation.transfer.database.schema import LOST_PASSWORDS, create_own_tables
+from relocation.transfer.database.schema import LOST_PASSWORDS, create_own_tables, read_once
 
 _OWNER_ONLY = 0o600
 _PREFIX = "relocation_scratch_"
@@ -132,7 +132,9 @@ def _copy_file(destination: Engine, path: Path) -> Iterator[Scratch]:
                 if kind != "trigger":
                     connection.exec_driver_sql(statement)
         create_own_tables(engine)
-        yield Scratch(engine, tuple(statement for kind, statement in made if kind == "trigger"))
+        yield Scratch(
+            read_once(engine), tuple(statement for kind, statement in made if kind == "trigger")
+        )
     finally:
         engine.dispose()
 
@@ -147,7 +149,7 @@ def _copy_schema(destination: Engine, schema: str) -> Scratch:
     A trigger's function may name the destination's tables in full: run in the scratch, it would
     write into them.
     """
-    engine = destination.execution_options()
+    engine = read_once(destination)
     event.listen(engine, "begin", _bind_to(schema))
     try:
         with destination.begin() as connection:
