@@ -117,9 +117,9 @@ def _usernames(source: Source, arrived: Source, pairs: Pairs) -> Iterator[dict[s
 def _not_moved(
     scanned: Mapping[str, Any], findings: Sequence[Finding], label: Callable[[str], str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what was left behind, but for the records of organizations that nobody asked for."""
+    """Yield what was left behind of the organizations: the numbers of others are theirs."""
     counts: Counter[tuple[str, FindingKind]] = Counter()
-    for model, causes in scanned.get("skipped", {}).items():
+    for model, causes in scanned.get("left_behind", {}).items():
         for cause, count in causes.items():
             counts[model, FindingKind(cause)] += count
     counts.update((one.model, one.kind) for one in findings if one.pk is not None)

@@ -94,13 +94,13 @@ def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> Non
         (),
     )
     scanned = {
-        "skipped": {
+        "skipped": {"sentry.team": {"NotRequested": 90}, "sentry.repository": {"OutOfScope": 9}},
+        "left_behind": {
             "sentry.repository": {"OutOfScope": 7},
-            "sentry.rule": {"RepeatedRecord": 1, "NotRequested": 500},
+            "sentry.rule": {"RepeatedRecord": 1},
             "acme.widget": {"UnknownModel": 2},
             "acme.gadget": {"UnknownModel": 1},
-            "sentry.team": {"NotRequested": 90},
-        }
+        },
     }
     assert not_moved(report.left_behind(json.loads(json.dumps(scanned)))) == [
         {"what": "source code repositories", "count": 7},

@@ -29,7 +29,10 @@ def relocate(engine: Engine, records: list[Record] = EXAMPLE) -> dict[str, Any]:
         source,
         relocation_id,
         moved=moved_organizations(engine, relocation_id),
-        scanned={"skipped": {"sentry.integration": {"OutOfScope": 2, "NotRequested": 9}}},
+        scanned={
+            "skipped": {"sentry.integration": {"OutOfScope": 9}},
+            "left_behind": {"sentry.integration": {"OutOfScope": 2}},
+        },
         findings=import_report(engine, relocation_id).findings,
         ingest_url="https://new.example.org",
         label=label,

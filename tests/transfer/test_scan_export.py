@@ -123,6 +123,44 @@ def test_models_out_of_scope_are_counted_and_left_out(storage):
     assert not {model for model, _ in kept(storage)} & {"sentry.option", "sentry.apikey"}
 
 
+LEFT = [
+    record("authenticator", 61, user=11),
+    record("authenticator", 62, user=12),
+    record("authenticator", 63, user=13),
+    record("authenticator", 64, user=["oscar"]),
+    record("authenticator", 65, user=["adele"]),
+    record("integration", 71),
+    record("option", 72, key="a"),
+    record("widget", 81, project_id=31),
+    record("widget", 82, project_id=32),
+    record("widget", 83, organization=2),
+    record("widget", 84, whose=1),
+    record("project", 33, organization=1, name="Again"),
+    record("project", 32, organization=2, name="Again"),
+    record("project", 34, organization=1, mood={"a": 1}),
+    record("project", 35, organization=2, mood={"a": 1}),
+]
+
+
+def test_what_others_left_behind_is_no_part_of_what_an_owner_is_told(storage):
+    """Nobody's numbers but one's own: counts of other tenants are a leak."""
+    report = scan([*EXPORT, *LEFT], storage)
+    assert report.skipped["sentry.authenticator"] == {FindingKind.OUT_OF_SCOPE: 5}
+    assert report.left_behind == {
+        "sentry.authenticator": {FindingKind.OUT_OF_SCOPE: 3},
+        "sentry.widget": {FindingKind.UNKNOWN_MODEL: 1},
+        "sentry.project": {FindingKind.REPEATED_RECORD: 1},
+    }
+    assert report.lost_fields == (("sentry.project", "mood", 1),)
+
+
+def test_what_nothing_says_the_owner_of_is_told_where_all_of_the_file_is_moved(storage):
+    report = scan([*EXPORT, *LEFT], storage, wanted=None)
+    assert report.left_behind["sentry.integration"] == {FindingKind.OUT_OF_SCOPE: 1}
+    assert report.left_behind["sentry.widget"] == {FindingKind.UNKNOWN_MODEL: 4}
+    assert report.left_behind["sentry.authenticator"] == {FindingKind.OUT_OF_SCOPE: 5}
+
+
 def test_actions_of_an_integration_or_app_are_out_of_scope_with_their_projects(storage):
     """S-4: the projects may come first."""
     report = scan(
@@ -139,6 +177,11 @@ def test_actions_of_an_integration_or_app_are_out_of_scope_with_their_projects(s
     )
     assert report.skipped["sentry.notificationaction"] == {FindingKind.OUT_OF_SCOPE: 2}
     assert report.skipped["sentry.notificationactionproject"] == {FindingKind.OUT_OF_SCOPE: 2}
+    mine = {FindingKind.OUT_OF_SCOPE: 2}
+    assert report.left_behind == {
+        "sentry.notificationaction": mine,
+        "sentry.notificationactionproject": mine,
+    }
     pairs = {pair for pair in kept(storage) if "action" in pair[0]}
     assert pairs == {("sentry.notificationaction", 43), ("sentry.notificationactionproject", 53)}
 

@@ -78,16 +78,14 @@ class ImportReport:
     def left_behind(self, scanned: Mapping[str, Any]) -> Mapping[str, int]:
         """Return by model how many records were left behind, by the scan (its JSON) as well.
 
-        The records of organizations that nobody asked for do not count, nor do actors: what was
-        lost of these, the records tell that they own.
+        Of what the scan left out only what belongs to the organizations counts: the numbers of
+        others are theirs. Nor do actors: what was lost of these, the records tell that they own.
         """
         left: Counter[str] = Counter()
         for model, account in self.accounts.items():
             left[model] += account.skipped + account.dropped
-        for model, causes in scanned.get("skipped", {}).items():
-            left[model] += sum(
-                count for cause, count in causes.items() if cause != FindingKind.NOT_REQUESTED
-            )
+        for model, causes in scanned.get("left_behind", {}).items():
+            left[model] += sum(causes.values())
         left.pop("sentry.actor", None)
         return left
 
@@ -96,11 +94,12 @@ class ImportReport:
 
         What the scan (its JSON) left out counts as well.
         """
-        told = [finding.as_json() for finding in self.findings] + list(scanned.get("findings", ()))
         lost: Counter[tuple[str, str]] = Counter()
-        for finding in told:
-            if finding["kind"] == FindingKind.UNKNOWN_FIELD and finding["field"]:
-                lost[finding["model"], finding["field"]] += finding.get("records") or 0
+        for finding in self.findings:
+            if finding.kind == FindingKind.UNKNOWN_FIELD and finding.field:
+                lost[finding.model, finding.field] += finding.records or 0
+        for model, name, count in scanned.get("lost_fields", ()):
+            lost[model, name] += count
         return +lost
 
     def as_json(self) -> dict[str, Any]:

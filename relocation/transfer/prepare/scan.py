@@ -18,6 +18,7 @@ from relocation.text import listed, one_line
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.load.rules import row_scope
 from relocation.transfer.plain_fields import is_plain, may_move
+from relocation.transfer.prepare.belonging import Belonging
 from relocation.transfer.prepare.left_out import LeftOut
 from relocation.transfer.prepare.normalised import NormalisedWriter, encode_record
 from relocation.transfer.prepare.selection import Organization, Selected, Selection
@@ -63,6 +64,10 @@ class ScanReport:
     skipped: Mapping[str, Mapping[FindingKind, int]]
     """By cause; for each model read = selected + skipped."""
     findings: tuple[Finding, ...]
+    left_behind: Mapping[str, Mapping[FindingKind, int]]
+    """What of `skipped` belongs to the organizations: all of it that anybody else may be told."""
+    lost_fields: tuple[tuple[str, str, int], ...]
+    """Model and field with the number of their records that lose it."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
@@ -76,6 +81,11 @@ class ScanReport:
                 for model, counts in self.skipped.items()
             },
             "findings": [finding.as_json() for finding in self.findings],
+            "left_behind": {
+                model: {kind.value: count for kind, count in counts.items()}
+                for model, counts in self.left_behind.items()
+            },
+            "lost_fields": [list(one) for one in self.lost_fields],
         }
 
 
@@ -119,6 +129,7 @@ class _Intake:
         self._writer = writer
         self._read: Counter[str] = Counter()
         self.left_out = LeftOut()
+        self._belonging = Belonging()
         self._stripped: Counter[tuple[str, str]] = Counter()
         self._kept: set[tuple[str, str]] = set()
         self._first_repeated: dict[str, int] = {}
@@ -136,7 +147,7 @@ class _Intake:
                 self._take_run(model, run, known)
                 continue
             for record in run:
-                self._skip_model(model, record.pk)
+                self._skip_model(record)
 
     def _take_run(self, model: str, run: Iterable[Record], known: frozenset[str]) -> None:
         """Take in records of one in-scope model: some together, as long as their text is short."""
@@ -185,6 +196,7 @@ class _Intake:
                 self._writer.add(record)
             else:
                 self.left_out.add(record.model, FindingKind.REPEATED_RECORD, record.pk)
+                self._belonging.repeat(record.model, record.pk)
                 self._first_repeated.setdefault(record.model, record.pk)
         except (orjson.JSONEncodeError, OverflowError) as err:
             raise ExportError(
@@ -207,9 +219,14 @@ class _Intake:
                 *self._field_findings(),
                 *self._suspects.findings(),
             ),
+            left_behind=self._belonging.left_behind(
+                self.selection, {one.slug for one in selected.organizations}
+            ),
+            lost_fields=tuple(self._belonging.lost_fields(self.selection)),
         )
 
-    def _skip_model(self, model: str, pk: int) -> None:
+    def _skip_model(self, record: Record) -> None:
+        model = record.model
         if model in load_catalogue():
             kind = FindingKind.OUT_OF_SCOPE
         elif model in _REMOVED_MODELS:
@@ -220,13 +237,15 @@ class _Intake:
             if model not in self._read and len(self._read) >= _MOST_UNKNOWN:
                 model = _REST
         self._read[model] += 1
-        self.left_out.add(model, kind, pk)
+        self.left_out.add(model, kind, record.pk)
+        self._belonging.leave_out(model, kind, record)
 
     def _is_global(self, record: Record) -> bool:
         """Leave out a row of a two-scope model that is not in Organization scope (S-4)."""
         if row_scope(load_catalogue()[record.model], record.fields) is not Scope.GLOBAL:
             return False
         self.left_out.add(record.model, FindingKind.OUT_OF_SCOPE, record.pk)
+        self._belonging.leave_out(record.model, FindingKind.OUT_OF_SCOPE, record)
         self.selection.exclude(record.model, record.pk)
         return True
 
@@ -238,6 +257,8 @@ class _Intake:
             if name not in self._stripped and len(self._stripped) >= _MOST_UNKNOWN:
                 name = (record.model, _REST)
             self._stripped[name] += 1
+            if name not in _REMOVED_FIELDS:
+                self._belonging.strip(*name, record.pk)
         fields = {
             field: value
             for field, value in record.fields.items()

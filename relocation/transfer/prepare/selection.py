@@ -65,6 +65,7 @@ class Selection:
         self._tree = [table for name, table in self._tables.items() if name in tree]
         self._organizations: list[Organization] = []
         self._usernames: list[str] = []
+        self._named: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
         self._address_columns = {name: array("q") for name in (USER, _EMAIL, _USER_EMAIL)}
         self._texts: dict[str, Callable[[Record], None]] = {
@@ -116,6 +117,25 @@ class Selection:
         pks = self._pks_by_username()
         met = {name for table in self._tables.values() for name in table.usernames}
         return {name: pks[name] for name in sorted(met) if name in pks}
+
+    def selects(self, model: str, key: int | str) -> bool:
+        """Say whether the record with the pk, or the user with the name, is selected."""
+        if isinstance(key, str):
+            self._named = self._named or self._pks_by_username()
+            return model == USER and self._tables[USER].selects(self._named.get(key, ABSENT))
+        table = self._tables.get(model)
+        return table is not None and table.selects(key)
+
+    def outside(self) -> Iterator[tuple[tuple[str, FindingKind], int]]:
+        """Yield how many records of selected ones hang on one that is out of scope, by model."""
+        for table in self._tree:
+            if State.OUTSIDE not in table.state:
+                continue
+            columns = list(self._links(table))
+            rows = (row for row, state in enumerate(table.state) if state == State.OUTSIDE)
+            count = sum(any(to.selects(column[row]) for column, to in columns) for row in rows)
+            if count:
+                yield (table.name, FindingKind.OUT_OF_SCOPE), count
 
     def choose(self, slugs: Collection[str], left_out: LeftOut) -> Selected:
         """Choose what belongs to the organizations with these slugs; once all records are in.
