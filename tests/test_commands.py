@@ -1,13 +1,20 @@
 """Commands that need no server."""
 
 import json
+import re
 import stat
+from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from relocation.cli import output, relocations
 from relocation.cli.main import app
+from relocation.example import example_archive, example_export
+from relocation.prefect_api.awaited import Awaited
 
 run = CliRunner()
 
@@ -38,7 +45,7 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
     file = tmp_path / "no.pem"
     file.write_text("hello")
     said = run.invoke(app, ["keys", "public", str(file)])
-    assert said.exit_code == 1
+    assert said.exit_code == 2
     assert len(said.stderr.splitlines()) == 1
     assert said.stdout == ""
 
@@ -103,3 +110,84 @@ def test_what_a_request_says_is_never_read_as_markup() -> None:
     said = run.invoke(app, ["submit", __file__, "-o", "[/red]", "--owner", "olivia"])
     assert said.exit_code == 1
     assert "[/red]" in said.stderr
+
+
+def test_the_version_is_said() -> None:
+    assert run.invoke(app, ["--version"]).stdout.startswith("relocation ")
+
+
+def test_a_key_has_one_fingerprint_in_each_form(tmp_path: Path) -> None:
+    private, public, archive = tmp_path / "mine.pem", tmp_path / "mine.pub", tmp_path / "acme.tar"
+    run.invoke(app, ["keys", "create", str(private), "--bits", "2048"])
+    public.write_text(run.invoke(app, ["keys", "public", str(private)]).stdout)
+    archive.write_bytes(example_archive(example_export(organizations=1), public.read_text()))
+    said = [
+        run.invoke(app, ["keys", "fingerprint", str(one)]) for one in (private, public, archive)
+    ]
+    (fingerprint,) = {one.stdout.strip() for one in said}
+    assert fingerprint.startswith("SHA256:")
+    scanned = run.invoke(app, ["scan", str(archive), "--key", str(private)])
+    assert fingerprint in scanned.stdout
+    assert "accepted by a service with this key" in scanned.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keys", "create", "no/such/folder/key.pem"],
+        ["keys", "public", "README.md"],
+        ["keys", "fingerprint", "README.md"],
+        ["up", "--port", "99999999"],
+        ["inbox", "--port", "99999999"],
+        ["submit", __file__, "-o", "acme", "--owner", "olivia", "--at", "tomorrow"],
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_is_refused_in_words(arguments: list[str]) -> None:
+    said = run.invoke(app, arguments)
+    assert said.exit_code == 2
+    assert "Error" not in said.stderr.replace("Error ─", "")
+    assert said.stderr
+
+
+def test_ids_are_whole_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(force_terminal=True, width=80, file=StringIO(), highlight=False)
+    for module in (output, relocations):
+        monkeypatch.setattr(module, "out", terminal)
+    ids = [f"0123456{number}-4567-4567-4567-0123456789ab" for number in range(3)]
+    now = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
+    relocations._print_list(
+        [
+            Awaited(one, "SCHEDULED", ("acme", "a-very-long-slug-indeed"), "o", None, now, now)
+            for one in ids
+        ]
+    )
+    lines = terminal.file.getvalue().splitlines()
+    assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 80 for line in lines)
+    assert all(any(one in line for line in lines) for one in ids)
+
+
+def test_a_table_in_a_pipe_is_as_narrow_as_what_it_holds() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        piped = StringIO()
+        patch.setattr(output, "out", Console(file=piped, width=80))
+        output.print_table(("id", "why"), [("1", "x" * 200), ("22", "short")])
+    assert piped.getvalue().splitlines() == ["id  why", f"1   {'x' * 200}", "22  short"]
+
+
+def test_frames_of_prefect_are_no_part_of_what_an_error_says() -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/v/lib/python3.11/site-packages/prefect/engine.py", line 1, in run\n'
+        "    run()\n"
+        '  File "/work/relocation/steps.py", line 2, in step\n'
+        "    step()\n"
+        "ValueError: it is full"
+    )
+    kept = output.without_frames_of_prefect(text).splitlines()
+    assert [line.strip() for line in kept] == [
+        "Traceback (most recent call last):",
+        'File "/work/relocation/steps.py", line 2, in step',
+        "step()",
+        "ValueError: it is full",
+    ]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO, Final
 
 from relocation.archive.envelope import open_export
+from relocation.archive.keys import fingerprint_of, public_key_of
 from relocation.archive.tarball import TOKEN, read_members
 from relocation.errors import PermanentError
 
@@ -26,6 +27,8 @@ class ForeignExport:
     encrypted: bool
     encrypted_at: datetime | None
     """As the archive has it; None also where that is no time."""
+    fingerprint: str | None
+    """Of the public key that it is encrypted to."""
 
 
 def open_foreign(stream: BinaryIO, private_pem: str | None, *, own_key: str) -> ForeignExport:
@@ -42,7 +45,8 @@ def open_foreign(stream: BinaryIO, private_pem: str | None, *, own_key: str) -> 
     encrypted_at = None if plain else _encrypted_at(stream)
     stream.seek(0)
     text = open_export(stream, private_pem or own_key, accept_plain=True)
-    return ForeignExport(text, not plain, encrypted_at)
+    own = fingerprint_of(public_key_of(private_pem)) if private_pem and not plain else None
+    return ForeignExport(text, not plain, encrypted_at, own)
 
 
 def _is_archive(stream: BinaryIO) -> bool:

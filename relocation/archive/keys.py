@@ -1,6 +1,8 @@
 """The RSA keys that archives are encrypted to, as PEM text."""
 
+import base64
 from functools import lru_cache
+from hashlib import sha256
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -36,6 +38,14 @@ def public_pem_of(key: rsa.RSAPublicKey) -> bytes:
     return key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def fingerprint_of(public_pem: str) -> str:
+    """Return a short name of a public key, to compare by eye; raises ConfigurationError."""
+    der = load_public_key(public_pem).public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return "SHA256:" + base64.b64encode(sha256(der).digest()).decode("ascii").rstrip("=")
 
 
 @lru_cache(maxsize=2)

@@ -33,6 +33,8 @@ def print_inspection(found: "Inspection", archive: Path, settings: Settings) -> 
     facts = [f"{found.format}, {decimal(found.size)}"]
     if found.encrypted_at:
         facts.append(f"encrypted {found.encrypted_at:%Y-%m-%d %H:%M} UTC")
+    if found.fingerprint:
+        facts.append(f"for the key {found.fingerprint}")
     if contents.newest:
         facts.append(f"its newest record is of {contents.newest}")
     if contents.natural_keys:
@@ -123,7 +125,8 @@ def _print_verdict(found: "Inspection") -> None:
     if scan:
         organizations = ", ".join(one.slug for one in scan.organizations)
         records, users = sum(scan.selected.values()), scan.selected.get("sentry.user", 0)
-        out.print("\n[bold green]It would be accepted.[/bold green]")
+        by = "a service with this key" if found.fingerprint else "a service, once it is encrypted"
+        out.print(f"\n[bold green]It would be accepted by {by}.[/bold green]")
         _line(f"To be moved: {organizations}; {users} users; {records} records in all.")
 
 

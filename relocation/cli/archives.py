@@ -1,6 +1,6 @@
 """Look into archives, and compare them: on files alone, for whoever prepares a relocation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +53,7 @@ def scan(
     from relocation.transfer.dry_run.inspection import inspect_archive  # noqa: PLC0415 - half a second
 
     settings = Settings()
-    wanted = [slug.strip() for text in organizations or () for slug in _split(text)]
+    wanted = split_slugs(organizations or ())
     with (
         examined(archive),
         counting(f"Reading {archive.name}", "Rehearsing the import") as progress,
@@ -104,9 +104,9 @@ def compare(
         raise typer.Exit(1)
 
 
-def _split(text: str) -> list[str]:
-    """Cut a comma list; one trailing comma is allowed (A-126)."""
-    return text.removesuffix(",").split(",")
+def split_slugs(texts: Sequence[str]) -> list[str]:
+    """Cut comma lists; one trailing comma is allowed in each (A-126)."""
+    return [slug.strip() for text in texts for slug in text.removesuffix(",").split(",")]
 
 
 def private_pem_of(file: Path | None) -> str | None:

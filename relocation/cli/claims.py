@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
+from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.cli.server import reach_server
 from relocation.text import counted
 
 app = typer.Typer(
@@ -14,7 +16,7 @@ app = typer.Typer(
 
 @app.command()
 def renew(
-    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    relocation_id: Id,
     user: Annotated[
         str | None, typer.Option("--user", help="Only this user, by the name in the destination.")
     ] = None,
@@ -25,11 +27,14 @@ def renew(
     Only to those whose account this relocation made, who have not claimed it, have never logged in
     and have no privileges, at the address that the import wrote. A link that works stays.
     """
+    reach_server()
     from relocation.prefect_api.context import renew_tokens, surroundings  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.recovery.claims import renew_claims  # noqa: PLC0415
 
     with plain_errors():
-        report = renew_claims(surroundings(), renew_tokens, relocation_id, user)
+        around = surroundings()
+        relocation_id = full_id(around.ledger, relocation_id)
+        report = renew_claims(around, renew_tokens, relocation_id, user)
     if as_json:
         print_json({"id": relocation_id, "renewed": report.renewed, "refused": report.refused})
         return

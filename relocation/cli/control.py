@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
+from relocation.cli.server import reach_server
 from relocation.errors import CommandError
-from relocation.steps import Status, Step
+from relocation.steps import RollBackState, Status, Step
 from relocation.text import counted
 
 if TYPE_CHECKING:
     from relocation.recovery.settlement import Surroundings
 
-Id = Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")]
 StepName = Annotated[
     str | None,
     typer.Option(
@@ -29,7 +30,9 @@ def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -
     from relocation.ledger.control import schedule_pause  # noqa: PLC0415
 
     with plain_errors():
-        step = schedule_pause(_around().ledger, relocation_id, _step(before))
+        later = _step(before)
+        around, relocation_id = _around_of(relocation_id)
+        step = schedule_pause(around.ledger, relocation_id, later)
     _say(as_json, f"It will pause before {step.name}.", id=relocation_id, pause_before=step.name)
 
 
@@ -45,7 +48,9 @@ def unpause(
     from relocation.recovery.control import unpause as go_on  # noqa: PLC0415
 
     with plain_errors():
-        goes_on = go_on(_around(), relocation_id, _step(before))
+        later = _step(before)
+        around, relocation_id = _around_of(relocation_id)
+        goes_on = go_on(around, relocation_id, later)
     going = "It goes on" if goes_on else "It is not paused"
     then = f", and will pause before {before.upper()}." if before else "."
     _say(as_json, going + then, id=relocation_id, pause_before=before and before.upper())
@@ -59,8 +64,9 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
     from relocation.recovery.control import cancel_before  # noqa: PLC0415
 
     with plain_errors():
-        around = _around()
-        step = cancel_before(around, relocation_id, _step(before))
+        later = _step(before)
+        around, relocation_id = _around_of(relocation_id)
+        step = cancel_before(around, relocation_id, later)
         if step is None:
             _show_standing(around, relocation_id)
     name = step.name if step else None
@@ -73,7 +79,7 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
     from relocation.recovery.control import abort as abort_now  # noqa: PLC0415
 
     with plain_errors():
-        around = _around()
+        around, relocation_id = _around_of(relocation_id)
         ended = abort_now(around, relocation_id)
         if ended:
             _show_standing(around, relocation_id)
@@ -83,7 +89,7 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
 
 def recover(
     relocation_id: Annotated[
-        str | None, typer.Argument(help="The relocation's id: its flow run's id.")
+        str | None, typer.Argument(metavar="ID", help="Its id, or how it alone begins.")
     ] = None,
     like: Annotated[
         str | None,
@@ -117,7 +123,8 @@ def recover(
         _recover_many(like, since, at_once, as_json)
         return
     with plain_errors():
-        go_on(_around(), relocation_id)
+        around, relocation_id = _around_of(relocation_id)
+        go_on(around, relocation_id)
     _say(as_json, "Resuming where it stopped.", id=relocation_id)
 
 
@@ -135,7 +142,7 @@ def _recover_many(like: str | None, since: datetime | None, at_once: int, as_jso
     with plain_errors():
         around = _around()
         if like is not None:
-            failed = failed_like(around, like)
+            failed = failed_like(around, full_id(around.ledger, like))
         else:
             assert since is not None  # noqa: S101 - one of the two is given
             failed = failed_since(around, since.astimezone())
@@ -163,14 +170,18 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
     From a live source it begins with a new export.
     """
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
-    from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
 
     with plain_errors():
-        around = _around()
+        around, relocation_id = _around_of(relocation_id)
         ended = get_relocation(around.ledger, relocation_id)
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
-            raise CommandError(f"This relocation cannot be retried: it is {ended.status}.")
+            raise CommandError(
+                f"This relocation cannot be retried: it is {ended.status}. Look at it with: "
+                f"relocation show {relocation_id}"
+            )
+        from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect
+        from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
+
         if ended.source is None:
             load_storage(around.settings).open(ended.archive).close()
         new = submit(ended.request)
@@ -183,32 +194,45 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Remove from the destination what a failed or cancelled relocation imported."""
+    from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
     from relocation.recovery.control import can_roll_back, roll_back_ended  # noqa: PLC0415
 
     with plain_errors():
-        around = _around()
+        around, relocation_id = _around_of(relocation_id)
         anything = can_roll_back(around, relocation_id)
-    if anything and not yes:
-        typer.confirm(
-            f"Remove from the destination all that relocation {relocation_id} imported?", abort=True
-        )
-    with plain_errors():
-        removed = roll_back_ended(around, relocation_id).removed
+        before = get_relocation(around.ledger, relocation_id).roll_back
+
+        def agree() -> None:
+            # Only now: nobody is asked about what cannot be done.
+            what = f"all that relocation {relocation_id} imported"
+            typer.confirm(f"Remove from the destination {what}?", abort=True)
+
+        removed = roll_back_ended(
+            around, relocation_id, agree=(lambda: None) if yes else agree
+        ).removed
         if anything:
             _show_standing(around, relocation_id)
     if as_json:
         print_json({"id": relocation_id, "removed": removed})
         return
-    if not anything:
-        out.print("Nothing was imported, or all of it is removed already.")
+    if not removed:
+        gone = before is RollBackState.DONE
+        out.print("All of it is removed already." if gone else "Nothing was imported.")
         return
     print_table(("model", "rows removed"), [(model, rows) for model, rows in removed.items()])
 
 
 def _around() -> "Surroundings":
+    reach_server()
     from relocation.prefect_api.context import surroundings  # noqa: PLC0415 - imports Prefect: seconds
 
     return surroundings()
+
+
+def _around_of(relocation_id: str) -> "tuple[Surroundings, str]":
+    """Return what there is to work with, and the whole id of which a person typed the beginning."""
+    around = _around()
+    return around, full_id(around.ledger, relocation_id)
 
 
 def _show_standing(around: "Surroundings", relocation_id: str) -> None:
@@ -222,7 +246,7 @@ def _step(name: str | None) -> Step | None:
         return None
     if name.upper() not in Step.__members__:
         names = ", ".join(step.name for step in Step)
-        raise CommandError(f'There is no step "{name}"; the steps are {names}.')
+        fail(f'There is no step "{name}"; the steps are {names}.', code=2)
     return Step[name.upper()]
 
 

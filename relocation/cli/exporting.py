@@ -11,6 +11,7 @@ import typer
 from relocation.catalogue import Scope
 from relocation.cli.output import AsJson, counting, fail, out, plain_errors, print_json
 from relocation.cli.sealing import PublicKey, new_file, public_pem_of
+from relocation.cli.server import reach_server
 from relocation.errors import CommandError
 from relocation.settings import Settings
 from relocation.text import listed
@@ -153,6 +154,7 @@ def _write(records: "Iterable[Record]", new: BinaryIO, public_pem: str | None) -
 
 
 def _engine(end: End) -> "Engine":
+    reach_server()
     from relocation.prefect_api import blocks  # noqa: PLC0415 - imports Prefect: seconds
 
     load = blocks.load_source if end is End.SOURCE else blocks.load_destination

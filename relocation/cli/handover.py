@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json
 from relocation.errors import CommandError
 from relocation.handover import kit_files
@@ -13,7 +14,7 @@ from relocation.steps import Task
 
 
 def handover(
-    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    relocation_id: Id,
     folder: Annotated[
         Path,
         typer.Option("--to", metavar="DIR", file_okay=False, help="The folder to write into."),
@@ -33,6 +34,7 @@ def handover(
 
     with plain_errors():
         ledger = load_ledger(Settings())
+        relocation_id = full_id(ledger, relocation_id)
         one = get_relocation(ledger, relocation_id)
         facts = reports_of(ledger, relocation_id).get(Task.COMPLETE)
         if facts is None:

@@ -1,12 +1,15 @@
 """Look at the notices, and send again what did not arrive."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json
+from relocation.cli.server import reach_server
 from relocation.notices.building import Branding
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.preview import build_previews, write_previews
@@ -57,19 +60,30 @@ def preview(
 
 @app.command()
 def resend(
-    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    relocation_id: Id,
     as_json: AsJson = False,
 ) -> None:
     """Send those of a relocation's notices again that were given up or may not have arrived."""
+    reach_server()
+    from relocation.ledger.outbox import notices_of  # noqa: PLC0415
     from relocation.ledger.resending import put_back  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
-        done = put_back(load_ledger(Settings()), relocation_id, now=datetime.now(UTC))
+        ledger = load_ledger(Settings())
+        relocation_id = full_id(ledger, relocation_id)
+        done = put_back(ledger, relocation_id, now=datetime.now(UTC))
+        told = notices_of(ledger, relocation_id)
     if as_json:
         print_json({"id": relocation_id, "queued": done.queued, "without_link": done.without_link})
         return
-    out.print(f"The next sweep sends {counted(done.queued, 'notice')}.", soft_wrap=True)
+    if done.queued:
+        out.print(f"The next sweep sends {counted(done.queued, 'notice')}.", soft_wrap=True)
+    elif not done.without_link:
+        states = Counter(notice.state.lower() for notice in told)
+        how = ", ".join(f"{number} {state}" for state, number in states.most_common())
+        why = f"none was given up ({how})" if how else "it has none yet"
+        out.print(f"No notice goes out again: {why}.", soft_wrap=True)
     if done.without_link:
         out.print(
             f"{counted(done.without_link, 'claim')} cannot be sent again: links are not kept. "
@@ -79,6 +93,7 @@ def resend(
 
 
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
+    reach_server()
     from relocation.prefect_api.blocks import load_mail_server  # noqa: PLC0415 - imports Prefect: seconds
 
     with load_mail_server(settings).mailer(settings.sender_email) as mailer:

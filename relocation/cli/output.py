@@ -1,9 +1,13 @@
 """How commands print: tables for people, JSON for scripts, errors on one line."""
 
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import httpx
@@ -18,11 +22,29 @@ from relocation.text import one_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
+
+@dataclass
+class Verbose:
+    """How much a command tells."""
+
+    debug: bool = False
+
+
+VERBOSE = Verbose()
+"""As the options before the command say."""
+
 out = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-_ENDLESS = 100_000
-"""Columns of what is no terminal: a file, a pipe."""
+ADDRESS = "PREFECT_API_URL"
+TO_START = (
+    "Start everything on this machine with: relocation up. Or name a server: "
+    f"export {ADDRESS}=http://HOST:4200/api"
+)
+
+_WIDEST = 40
+"""Characters to which a column of a pipe is filled up; longer texts stay whole."""
+_PREFECT = re.compile(r"[/\\\\]site-packages[/\\\\]prefect[/\\\\]")
 
 
 def print_json(data: Any) -> None:
@@ -30,17 +52,55 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, default=str, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; where it is not read on a terminal, nothing is cut."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Collection[str] = ("id",)
+) -> None:
+    """Print a table; the columns named `whole` are never folded, and in a pipe nothing is."""
+    # What a request says is anybody's text: it must not be read as markup.
+    texts = [
+        ["" if cell is None else one_line(str(cell), limit=MAX_REASON) for cell in row]
+        for row in rows
+    ]
+    if not out.is_terminal:
+        _print_plain([list(columns), *texts])
+        return
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
+    for row in texts:
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def _print_plain(rows: Sequence[Sequence[str]]) -> None:
+    """Print lines for a pipe: as narrow as what they hold, without what only a terminal shows."""
+    widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:
-        # What a request says is anybody's text: it must not be read as markup.
-        cells = ("" if cell is None else one_line(str(cell), limit=MAX_REASON) for cell in row)
-        table.add_row(*map(escape, cells))
-    console = out if out.is_terminal else Console(width=_ENDLESS, highlight=False)
-    console.print(table)
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        out.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a sentence, wrapped between words on a terminal, and on one line elsewhere."""
+    out.print(text, markup=False, soft_wrap=not out.is_terminal)
+
+
+def without_frames_of_prefect(text: str) -> str:
+    """Return a traceback without the frames of Prefect: they say nothing of the fault."""
+    kept, hidden = [], False
+    for line in text.splitlines():
+        if line.startswith('  File "'):
+            hidden = bool(_PREFECT.search(line))
+        elif not line.startswith("    "):
+            hidden = False
+        if not hidden:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def no_answer(url: str) -> str:
+    """Say that nothing answers at the address, and what to type."""
+    return f"No Prefect server answers at {url}. {TO_START}"
 
 
 @contextmanager
@@ -50,6 +110,8 @@ def plain_errors() -> Iterator[None]:
         yield
     except RelocationError as err:
         fail(err.internal or err.reason, err)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as err:
+        fail(no_answer(os.environ.get(ADDRESS, "the address of your Prefect profile")), err)
     except (OSError, httpx.HTTPError, SQLAlchemyError, ValueError) as err:
         fail(f"{type(err).__name__}: {err}", err)
 
@@ -72,6 +134,9 @@ def counting(doing: str, done: str) -> Iterator[Callable[[str, int], None]]:
 
 
 def fail(message: str, cause: Exception | None = None, *, code: int = 1) -> NoReturn:
-    """End with the exit code and one line."""
-    errors.print(f"error: {one_line(message, limit=MAX_REASON)}", markup=False, soft_wrap=True)
+    """End with the exit code and one line; with --debug also with how it came to that."""
+    if cause is not None and VERBOSE.debug:
+        traceback.print_exception(cause)
+    said = f"error: {one_line(message, limit=MAX_REASON)}"
+    errors.print(said, markup=False, soft_wrap=not errors.is_terminal)
     raise typer.Exit(code) from cause

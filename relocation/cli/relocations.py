@@ -1,121 +1,44 @@
-"""Submit relocations, list them, and tell their story."""
+"""List relocations, and tell their story."""
 
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from relocation.cli.following import follow as to_its_end
-from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
-from relocation.cli.start_time import read_start
+from relocation.cli.ids import Id, full_id
+from relocation.cli.output import (
+    VERBOSE,
+    AsJson,
+    errors,
+    fail,
+    out,
+    plain_errors,
+    print_json,
+    print_table,
+    say,
+    without_frames_of_prefect,
+)
 from relocation.errors import MAX_REASON, RelocationError
-from relocation.plan import Plan, read_plan
-from relocation.request import RelocationRequest, check_request
+from relocation.model import Relocation
 from relocation.settings import Settings
 from relocation.steps import Status
-from relocation.text import one_line
+from relocation.text import counted, one_line
 
 if TYPE_CHECKING:
     from relocation.ledger.outbox import Notice
     from relocation.ledger.story import Event
     from relocation.ledger.tries import Try
-    from relocation.model import Relocation
+    from relocation.prefect_api.awaited import Awaited
     from relocation.transfer.load.mappings import MappingCount
 
-
-def submit(
-    file: Annotated[
-        Path | None,
-        typer.Argument(exists=True, dir_okay=False, readable=True, help="The export archive."),
-    ] = None,
-    *,
-    live: Annotated[
-        bool,
-        typer.Option("--live", help="Export from the live source instead: relocation-source."),
-    ] = False,
-    organization: Annotated[
-        list[str],
-        typer.Option("--organization", "-o", help="Slug of an organization to move; repeatable."),
-    ],
-    owner: Annotated[
-        str, typer.Option(help="Username, in the destination, of who will own what is moved.")
-    ],
-    creator: Annotated[
-        str | None, typer.Option(help="Username of who asks for this; the owner when left out.")
-    ] = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="CSV that says which users become accounts that exist, and which slugs others.",
-        ),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Start then: 2026-03-01T22:00, with an offset like +01:00 or Z, too.",
-        ),
-    ] = None,
-    time_zone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Time zone of --at, like Europe/Berlin; this machine's if none."
-        ),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it succeeds.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Upload FILE to the relocation storage and start relocating organizations out of it.
-
-    With --live there is no file: the organizations are exported when the relocation begins.
-
-    Example: relocation submit acme.tar --organization acme --owner olivia
-    """
-    from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.prefect_api.flow_runs import submit as start  # noqa: PLC0415
-
-    if live == (file is not None):
-        fail("Give either a FILE or --live.", code=2)
-    settings = Settings()
-    # A key of its own: a second upload must not change an archive that is being relocated.
-    key = f"archives/{secrets.token_hex(4)}-{file.name}" if file else ""
-    with plain_errors():
-        request = RelocationRequest(
-            archive=key,
-            source=settings.source_block if live else None,
-            organizations=organization,
-            owner=owner,
-            creator=creator,
-            plan=read_plan(plan) if plan else Plan(),
-        )
-        start_at = read_start(at, time_zone, datetime.now(UTC)) if at is not None else None
-        check_request(request, settings)
-        if file is not None:
-            with file.open("rb") as archive:
-                load_storage(settings).write_file(key, archive)
-        relocation_id = start(request, at=start_at)
-    if wait:
-        if not as_json:
-            out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
-        show(relocation_id, follow=True, as_json=as_json)
-        return
-    if as_json:
-        print_json({"id": relocation_id, "archive": key or None, "starts_at": start_at})
-        return
-    out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)
-    if start_at is not None:
-        out.print(f"It starts at {start_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC.", soft_wrap=True)
-    out.print(f"Follow it with: relocation show {relocation_id}", soft_wrap=True)
+STATUSES = (*Status.__members__, "SCHEDULED", "WAITING")
+"""The last two are of relocations that no worker has begun."""
+_WIDE = 140
+"""Columns of a terminal that has room for more than the most needed."""
 
 
 def list_(
@@ -123,41 +46,82 @@ def list_(
         list[str] | None,
         typer.Argument(help="Show those that contain every word: in id, slugs or usernames."),
     ] = None,
-    status: Annotated[Status | None, typer.Option(help="Show those of this status.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(metavar="STATUS", help=f"Show those of this status: {', '.join(STATUSES)}."),
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Show those of this owner.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List relocations, the newest first."""
-    from relocation.ledger.relocations import list_relocations  # noqa: PLC0415
-    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
+    """List relocations, the newest first: also those that no worker has begun yet."""
+    from relocation.ledger.relocations import known_ids, list_relocations  # noqa: PLC0415
+    from relocation.prefect_api.awaited import awaited_runs  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415
 
+    wanted = status.upper() if status else None
+    if wanted not in {None, *STATUSES}:
+        fail(f'There is no status "{status}"; there are {", ".join(STATUSES)}.', code=2)
     with plain_errors():
-        found = list_relocations(
-            load_ledger(Settings()), status=status, owner=owner, words=words or (), limit=limit
-        )
+        ledger = load_ledger(Settings())
+        begun: list[Relocation] = []
+        awaited: list[Awaited] = []
+        if wanted is None or wanted in Status.__members__:
+            by = Status[wanted] if wanted else None
+            begun = list_relocations(ledger, status=by, owner=owner, words=words or (), limit=limit)
+        if wanted not in Status.__members__:
+            runs = awaited_runs()
+            known = known_ids(ledger, [one.id for one in runs])
+            awaited = [
+                one
+                for one in runs
+                if one.id not in known
+                and wanted in {None, one.status}
+                and owner in {None, one.owner}
+                and one.has(words or ())
+            ]
+    both: list[Relocation | Awaited] = [*awaited, *begun]
+    found = sorted(both, key=lambda one: one.created_at, reverse=True)[:limit]
     if as_json:
         print_json([_as_json(one) for one in found])
-        return
+    elif found:
+        _print_list(found)
+    else:
+        errors.print(
+            "Nothing found." if words or status or owner else "There are no relocations yet."
+        )
+
+
+def _print_list(found: "Sequence[Relocation | Awaited]") -> None:
+    # Anything longer would fold the ids.
+    narrow = out.is_terminal and out.width < _WIDE
+    columns = ("id", "status", "opened (UTC)", "organizations")
+    more = () if narrow else ("step", "owner", "reason")
     print_table(
-        ("id", "status", "step", "organizations", "owner", "opened (UTC)", "reason"),
+        (*columns, *more),
         [
             (
                 one.id,
                 one.status,
-                one.step.name,
+                f"{one.created_at.astimezone(UTC):{'%m-%d' if narrow else '%Y-%m-%d'} %H:%M}",
                 ", ".join(one.organizations),
-                one.owner,
-                f"{one.created_at:%Y-%m-%d %H:%M}",
-                one.reason,
+                *(() if narrow else _more(one)),
             )
             for one in found
         ],
+        whole=("id", "status", "opened (UTC)"),
     )
 
 
+def _more(one: "Relocation | Awaited") -> tuple[object, ...]:
+    if isinstance(one, Relocation):
+        return one.step.name, one.owner, one.reason
+    starts = f"starts at {_minute(one.starts_at)}" if one.status == "SCHEDULED" else None
+    return None, one.owner, starts
+
+
 def show(
-    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    relocation_id: Id,
     follow: Annotated[
         bool,
         typer.Option("--follow", "-f", help="First wait for its end; exit code 1 unless SUCCESS."),
@@ -166,17 +130,20 @@ def show(
 ) -> None:
     """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
     from relocation.ledger.outbox import notices_of  # noqa: PLC0415
-    from relocation.ledger.relocations import find_relocation  # noqa: PLC0415
+    from relocation.ledger.relocations import find_relocation, unknown_relocation  # noqa: PLC0415
     from relocation.ledger.story import story_of  # noqa: PLC0415
     from relocation.ledger.tries import tries_of  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         ledger = load_ledger(Settings())
+        relocation_id = full_id(ledger, relocation_id)
         find = to_its_end if follow else find_relocation
         one = find(ledger, relocation_id)
         if one is None:
-            fail(f"there is no relocation {relocation_id}")
+            if not _show_awaited(relocation_id, as_json=as_json):
+                raise unknown_relocation(relocation_id)
+            return
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
         story = story_of(ledger, relocation_id)
     mappings = _mappings(one)
@@ -194,9 +161,33 @@ def show(
         _print_story(one, story, tries, notices)
         if mappings:
             what = "organizations and memberships were mapped by the product"
-            out.print(f"\n{mappings.made} of {mappings.needed} {what}.", soft_wrap=True)
+            say(f"\n{mappings.made} of {mappings.needed} {what}.")
     if follow and one.status is not Status.SUCCESS:
         raise typer.Exit(1)
+
+
+def _show_awaited(relocation_id: str, *, as_json: bool) -> bool:
+    """Tell of a relocation that no worker has begun; False where there is none."""
+    from relocation.prefect_api.awaited import SCHEDULED, awaited_runs  # noqa: PLC0415
+    from relocation.prefect_api.deployments import WORK_POOL, workers_online  # noqa: PLC0415
+
+    one = next(iter(awaited_runs(relocation_id)), None)
+    if one is None:
+        return False
+    workers = workers_online()
+    if as_json:
+        print_json(_as_json(one) | {"workers_online": workers})
+        return True
+    say(_asked(one))
+    if one.status == SCHEDULED:
+        say(f"SCHEDULED: it starts at {_minute(one.starts_at)} UTC.")
+    else:
+        say("WAITING for a worker.")
+    if workers:
+        say(f"{counted(workers, 'worker is', 'workers are')} online.")
+    else:
+        say(f"No worker is online. Start one: prefect worker start --pool {WORK_POOL}")
+    return True
 
 
 def _mappings(one: "Relocation") -> "MappingCount | None":
@@ -219,11 +210,10 @@ def _print_story(
     tries: Sequence["Try"],
     notices: Sequence["Notice"],
 ) -> None:
-    asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
-    out.print(one_line(asked, limit=MAX_REASON), markup=False, soft_wrap=True)
-    out.print(f"{one.status} in {one.step.name}, round {one.round}")
+    say(_asked(one))
+    say(f"{one.status} in {one.step.name}, round {one.round}")
     if one.reason:
-        out.print(f"Reason: {one.reason}", markup=False, soft_wrap=True)
+        say(f"Reason: {one.reason}")
     for what, step in (("pauses", one.pause_before_step), ("is cancelled", one.cancel_before_step)):
         if step:
             out.print(f"It {what} before {step.name}.")
@@ -253,7 +243,7 @@ def _print_story(
     )
     out.print("\n[bold]Notices[/bold]")
     print_table(
-        ("kind", "recipient", "state", "tries", "sent (UTC)", "reply"),
+        ("kind", "recipient", "state", "tries", "sent (UTC)", "next try (UTC)", "reply"),
         [
             (
                 notice.kind,
@@ -261,6 +251,7 @@ def _print_story(
                 notice.state,
                 notice.tries,
                 f"{notice.sent_at:%Y-%m-%d %H:%M:%S}" if notice.sent_at else "",
+                f"{notice.not_before:%Y-%m-%d %H:%M:%S}" if notice.state == "queued" else "",
                 notice.reply,
             )
             for notice in notices
@@ -268,7 +259,19 @@ def _print_story(
     )
     if one.internal_error:
         out.print("\n[bold]Internal error of the failed task[/bold]")
-        out.print(one.internal_error, markup=False, soft_wrap=True)
+        text = (
+            one.internal_error if VERBOSE.debug else without_frames_of_prefect(one.internal_error)
+        )
+        out.print(text, markup=False, soft_wrap=True)
+
+
+def _asked(one: "Relocation | Awaited") -> str:
+    asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
+    return one_line(asked, limit=MAX_REASON)
+
+
+def _minute(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _seconds(one_try: "Try") -> str:
@@ -277,7 +280,9 @@ def _seconds(one_try: "Try") -> str:
     return f"{(one_try.ended_at - one_try.started_at).total_seconds():.1f}"
 
 
-def _as_json(one: "Relocation") -> dict[str, Any]:
+def _as_json(one: "Relocation | Awaited") -> dict[str, Any]:
+    if not isinstance(one, Relocation):
+        return one.as_json()
     return {**asdict(one), "step": one.step.name}
 
 
@@ -291,5 +296,6 @@ def _notice_as_json(notice: "Notice") -> dict[str, Any]:
         "tries": notice.tries,
         "message_id": notice.message_id,
         "sent_at": notice.sent_at,
+        "next_try": notice.not_before if notice.state == "queued" else None,
         "reply": notice.reply,
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
 from relocation.handover import write_csv
 from relocation.settings import Settings
@@ -17,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 def report(
-    relocation_id: Annotated[str, typer.Argument(help="The relocation's id: its flow run's id.")],
+    relocation_id: Id,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -43,6 +44,7 @@ def report(
 
     with plain_errors():
         ledger = load_ledger(Settings())
+        relocation_id = full_id(ledger, relocation_id)
         get_relocation(ledger, relocation_id)
         reports = reports_of(ledger, relocation_id)
         results = {task: done_result(ledger, relocation_id, task) or {} for task in Task}

@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from relocation.cli.output import AsJson, counting, out, plain_errors, print_json
+from relocation.cli.server import reach_server
 from relocation.errors import CommandError
 from relocation.settings import Settings
 
@@ -79,7 +80,10 @@ def decrypt(
     Example: relocation decrypt acme.tar export.json --key service.pem
     """
     from relocation.archive.envelope import open_export  # noqa: PLC0415
-    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415
+
+    if key is None:
+        reach_server()
+    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415 - imports Prefect
 
     with plain_errors(), counting("Decrypting", ""), new_file(file) as new:
         pem = key.read_text(encoding="ascii") if key else load_private_key(Settings())
@@ -102,7 +106,8 @@ def public_pem_of(file: Path | None) -> str:
         pem = file.read_text(encoding="ascii")
         load_public_key(pem)
         return pem
-    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415
+    reach_server()
+    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415 - imports Prefect
 
     return public_key_of(load_private_key(Settings()))
 

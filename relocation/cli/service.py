@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.cli.server import find_server
 from relocation.errors import RequestError
 from relocation.settings import Settings
 
@@ -63,7 +64,8 @@ def setup(
         settings, fields = Settings(), read_block_file(blocks) if blocks else None
         outcome = set_up(settings, inbox_port=inbox_port, fields=fields, overwrite=overwrite)
         if user:
-            add_users(load_destination(settings), (user,))
+            new = add_users(load_destination(settings), (user,))
+            outcome[f"user {user}"] = "added" if new else "there already"
         outcome[f"work pool {WORK_POOL}"] = deploy(settings, pool)
     if as_json:
         print_json(outcome)
@@ -74,7 +76,9 @@ def setup(
 
 
 def inbox(
-    port: Annotated[int, typer.Option(help="Port to listen on, on this machine.")] = INBOX_PORT,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port to listen on, on this machine.")
+    ] = INBOX_PORT,
 ) -> None:
     """Run the mail server that the embedded mail block points at, until Ctrl-C.
 
@@ -90,6 +94,7 @@ def inbox(
 
 def doctor(as_json: AsJson = False) -> None:
     """Say what is configured, from where, and whether it works; exit code 1 where it does not."""
+    find_server()
     from relocation.prefect_api.doctor import examine  # noqa: PLC0415 - imports Prefect: seconds
 
     checks = examine(Settings())

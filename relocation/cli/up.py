@@ -19,9 +19,12 @@ EXAMPLE = "archives/example.tar"
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI.")] = 4200,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the Prefect server and its UI.")
+    ] = 4200,
     inbox_port: Annotated[
-        int | None, typer.Option(help="Port of the mail inbox; a free one when left out.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the mail inbox; a free one when left out."),
     ] = None,
     example: Annotated[
         bool,

@@ -13,6 +13,7 @@ from relocation.model import Relocation
 from relocation.plan import Plan
 from relocation.request import RelocationRequest, live_archive
 from relocation.steps import ACTIVE, Status, Step
+from relocation.text import one_line
 
 
 def insert_relocation(
@@ -63,11 +64,26 @@ def get_relocation(engine: Engine, relocation_id: str) -> Relocation:
     return relocation
 
 
+def ids_beginning(engine: Engine, begin: str) -> list[str]:
+    """Return the ids that begin so, in upper or lower case; of many, some."""
+    wanted = select(relocations.c.id).where(relocations.c.id.istartswith(begin, autoescape=True))
+    with engine.begin() as connection:
+        return list(connection.execute(wanted.order_by(relocations.c.id).limit(5)).scalars())
+
+
+def known_ids(engine: Engine, ids: Sequence[str]) -> set[str]:
+    """Return those of some ids, few enough for one statement, that the ledger has."""
+    wanted = select(relocations.c.id).where(relocations.c.id.in_(ids))
+    with engine.begin() as connection:
+        return set(connection.execute(wanted).scalars())
+
+
 def unknown_relocation(relocation_id: str) -> UnknownRelocationError:
     """Return the error for an id that the ledger does not have."""
     return UnknownRelocationError(
         "There is no such relocation. Check its id.",
-        internal=f"no relocation {relocation_id!r} in the ledger",
+        internal=f"There is no relocation {one_line(relocation_id, limit=60)}. See those there "
+        "are with: relocation list",
     )
 
 

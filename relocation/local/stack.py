@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from relocation.errors import CommandError
+from relocation.local.address import recorded
 from relocation.local.console import Console
 from relocation.local.inbox import Inbox
 from relocation.local.processes import Server, prefect_server, prefect_worker, refuse_taken_port
@@ -70,6 +71,7 @@ def one_machine(
         with console.doing("Starting the Prefect server"):
             server = stack.enter_context(prefect_server(home / "prefect", port))
             os.environ["PREFECT_API_URL"] = server.url
+            stack.enter_context(recorded(home, server.url))
         # Imported only now: they import Prefect, which must find the server's address.
         from relocation.prefect_api.blocks import load_destination, load_ledger  # noqa: PLC0415
         from relocation.prefect_api.deployments import WORK_POOL, deploy  # noqa: PLC0415

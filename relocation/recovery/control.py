@@ -1,5 +1,7 @@
 """What an operator asks of a relocation: cancel, go on, roll back (spec 6.7)."""
 
+from collections.abc import Callable
+
 from relocation.errors import CommandError
 from relocation.ledger.control import reschedule_pause, schedule_cancel
 from relocation.ledger.control import unpause as go_on
@@ -116,11 +118,14 @@ def can_roll_back(around: Surroundings, relocation_id: str) -> bool:
     return may_have_imported(around.ledger, relocation)
 
 
-def roll_back_ended(around: Surroundings, relocation_id: str) -> RollBackReport:
+def roll_back_ended(
+    around: Surroundings, relocation_id: str, agree: Callable[[], None] = lambda: None
+) -> RollBackReport:
     """Remove what a failed or cancelled relocation imported; a rerun then imports anew (B-7).
 
-    Where nothing is left of that, nothing happens. Raises PermanentError as `can_roll_back` does,
-    for one that somebody works on, and for one on whose rows others hang.
+    `agree` is asked once it is known that all of it can be removed; it raises to refuse. Where
+    nothing is left of that, nothing happens. Raises PermanentError as `can_roll_back` does, for
+    one that somebody works on, and for one on whose rows others hang.
     """
     if not can_roll_back(around, relocation_id):
         return RollBackReport({}, {})
@@ -134,7 +139,7 @@ def roll_back_ended(around: Surroundings, relocation_id: str) -> RollBackReport:
     if hold is None:
         raise CommandError("This relocation is being worked on.")
     try:
-        return undo_import(around, hold, revealed=True)
+        return undo_import(around, hold, revealed=True, agree=agree)
     finally:
         release(around.ledger, hold)
 
@@ -142,7 +147,8 @@ def roll_back_ended(around: Surroundings, relocation_id: str) -> RollBackReport:
 def _run(around: Surroundings, relocation_id: str) -> Run:
     run = around.runs.read([relocation_id]).get(relocation_id)
     if run is None:
-        raise CommandError("The Prefect server has no such flow run. Check the id.")
+        get_relocation(around.ledger, relocation_id)
+        raise CommandError("The Prefect server has no run of this relocation any more.")
     return run
 
 

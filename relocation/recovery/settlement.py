@@ -125,16 +125,24 @@ def end(
     return settlement
 
 
-def undo_import(around: Surroundings, hold: Hold, *, revealed: bool = False) -> RollBackReport:
+def undo_import(
+    around: Surroundings,
+    hold: Hold,
+    *,
+    revealed: bool = False,
+    agree: Callable[[], None] = lambda: None,
+) -> RollBackReport:
     """Remove what a relocation imported, under a hold; idempotent, and goes on where it stopped.
 
-    A later rerun imports anew; without `revealed` it is a cancellation, and there is none. Raises
+    `agree` is asked once all is checked, before the first removal: it raises to refuse. A later
+    rerun imports anew; without `revealed` it is a cancellation, and there is none. Raises
     FencedOut, and PermanentError where rows that others added since then hang on what was imported,
     or where organizations are revealed and `revealed` does not allow for that.
     """
     ledger, settings = around.ledger, around.settings
 
     def begin() -> None:
+        agree()
         begin_roll_back(ledger, hold, cancels=not revealed, now=around.clock())
 
     with LeaseKeeper(

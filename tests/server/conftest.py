@@ -17,9 +17,10 @@ from command_line import COMMAND, PATIENCE, CommandLine
 from sqlalchemy import Engine, create_engine, text
 
 from relocation.archive.envelope import seal_export
+from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.record import Record
 from relocation.database import engine_options, prepare
-from relocation.example import example_export, write_export
+from relocation.example import example_archive, example_export, write_export
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation
 from relocation.ledger.tables import NoticeState
@@ -49,6 +50,13 @@ class Operator(CommandLine):
         path = self.home / name
         with plain.open("rb") as export, path.open("wb") as out:
             seal_export(export, self.run("keys", "public").stdout, out)
+        return path
+
+    def archive_for_another_key(self, name: str) -> Path:
+        """Write an example archive that this service cannot open."""
+        path = self.home / name
+        key = public_key_of(create_private_key(2048))
+        path.write_bytes(example_archive(example_export(organizations=1), key))
         return path
 
     def export(self, name: str, records: list[Record]) -> Path:

@@ -60,11 +60,12 @@ def test_a_file_is_submitted_relocated_and_told(operator: Any) -> None:
 
 def test_a_relocation_that_fails_shows_its_reason(operator: Any) -> None:
     archive = str(operator.archive("other.tar"))
-    submitted = operator.json("submit", archive, "-o", "nowhere", "--owner", "marcus")
+    asked = ("-o", "nowhere", "--owner", "marcus", "--no-check")
+    submitted = operator.json("submit", archive, *asked)
     shown = operator.ended(submitted["id"])
     assert shown["status"] == "FAILURE"
     assert "nowhere" in shown["reason"]
-    story = operator.run("show", submitted["id"], "--follow", code=1).stdout
+    story = operator.run("show", submitted["id"][:13], "--follow", code=1).stdout
     assert "Reason: " + shown["reason"] in story
 
 
@@ -72,6 +73,15 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     archive = operator.archive("refused.tar")
     refused = operator.run("submit", str(archive), "-o", "$$##", "--owner", "olivia", code=1)
     assert "$$##" in refused.stderr
+    for file, slug, why in (
+        (Path(__file__), "acme", "not a tar file"),
+        (archive, "acme,nowhere", "does not hold nowhere. It holds acme."),
+        (operator.archive_for_another_key("refused.tar"), "acme", "another key"),
+    ):
+        refused = operator.run("submit", str(file), "-o", slug, "--owner", "olivia", code=1)
+        assert why in refused.stderr
+        assert f"relocation scan {file}" in refused.stderr
+    assert not list((operator.home / "data" / "storage").rglob("*test_service.py"))
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
 
 
@@ -84,9 +94,45 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     run = httpx.get(url).json()
     assert run["state"]["type"] == "SCHEDULED"
     assert run["expected_start_time"].startswith(at.replace("T22:00", "T13:00"))
+    short = submitted["id"][:13]
+    listed = operator.run("list", short).stdout.splitlines()
+    assert [line.split()[:2] for line in listed[1:]] == [[submitted["id"], "SCHEDULED"]]
+    assert operator.json("list", "--status", "scheduled", short)[0]["owner"] == "olivia"
+    assert operator.json("list", "--status", "waiting", short) == []
+    assert f"SCHEDULED: it starts at {at[:10]} 13:00 UTC." in operator.run("show", short).stdout
     assert httpx.delete(url).status_code == 204
-    refused = operator.run(*asked, "2020-01-01T22:00", code=1)
+    refused = operator.run(*asked, "2020-01-01T22:00", code=2)
     assert "past" in refused.stderr
+
+
+def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
+    """It begins in two seconds, which no worker picks up before: a pool without workers."""
+    archive = str(operator.archive("waiting.tar"))
+    pool = f"{operator.environment['PREFECT_API_URL']}/work_pools/relocation"
+    assert httpx.patch(pool, json={"is_paused": True}).status_code == 204
+    try:
+        asked = ("submit", archive, "-o", "acme,", "--owner", "olivia")
+        said = operator.run(*asked).stdout.split()
+        relocation_id = said[1]
+        assert said[-4:] == ["relocation", "show", "--follow", relocation_id]
+        shown = operator.run("show", relocation_id).stdout
+        assert "WAITING for a worker." in shown
+        assert "worker" in shown.splitlines()[-1]
+        assert operator.json("list", "--status", "waiting")[0]["id"] == relocation_id
+        operator.run("abort", relocation_id[:13])
+    finally:
+        httpx.patch(pool, json={"is_paused": False})
+
+
+def test_a_list_without_an_entry_says_so(operator: Any) -> None:
+    said = operator.run("list", "no-such-thing")
+    assert (said.stdout, said.stderr.strip()) == ("", "Nothing found.")
+    refused = operator.run("list", "--status", "green", code=2)
+    assert "SUCCESS" in refused.stderr
+
+
+def test_steps_that_there_are_not_are_usage_errors(operator: Any) -> None:
+    assert "IMPORTING" in operator.run("pause", "x", "--before", "LUNCH", code=2).stderr
 
 
 def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
@@ -107,6 +153,8 @@ def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:
 
 
 def test_an_unknown_relocation_is_an_error_of_one_line(operator: Any) -> None:
-    said = operator.run("show", "nothing", code=1)
-    assert said.stderr.strip() == "error: there is no relocation nothing"
-    assert said.stdout == ""
+    words = "error: There is no relocation nothing. See those there are with: relocation list"
+    for command in ("show", "report", "pause", "abort", "recover", "retry", "rollback"):
+        said = operator.run(command, "nothing", code=1)
+        assert said.stderr.strip() == words
+        assert said.stdout == ""

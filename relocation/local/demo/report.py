@@ -11,6 +11,13 @@ from relocation.local.demo.story import Ending
 from relocation.local.stack import Machine
 from relocation.transfer.database.schema import reflect
 
+NEXT = {
+    "relocation up --example": "Runs the service until Ctrl-C. Leave it up; in another terminal:",
+    "relocation example acme.tar": "Writes an example archive for the key of the service.",
+    "relocation submit acme.tar -o acme --owner olivia --wait": "Relocates it to its end.",
+}
+"""What to type after the demo, in this order, and what it does."""
+
 
 def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
     """Print what was relocated, how each relocation ended, every mail, and where it all lies."""
@@ -40,9 +47,9 @@ def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
     ):
         say(f"  {what:<12} {_short(path)}")
     console.heading("What to try next")
-    say("  Open one of the .html mails above in a browser.")
-    say("  Relocate an archive of your own: README.md says how, in five minutes.")
-    say("  See every command: .venv/bin/relocation --help")
+    for command, why in NEXT.items():
+        say(f"  .venv/bin/{command}")
+        say(f"     {why}")
 
 
 def _rows(machine: Machine) -> Iterator[tuple[str, int]]:

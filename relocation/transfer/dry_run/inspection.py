@@ -137,6 +137,8 @@ class Inspection:
     encrypted: bool | None
     """None where it is neither an archive nor a plain export."""
     encrypted_at: datetime | None
+    fingerprint: str | None
+    """Of the public key that it is encrypted to."""
     contents: Contents
     scan: ScanReport | None
     """None where the export cannot be read, or does not hold what was asked for."""
@@ -189,6 +191,7 @@ class Inspection:
             "format": self.format,
             "bytes": self.size,
             "encrypted_at": self.encrypted_at,
+            "key_fingerprint": self.fingerprint,
             "oldest_record": contents.oldest,
             "newest_record": contents.newest,
             "complete": contents.complete,
@@ -270,6 +273,7 @@ def inspect_archive(
         size=size,
         encrypted=export.encrypted if export else None,
         encrypted_at=export.encrypted_at if export else None,
+        fingerprint=export.fingerprint if export else None,
         contents=contents,
         scan=scan,
         rehearsal=rehearsal,

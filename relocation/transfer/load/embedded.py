@@ -9,13 +9,18 @@ from relocation.transfer.database.schema import reflect
 from relocation.transfer.load.ownership import find_user
 
 
-def add_users(destination: Engine, usernames: tuple[str, ...]) -> None:
-    """Add users who can own what is relocated, with addresses at example.org; idempotent."""
+def add_users(destination: Engine, usernames: tuple[str, ...]) -> list[str]:
+    """Add users who can own what is relocated, with addresses at example.org; idempotent.
+
+    Returns those that were not there.
+    """
     users = reflect(destination, [load_catalogue()["sentry.user"]])["sentry.user"].table
+    added = []
     now = datetime.now(UTC).replace(tzinfo=None)
     for name in usernames:
         if find_user(destination, name) is not None:
             continue
+        added.append(name)
         with destination.begin() as connection:
             connection.execute(
                 insert(users).values(
@@ -30,3 +35,4 @@ def add_users(destination: Engine, usernames: tuple[str, ...]) -> None:
                     date_joined=now,
                 )
             )
+    return added
