@@ -1,10 +1,12 @@
 """The local inbox keeps every mail as files that a person can open."""
 
+import re
 import stat
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 
+import httpx
 import pytest
 
 from relocation.delivery.smtp import Mailer, MailServerSettings
@@ -95,3 +97,66 @@ def test_an_inbox_listens_on_the_port_it_is_given_and_frees_it(tmp_path: Path, s
     with Inbox(tmp_path, port) as second:
         send(second)
     assert second.port == port
+
+
+RELOCATION = "0d1f3a52-7a65-4a0e-9a52-0a9c1f1f9a11"
+
+
+def page(inbox: Inbox, path: str = "") -> str:
+    return httpx.get(inbox.url + path).text
+
+
+def test_the_page_has_every_mail_the_newest_first(tmp_path: Path, send: Send) -> None:
+    for number in range(1, 251):
+        path = tmp_path / f"{number:04d}-kept.eml"
+        path.write_bytes(b"Subject: Kept %d\r\nTo: a@b.org\r\n\r\nText" % number)
+    with Inbox(tmp_path) as inbox:
+        send(inbox, "New one")
+        shown = page(inbox)
+    assert "251 mails, the newest first" in shown
+    found = re.findall(r"Kept \d+|New one", shown)
+    assert found == ["New one", *(f"Kept {number}" for number in range(250, 0, -1))]
+
+
+def test_the_page_is_searched_by_words_and_by_relocation(tmp_path: Path) -> None:
+    for number, (subject, text) in enumerate(
+        [("Claim", f"relocation {RELOCATION}"), ("Failed", "the disk is full"), ("Claim", "else")]
+    ):
+        (tmp_path / f"{number}-x.eml").write_bytes(f"Subject: {subject}\n\n{text}".encode())
+    with Inbox(tmp_path) as inbox:
+        assert "1 mail of 3" in page(inbox, "?q=FULL+disk")
+        assert "2 mails of 3" in page(inbox, "?q=claim")
+        shown = page(inbox, f"?relocation={RELOCATION}")
+        assert "1 mail of 3" in shown
+        assert f"./?relocation={RELOCATION}" in page(inbox)
+
+
+def test_a_mail_is_shown_as_text_and_as_html_which_can_do_nothing(
+    tmp_path: Path, send: Send
+) -> None:
+    with Inbox(tmp_path) as inbox:
+        send(inbox, "<b>Hello</b>")
+        shown = page(inbox, "0001-b-hello-b")
+        assert "<pre>Grüße\n</pre>" in shown
+        assert '<iframe sandbox title="HTML" src="0001-b-hello-b.html">' in shown
+        assert "&lt;b&gt;Hello" in shown
+        assert page(inbox, "0001-b-hello-b.html") == "<p>Grüße</p>\n"
+        headers = httpx.get(inbox.url).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["", "0001-hello", "../0001-hello", "%2e%2e/x"])
+def test_who_does_not_know_the_address_sees_nothing(path: str, tmp_path: Path, send: Send) -> None:
+    """Other users of the machine reach the port."""
+    with Inbox(tmp_path) as inbox:
+        send(inbox, "Hello")
+        root = inbox.url.rpartition("/")[0].rpartition("/")[0]
+        for wrong in (f"{root}/{path}", f"{root}/guess/{path}"):
+            assert httpx.get(wrong).status_code == 404
+
+
+def test_a_bookmark_of_the_page_goes_on_working(tmp_path: Path) -> None:
+    with Inbox(tmp_path) as first:
+        url = first.url
+    with Inbox(tmp_path) as second:
+        assert second.url == url

@@ -88,6 +88,7 @@ def inbox(
 
     with plain_errors(), Inbox(Settings().home / "inbox", port) as box:
         out.print(f"Mails to 127.0.0.1:{box.port} go to {box.folder}. Ctrl-C ends this.")
+        out.print(f"Look at them: {box.url}", soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 

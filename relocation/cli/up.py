@@ -62,7 +62,7 @@ def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) 
         sweep_now()
         _say_where(machine, console)
         try:
-            _watch(machine)
+            _watch(machine, console)
         finally:
             console.heading("Stopping ...")
 
@@ -85,25 +85,23 @@ def _say_where(machine: "Machine", console: Console) -> None:
     rows: dict[str, Any] = {
         "Prefect UI": ui,
         "start one": "in the UI: Deployments > relocate > Run > Custom run",
-        "mails": machine.inbox.page.as_uri()
-        if machine.inbox
-        else "sent by the mail block's server",
+        "mails": machine.inbox.url if machine.inbox else "sent by the mail block's server",
         "data, logs": _short(machine.home),
     }
     if (machine.home / "storage" / EXAMPLE).exists():
         rows["to try"] = f"archive {EXAMPLE}, organizations acme and birch-labs, owner {OWNER}"
     for name, what in rows.items():
         console.say(f"  {name:<11} {what}")
-    console.heading("In another terminal")
-    console.say(f"  export PREFECT_API_URL={machine.server.url}")
+    console.heading("In another terminal, in this folder")
     console.say("  relocation doctor")
+    console.say(f"  (elsewhere, first: export PREFECT_API_URL={machine.server.url})")
     console.heading("Ctrl-C stops all of it")
 
 
-def _watch(machine: "Machine") -> NoReturn:
-    """Wait for Ctrl-C; raises CommandError where something ends by itself."""
+def _watch(machine: "Machine", console: Console) -> NoReturn:
+    """Wait for Ctrl-C, and keep a worker running; raises CommandError where that is no use."""
     while True:
-        machine.refuse_what_has_ended()
+        machine.keep_running(console.say)
         time.sleep(0.5)
 
 

@@ -1,45 +1,24 @@
 """A mail server on this machine that keeps what it gets as files, for the demo and the tests."""
 
-import email
-import email.policy
-import html
 import itertools
 import os
 import re
 import socket
 import tempfile
 from asyncio import AbstractServer
-from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self, cast
 
 from aiosmtpd.controller import Controller
 
+from relocation.local.inbox_page import InboxPages
+from relocation.local.mails import kept_mails, parsed, part_of
 from relocation.process import LOOPBACK
 
-PAGE = "index.html"
 MAX_NAME = 60
-LISTED = 200
-"""Most mails of the page."""
-
-_PAGE = """<!doctype html>
-<meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Relocation inbox</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid #8884; }}
-</style>
-<h1>Relocation inbox</h1>
-<p>{number} mails, the newest first.</p>
-<table><tr><th>Arrived (UTC)<th>To<th>Subject<th>
-{rows}
-</table>
-"""
 
 
 @dataclass(frozen=True)
@@ -51,14 +30,14 @@ class ReceivedMail:
 
     def part(self, subtype: str) -> str:
         """Return the text of the "plain" or the "html" part; empty where there is none."""
-        return _part(self.message, subtype)
+        return part_of(self.message, subtype)
 
 
 class Inbox:
     """Receive mail on the loopback interface while a `with` block lasts.
 
-    Each mail is numbered in its order of arrival, going on from what the folder holds; `page` lists
-    them for a browser. Nobody but this user can read the files: a mail may hold the link that
+    Each mail is numbered in its order of arrival, going on from what the folder holds; at `url` a
+    browser shows them. Nobody but this user can read the files: a mail may hold the link that
     claims an account.
     """
 
@@ -66,12 +45,10 @@ class Inbox:
         self.folder = folder
         self.port = port
         """Where it listens; a free port is chosen in place of 0."""
+        self.url = ""
+        """Of its page, while it listens."""
         self._server: _Server | None = None
-
-    @property
-    def page(self) -> Path:
-        """The list of mails, newest first, for a browser."""
-        return self.folder / PAGE
+        self._pages: InboxPages | None = None
 
     def __enter__(self) -> Self:
         """Start to listen; raises OSError where the port is taken."""
@@ -80,16 +57,21 @@ class Inbox:
         self.port = listener.getsockname()[1]
         self._server = _Server(_Keeper(self.folder), listener)
         self._server.start()
+        self._pages = InboxPages(self.folder)
+        self.url = self._pages.url
         return self
 
     def __exit__(self, *_: object) -> None:
+        pages, self._pages = self._pages, None
+        if pages is not None:
+            pages.stop()
         server, self._server = self._server, None
         if server is not None:
             server.stop()
 
     def messages(self) -> list[ReceivedMail]:
         """Return the mails in their order of arrival, of earlier runs too."""
-        return [ReceivedMail(_parsed(path.read_bytes()), path) for path in _kept(self.folder)]
+        return [ReceivedMail(parsed(path.read_bytes()), path) for path in kept_mails(self.folder)]
 
 
 class _Server(Controller):
@@ -111,56 +93,21 @@ class _Keeper:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        kept = _kept(folder)
+        kept = kept_mails(folder)
         last = int(kept[-1].name.partition("-")[0]) if kept else 0
         self._numbers = itertools.count(last + 1)
-        newest = [_row(path, _parsed(path.read_bytes())) for path in kept[: -LISTED - 1 : -1]]
-        self._rows = deque(newest, maxlen=LISTED)
-        self._list()
-
-    def _list(self) -> None:
-        page = _PAGE.format(number=len(self._rows), rows="\n".join(self._rows))
-        _write(self._folder / PAGE, page.encode())
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - the library's name
         number = next(self._numbers)
         raw = cast(bytes, envelope.original_content)
-        message = _parsed(raw)
+        message = parsed(raw)
         stem = f"{number:04d}-{_slug(str(message['Subject'] or 'mail'))}"
         for suffix, subtype in ((".txt", "plain"), (".html", "html")):
-            if text := _part(message, subtype):
+            if text := part_of(message, subtype):
                 _write(self._folder / f"{stem}{suffix}", text.encode())
         path = self._folder / f"{stem}.eml"
         _write(path, raw)
-        self._rows.appendleft(_row(path, message))
-        self._list()
         return f"250 2.0.0 kept as {number:04d}"
-
-
-def _kept(folder: Path) -> list[Path]:
-    """Return the mails in order of number; names that are not ours are left alone."""
-    found = [path for path in folder.glob("*.eml") if re.match(r"\d+-", path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
-
-
-def _row(path: Path, mail: EmailMessage) -> str:
-    """Return the line of the page that shows a kept mail."""
-    shown = next(p for p in map(path.with_suffix, (".html", ".txt", ".eml")) if p.exists())
-    to, subject = (html.escape(str(mail[name] or "-")) for name in ("To", "Subject"))
-    at = f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d %H:%M:%S}"
-    return (
-        f'<tr><td>{at}<td>{to}<td><a href="{shown.name}">{subject}</a>'
-        f'<td><a href="{path.name}">source</a>'
-    )
-
-
-def _parsed(raw: bytes) -> EmailMessage:
-    return email.message_from_bytes(raw, policy=email.policy.default)
-
-
-def _part(message: EmailMessage, subtype: str) -> str:
-    part = message.get_body((subtype,))
-    return str(part.get_content()).replace("\r\n", "\n") if part else ""
 
 
 def _slug(text: str) -> str:

@@ -167,6 +167,16 @@ def stop_in_order(process: "subprocess.Popen[bytes]") -> None:
             late.kill()
 
 
+def end_all(processes: list[psutil.Process]) -> None:
+    """End processes in order: those of the safety net may first do what they are at."""
+    _terminate([one for one in processes if not _is_safety_net(one)], set())
+    late = psutil.wait_procs(processes, timeout=DRAIN_SECONDS)[1]
+    _terminate(late, set())
+    for one in psutil.wait_procs(late, timeout=STOP_SECONDS)[1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
 def _is_safety_net(process: psutil.Process) -> bool:
     """Say whether a worker started the process for a flow of the safety net."""
     try:

@@ -2,8 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -15,9 +15,11 @@ from relocation.errors import CommandError
 from relocation.local.address import recorded
 from relocation.local.console import Console
 from relocation.local.inbox import Inbox
+from relocation.local.keeping import KeptWorker, end_left_over, end_runs
 from relocation.local.processes import Server, prefect_server, prefect_worker, refuse_taken_port
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
+from relocation.text import counted
 
 if TYPE_CHECKING:
     from relocation.prefect_api.blocks import MailServer
@@ -30,13 +32,26 @@ class Machine:
     home: Path
     settings: Settings
     server: Server
-    worker: "Popen[bytes]"
+    worker: "KeptWorker | Popen[bytes]"
     inbox: Inbox | None
     """None where the mail block names a server elsewhere."""
     blocks: Mapping[str, str]
     """For each block's name, whether it was "created" or "kept"."""
     ledger: Engine
     destination: Engine
+
+    def keep_running(self, tell: Callable[[str], None]) -> None:
+        """Start the worker again where it has ended by itself, and tell of it.
+
+        Raises CommandError where the server has, or the worker does so again and again.
+        """
+        code = self.worker.poll()
+        if code is not None and isinstance(self.worker, KeptWorker) and self.worker.start_again():
+            tell(
+                f"The worker has ended by itself ({_ending(code)}). Another one is started; its "
+                f"runs go on. See {self.home / 'prefect' / 'worker.log'}"
+            )
+        self.refuse_what_has_ended()
 
     def refuse_what_has_ended(self) -> None:
         """Raise CommandError where server or worker has ended by itself."""
@@ -64,6 +79,7 @@ def one_machine(
     """
     home = home.absolute()
     environment = {**(environment or {}), "RELOCATION_HOME": str(home)}
+    _end_left_over(home, console)
     refuse_taken_port(port, "Perhaps the service is up already; else choose another with --port.")
     with ExitStack() as stack:
         stack.enter_context(_only_one(home))
@@ -85,9 +101,12 @@ def one_machine(
             blocks = set_up(settings, inbox_port=inbox.port if inbox else 0)
         with console.doing("Deploying the flows and starting a worker"):
             deploy(settings)
-            worker = stack.enter_context(
-                prefect_worker(home / "prefect", server.url, WORK_POOL, environment)
-            )
+
+            def start() -> AbstractContextManager["Popen[bytes]"]:
+                return prefect_worker(home / "prefect", server.url, WORK_POOL, environment)
+
+            stack.callback(end_runs, home / "prefect")  # of a worker that died
+            worker = stack.enter_context(KeptWorker(start))
         yield Machine(
             home,
             settings,
@@ -98,6 +117,18 @@ def one_machine(
             load_ledger(settings),
             load_destination(settings),
         )
+
+
+def _end_left_over(home: Path, console: Console) -> None:
+    """End what an `up` that was killed has left there, unless another one is up."""
+    with suppress(CommandError), _only_one(home):
+        if left := end_left_over(home / "prefect"):
+            what = counted(left, "process", "processes")
+            console.say(f"Ended {what} of an earlier `up` that was killed.")
+
+
+def _ending(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 @contextmanager

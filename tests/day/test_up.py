@@ -1,22 +1,27 @@
 """One command runs the whole service on one machine, and ends it."""
 
+import json
 import re
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
+from command_line import COMMAND, PATIENCE
 from prefect.events.schemas.automations import AutomationCore
 
 from relocation.example import example_archive, example_export
+from relocation.local.demo.report import NEXT
 from relocation.local.processes import free_port
 
 
 def test_it_says_where_everything_is(up: Any) -> None:
     assert f"http://127.0.0.1:{up.port}\n" in up.said
-    (page,) = re.findall(r"file://(\S+)", up.said)
-    assert "Relocation inbox" in Path(page).read_text()
+    (page,) = re.findall(r"mails +(http://\S+)", up.said)
+    assert "Relocation inbox" in httpx.get(page).text
     assert "archives/example.tar" in up.said
 
 
@@ -62,6 +67,40 @@ def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
             "organizations": ["acme"],
         }
         assert "olivia" not in str(event)
+
+
+def test_a_worker_that_is_killed_is_started_again(up: Any) -> None:
+    def worker() -> psutil.Process | None:
+        for one in psutil.Process(up.process.pid).children():
+            if one.cmdline()[3:5] == ["worker", "start"]:
+                return one
+        return None
+
+    before = up.until(worker)
+    before.kill()
+    said = up.home.with_suffix(".log")
+    up.until(lambda: "Another one is started" in said.read_text())
+    assert up.until(worker) != before
+
+
+def test_commands_find_the_server_that_up_has_recorded(up: Any) -> None:
+    environment = {k: v for k, v in up.environment.items() if k != "PREFECT_API_URL"}
+    done = subprocess.run(
+        [COMMAND, "list", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert isinstance(json.loads(done.stdout), list)
+
+
+def test_what_the_demo_says_to_type_next_works(up: Any) -> None:
+    up_command, *others = NEXT
+    assert up_command == "relocation up --example"  # as this service was started
+    for command in others:
+        up.run(*command.split()[1:])
 
 
 def test_the_documented_automation_is_one_that_prefect_takes() -> None:
