@@ -61,14 +61,21 @@ def show_accounts(relocation_id: str, accounts: Mapping[str, Account]) -> None:
         relocation_id,
         "accounts",
         [*rows, {"model": "all", **asdict(total)}],
-        f"What became of every record: {total.read} read, {total.inserted} inserted",
+        f"What became of every record: {total.read} read, {_parts(total)}",
     )
+
+
+def _parts(total: Account) -> str:
+    """Say what became of all that was read: the parts are the whole."""
+    parts = {"inserted": total.inserted, "merged": total.merged, "overwritten": total.overwritten}
+    parts |= {"skipped": total.skipped, "dropped": total.dropped}
+    return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 
 
 def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
     """Show what was found, the first two hundred."""
     rows = [finding.as_json() for finding in findings[:SHOWN]]
-    _table(relocation_id, "findings", rows, f"{len(findings)} findings")
+    _table(relocation_id, "findings", rows, counted(len(findings), "finding"))
 
 
 def show_notices(relocation_id: str) -> None:

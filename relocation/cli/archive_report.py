@@ -10,7 +10,7 @@ from relocation.cli.output import out, print_table
 from relocation.errors import MAX_REASON
 from relocation.findings import FindingKind
 from relocation.settings import Settings
-from relocation.text import one_line
+from relocation.text import counted, one_line
 
 if TYPE_CHECKING:
     from relocation.transfer.dry_run.comparing_files import FileComparison
@@ -127,7 +127,8 @@ def _print_verdict(found: "Inspection") -> None:
         records, users = sum(scan.selected.values()), scan.selected.get("sentry.user", 0)
         by = "a service with this key" if found.fingerprint else "a service, once it is encrypted"
         out.print(f"\n[bold green]It would be accepted by {by}.[/bold green]")
-        _line(f"To be moved: {organizations}; {users} users; {records} records in all.")
+        many = f"{counted(users, 'user')}; {counted(records, 'record')} in all"
+        _line(f"To be moved: {organizations}; {many}.")
 
 
 def print_comparison(result: "FileComparison") -> None:
@@ -143,7 +144,7 @@ def print_comparison(result: "FileComparison") -> None:
     columns = ("model", "field", "primary key", "check", "difference")
     rows = [(one.model, one.field, one.pk, one.kind, one.reason) for one in result.findings]
     _print_section("Differences", columns, rows)
-    out.print(f"\nThe exports differ: {len(result.findings)} findings.")
+    out.print(f"\nThe exports differ: {counted(len(result.findings), 'finding')}.")
 
 
 def _print_section(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -14,7 +14,7 @@ from relocation.cli.sealing import PublicKey, new_file, public_pem_of
 from relocation.cli.server import reach_server
 from relocation.errors import CommandError
 from relocation.settings import Settings
-from relocation.text import listed
+from relocation.text import counted, listed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -110,7 +110,7 @@ def export(
         print_json({"file": file, "encrypted": not plain, "records": tally.records})
         return
     total = sum(tally.records.values())
-    out.print(f"Wrote {total} records to {file}.", markup=False, soft_wrap=True)
+    out.print(f"Wrote {counted(total, 'record')} to {file}.", markup=False, soft_wrap=True)
 
 
 def _check_filters(

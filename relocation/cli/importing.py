@@ -19,6 +19,7 @@ from relocation.cli.output import (
     print_table,
 )
 from relocation.settings import Settings
+from relocation.text import counted
 
 
 def import_(
@@ -89,4 +90,4 @@ def import_(
         for model, account in report.accounts.items()
     ]
     print_table(("model", *columns), rows)
-    out.print(f"\n{len(report.findings)} findings; --json has them all.")
+    out.print(f"\n{counted(len(report.findings), 'finding')}; --json has them all.")

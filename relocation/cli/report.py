@@ -11,6 +11,7 @@ from relocation.cli.output import AsJson, out, plain_errors, print_json, print_t
 from relocation.handover import write_csv
 from relocation.settings import Settings
 from relocation.steps import Task
+from relocation.text import counted
 
 _COLUMNS = ("task", "kind", "model", "field", "pk", "reason")
 _COUNTS = ("read", "inserted", "merged", "overwritten", "skipped", "dropped")
@@ -59,7 +60,8 @@ def report(
     if as_json:
         print_json({"findings": findings, "left_out": left_out, "accounts": accounts})
     elif folder is not None:
-        out.print(f"Wrote {len(findings)} findings to {folder}.", markup=False, soft_wrap=True)
+        many = counted(len(findings), "finding")
+        out.print(f"Wrote {many} to {folder}.", markup=False, soft_wrap=True)
     else:
         _print(findings, accounts, left_out)
 

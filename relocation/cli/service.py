@@ -3,7 +3,7 @@
 import contextlib
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from relocation.cli.output import AsJson, out, plain_errors, print_json, print_t
 from relocation.cli.server import find_server
 from relocation.errors import RequestError
 from relocation.settings import Settings
+
+if TYPE_CHECKING:
+    from relocation.prefect_api.check import Check
 
 INBOX_PORT = 2525
 
@@ -104,13 +107,16 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         print_table(
             ("", "what", "is", "how to mend"),
-            [
-                ("ok" if check.good else "BAD", check.what, check.detail, check.remedy)
-                for check in checks
-            ],
+            [(_mark(check), check.what, check.detail, check.remedy) for check in checks],
         )
     if not all(check.good for check in checks):
         raise typer.Exit(1)
+
+
+def _mark(check: "Check") -> str:
+    if not check.good:
+        return "BAD"
+    return "warn" if check.remedy else "ok"
 
 
 def demo(

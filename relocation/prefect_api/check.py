@@ -15,10 +15,19 @@ class Check:
     good: bool
     detail: str
     remedy: str = ""
+    """Where it is good, it is a warning."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the check as plain JSON data."""
         return asdict(self)
+
+
+class WarningError(Exception):
+    """What was looked at works, and misleads people; the message says how."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class BadError(Exception):
@@ -33,6 +42,8 @@ def check(what: str, look: Callable[[], str], remedy: str) -> Check:
     """Look, and turn what went wrong into a line; never raises."""
     try:
         return Check(what, good=True, detail=look())
+    except WarningError as err:
+        return Check(what, good=True, detail=str(err), remedy=err.remedy or remedy)
     except BadError as err:
         return Check(what, good=False, detail=str(err), remedy=err.remedy or remedy)
     except RelocationError as err:

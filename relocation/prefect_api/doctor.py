@@ -1,12 +1,10 @@
 """Say what is configured, from where, and whether it works."""
 
-import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import prefect
-from pydantic import SecretStr
 from sqlalchemy import Engine, func, inspect, select, text
 
 from relocation.archive.keys import public_key_of
@@ -17,28 +15,23 @@ from relocation.errors import RelocationError
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
-from relocation.notices.building import Branding
-from relocation.notices.kinds import NoticeKind
-from relocation.notices.rendering import load_template
-from relocation.prefect_api import deployments
+from relocation.ledger.tries import done_result
+from relocation.model import Relocation
+from relocation.prefect_api import deployments, doctor_mail
 from relocation.prefect_api.blocks import (
     block_id,
-    load_alerts,
     load_destination,
     load_ledger,
-    load_mail_server,
-    load_notification_block,
     load_private_key,
     load_source,
     load_storage,
 )
 from relocation.prefect_api.check import BadError, Check, check
-from relocation.process import LOOPBACK
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
-from relocation.steps import Status
-from relocation.text import listed
-from relocation.transfer.database.schema import lost_passwords, reflect
+from relocation.steps import ACTIVE, Status, Task
+from relocation.text import counted, listed
+from relocation.transfer.database.schema import reflect
 from relocation.transfer.database.skew import blocks, check_later_steps, check_schema
 from relocation.transfer.load.mappings import mapping_findings
 from relocation.transfer.load.ownership import mappings_of
@@ -56,7 +49,9 @@ def examine(settings: Settings) -> list[Check]:
 
     Never raises and changes nothing. Nothing more can be looked at where the server is silent.
     """
-    server = check("Prefect server", _server, "start it, and set PREFECT_API_URL")
+    server = check(
+        "Prefect server", _server, "start it with: relocation up; or set PREFECT_API_URL"
+    )
     if not server.good:
         return [server]
     start_worker = f"prefect worker start --pool {deployments.WORK_POOL}"
@@ -86,7 +81,7 @@ def examine(settings: Settings) -> list[Check]:
         ),
         check(
             "claim links",
-            lambda: _claim_links(settings),
+            lambda: doctor_mail.claim_links(settings),
             "give the destination its lost-password table, set RELOCATION_CLAIM_URL and "
             "RELOCATION_BASE_URL",
         ),
@@ -102,14 +97,15 @@ def examine(settings: Settings) -> list[Check]:
             "put the key back into its block, or have the archives made anew with: "
             "relocation keys public",
         ),
-        check("templates", lambda: _templates(settings), "correct it, or take it away"),
+        check("product", lambda: doctor_mail.product_name(settings), "set RELOCATION_PRODUCT_NAME"),
+        check("templates", lambda: doctor_mail.templates(settings), "correct it, or take it away"),
         check(
             f"mail ({settings.mail_block})",
-            lambda: _mail(settings),
+            lambda: doctor_mail.mail(settings),
             f"start the mail server, or {_BLOCK}",
         ),
-        check(f"alerts ({settings.alert_block})", lambda: _alerts(settings), _BLOCK),
-        *_operator_block(settings),
+        check(f"alerts ({settings.alert_block})", lambda: doctor_mail.alerts(settings), _BLOCK),
+        *doctor_mail.operator_block(settings),
     ]
 
 
@@ -177,6 +173,12 @@ def _ledger(settings: Settings) -> str:
 def _destination(settings: Settings) -> str:
     """Tell what is missing: what every relocation needs, or what only newer versions have."""
     destination = load_destination(settings)
+    file = destination.url.database
+    if destination.dialect.name == "sqlite" and file and not Path(file).exists():
+        raise BadError(
+            f"the file {file} is not there",
+            f"put it back, from a backup if need be; or {_BLOCK}",
+        )
     models = load_catalogue().admitted(Scope.ORGANIZATION)
     tables = reflect(destination, models)
     skew = check_schema(
@@ -275,9 +277,7 @@ def _archives(settings: Settings) -> str:
     ours = public_key_of(load_private_key(settings)).encode()
     storage, ledger = load_storage(settings), load_ledger(settings)
     unfinished = [
-        one
-        for one in list_relocations(ledger, limit=_RECENT)
-        if one.status not in {Status.SUCCESS, Status.CANCELLED}
+        one for one in list_relocations(ledger, limit=_RECENT) if _needs_its_archive(ledger, one)
     ]
     foreign, seen = [], 0
     for one in unfinished:
@@ -291,75 +291,16 @@ def _archives(settings: Settings) -> str:
             foreign.append(one.id)
     if foreign:
         raise BadError(f"made for another key: those of {', '.join(foreign)}")
-    return f"{seen} of unfinished relocations fit the key"
+    if not seen:
+        return "no unfinished relocation needs one"
+    return f"{counted(seen, 'unfinished relocation fits', 'unfinished relocations fit')} the key"
 
 
-def _claim_links(settings: Settings) -> str:
-    with load_destination(settings).connect() as connection:
-        if lost_passwords(connection) is None:
-            raise BadError("the destination has no table of lost-password records")
-        embedded = connection.dialect.name == "sqlite"
-    if "{token}" not in settings.claim_url:
-        raise BadError("RELOCATION_CLAIM_URL has no {token}: nobody could claim an account")
-    url = settings.claim_url.format(base_url=settings.base_url, user_id=1, token="t")  # noqa: S106
-    if urlsplit(url).hostname in {None, "localhost"} and not embedded:
-        raise BadError(f"lead to {url}, which is nowhere for those who get the mail")
-    return url.rpartition("/1/")[0] or url
-
-
-def _templates(settings: Settings) -> str:
-    Branding.of(settings)
-    # Of a broken OPERATOR template only the log would tell, since the built-in one stands in.
-    for kind in NoticeKind:
-        load_template(kind, settings.templates)
-    return str(settings.templates or "the built-in ones")
-
-
-def _mail(settings: Settings) -> str:
-    server = load_mail_server(settings)
-    signed = ", signed" if server.signing_key(settings.sender_domain) else ""
-    try:
-        with server.mailer(settings.sender_email) as mailer:
-            mailer.connect()
-    except ssl.SSLCertVerificationError as err:
-        raise BadError(
-            f"the certificate of {server.host} is not trusted: {err.verify_message}",
-            "renew the certificate; or name its authority in cafile, or its host, in the block",
-        ) from err
-    except OSError as err:
-        code = getattr(err, "smtp_code", None)
-        if code is None:
-            raise
-        raise BadError(
-            f"{server.host} refuses with {code}",
-            "correct username and password in the block, or let the server accept this machine",
-        ) from err
-    return f"{server.host}:{server.port} ({server.tls}{signed})"
-
-
-def _operator_block(settings: Settings) -> list[Check]:
-    """Look at the block that tells operators, where one is named."""
-    name = settings.operator_block
-    if not name:
-        return []
-
-    def look() -> str:
-        load_notification_block(name)
-        return "tells operators what the mails to them say"
-
-    return [check(f"operators ({name})", look, "make the block in the Prefect UI")]
-
-
-def _alerts(settings: Settings) -> str:
-    block = load_alerts(settings)
-    url = getattr(block, "url", "")
-    target = urlsplit(url.get_secret_value() if isinstance(url, SecretStr) else str(url))
-    embedded = (target.scheme, target.hostname) == ("mailto", LOOPBACK)
-    mail = load_mail_server(settings)
-    if embedded and (mail.host, mail.port) != (target.hostname, target.port):
-        there = f"{target.hostname}:{target.port}"
-        raise BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
-    return "go to the local inbox" if embedded else "are set up"
+def _needs_its_archive(ledger: Engine, one: Relocation) -> bool:
+    """Say whether it goes on, or may, with its archive; one that never fitted is its maker's."""
+    if one.status is Status.FAILURE:
+        return done_result(ledger, one.id, Task.SCAN_EXPORT) is not None
+    return one.status in ACTIVE
 
 
 def _address(engine: Engine) -> str:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from relocation.errors import NOTHING_TO_DO
+from relocation.errors import NOTHING_TO_DO, MissingOrganizationError
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import done_result, last_try
 from relocation.model import Relocation
@@ -93,7 +93,10 @@ def _look(relocation: Relocation) -> str:
 
 
 def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
-    options = " ".join(f"-o {slug}" for slug in relocation.organizations[:20])
+    # The slugs that were asked for are the wrong ones then.
+    known = advice != MissingOrganizationError.next_step
+    slugs = relocation.organizations[:20] if known else ("SLUG",)
+    options = " ".join(f"-o {slug}" for slug in slugs)
     return (
         f"What its owner can do: *{advice}* With the new archive:\n\n"
         + _command(f"relocation submit FILE {code(options)} --owner OWNER"),

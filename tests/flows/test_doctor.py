@@ -28,6 +28,7 @@ from sqlalchemy import create_engine, text
 from flows.sweep import sweep
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.database import engine_options, prepare
+from relocation.example import example_export
 from relocation.local.processes import free_port
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import MailServer, load_mail_server
@@ -53,7 +54,7 @@ def test_what_is_well_is_called_so(service: Any) -> None:
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker", "sweep"}
     assert {what for what, check in checks.items() if not check.good} == unwell
-    assert len(checks) == 17
+    assert len(checks) == 18
     assert all(bool(check.remedy) is not check.good for check in checks.values())
 
 
@@ -237,17 +238,44 @@ def test_a_key_that_is_none(service: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_key_that_does_not_fit_an_unfinished_archive(service: Any) -> None:
+    service.relocate(service.archive(example_export(organizations=1)), "nowhere")
+    assert look(service, "archives").good
     other = public_key_of(create_private_key(2048))
-    service.relocate(service.store(service.seal(b"[]", other)), "acme")
+    break_off(service, "UPDATE relocation SET status = 'PAUSED'", database="ledger")
+    service.store(service.seal(b"[]", other), service.only().archive)
     found = look(service, "archives")
     assert not found.good
     assert service.only().id in found.detail
     assert "relocation keys public" in found.remedy
 
 
+def test_an_archive_that_never_fitted_is_its_makers_mistake(service: Any) -> None:
+    other = public_key_of(create_private_key(2048))
+    service.relocate(service.store(service.seal(b"[]", other)), "acme")
+    assert service.only().status == "FAILURE"
+    found = look(service, "archives")
+    assert found.good
+    assert found.detail == "no unfinished relocation needs one"
+
+
+def test_a_destination_whose_file_is_gone_is_put_back_and_not_made_anew(service: Any) -> None:
+    Path(service.destination.url.database).unlink()
+    found = look(service, "destination")
+    assert not found.good
+    assert "is not there" in found.detail
+    assert "setup" not in found.remedy
+
+
+def test_words_that_mislead_real_readers_are_warnings(service: Any) -> None:
+    assert not look(service, "product").remedy
+    mail_block(service, 25, host="mail.example.org")
+    assert "RELOCATION_PRODUCT_NAME" in look(service, "product").remedy
+    assert "RELOCATION_BASE_URL" in look(service, "claim links").remedy
+
+
 def mail_block(service: Any, port: int, **more: Any) -> None:
     """Let the mail block point at a port."""
-    block = MailServer(host="127.0.0.1", port=port, **{"tls": "none", **more})
+    block = MailServer(**{"host": "127.0.0.1", "port": port, "tls": "none", **more})
     block.save(service.settings.mail_block, overwrite=True, _sync=True)
 
 

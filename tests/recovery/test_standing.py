@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from relocation.errors import EncryptionError
+from relocation.errors import EncryptionError, MissingOrganizationError
 from relocation.ledger.control import pause_here
 from relocation.ledger.tables import TryOutcome, relocations
 from relocation.ledger.tries import begin_try, end_try
@@ -35,6 +35,13 @@ def test_a_fault_of_ours_is_mended_and_retried(world: Any) -> None:
         assert f"   relocation {command} r-1\n" in text
     assert "submit" not in text
     assert "secret" not in text + str(world.stored())
+
+
+def test_a_slug_that_was_wrong_is_not_what_to_type_next(world: Any) -> None:
+    error = MissingOrganizationError("These organizations are not in the export: acme.")
+    text = _fail(world, Task.SCAN_EXPORT, error, TryOutcome.REFUSED)
+    assert "   relocation submit FILE -o SLUG --owner OWNER\n" in text
+    assert "-o acme" not in text
 
 
 def test_what_was_refused_is_asked_for_anew(world: Any) -> None:

@@ -141,7 +141,7 @@ def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
         checks = operator.json("doctor")
         return checks if all(check["good"] for check in checks) else None
 
-    assert len(operator.until(healthy)) == 17
+    assert len(operator.until(healthy)) == 18
 
 
 def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:

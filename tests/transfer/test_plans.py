@@ -142,6 +142,20 @@ def test_an_account_gets_memberships_and_nothing_else(
     assert count == 1 + len(OTHERS)
 
 
+def test_a_membership_says_the_address_of_its_account(
+    destination: Engine, account: Callable[..., int]
+) -> None:
+    pk = account("annette", email="annette@here.example.org")
+    relocation_id = relocate(destination, Plan(users={ANN: pk}))
+    query = text("SELECT user_id, user_email FROM sentry_organizationmember")
+    with destination.connect() as connection:
+        addresses = dict(map(tuple, connection.execute(query)))
+    assert addresses.pop(pk) == "annette@here.example.org"
+    given = {r.fields["user_email"] for r in EXAMPLE if r.model == "sentry.organizationmember"}
+    assert set(addresses.values()) < given
+    assert verify_import(destination, RecordList(EXAMPLE, CATALOGUE), relocation_id) == []
+
+
 def test_nobody_is_merged_whom_the_plan_does_not_name(
     destination: Engine, account: Callable[..., int]
 ) -> None:

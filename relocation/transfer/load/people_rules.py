@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import column, select, table
 
-from relocation.catalogue import Scope
+from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import RequestError
 from relocation.findings import FindingKind
 from relocation.transfer.database.codec import parse_stored_json
@@ -110,6 +110,25 @@ def leave_accounts_alone(field: str, batch: Batch) -> None:
         else:
             kept.append(draft)
     batch.rows = kept
+
+
+def address_members(batch: Batch) -> None:
+    """Let the memberships of accounts that were there say the account's address, not the export's.
+
+    The product shows and searches members by it.
+    """
+    known = {draft.values.get("user_id") for draft in batch.rows} & batch.merged_users
+    if not known or "user_email" not in batch.table.fields:
+        return
+    users = table(load_catalogue()["sentry.user"].table, column("id"), column("email"))
+    query = select(users.c.id, users.c.email)
+    addresses = dict(map(tuple, select_in(batch.connection, query, users.c.id.in_, known)))
+    for draft in batch.rows:
+        user, told = draft.values.get("user_id"), draft.values.get("user_email")
+        if user in addresses and told and told != addresses[user]:
+            draft.values["user_email"] = addresses[user] or None
+            reason = "It is the address of the account that its user becomes."
+            batch.tell(FindingKind.RENEWED, draft.pk, reason, "user_email")
 
 
 def leave_merged_users_alone(batch: Batch) -> None:

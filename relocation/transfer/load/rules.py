@@ -20,6 +20,7 @@ from relocation.transfer.database.schema import UniqueSet, unique_sets
 from relocation.transfer.load.batch import Batch, storable
 from relocation.transfer.load.naming import NameRule
 from relocation.transfer.load.people_rules import (
+    address_members,
     become_accounts,
     check_time_zones,
     distrust_addresses,
@@ -213,7 +214,7 @@ _OF_MODELS: Mapping[str, tuple[Rule, ...]] = {
         partial(renew, "hashed_token", token_hash),
         partial(renew, "hashed_refresh_token", token_hash),
     ),
-    "sentry.organizationmember": (partial(renew, "token", None),),
+    "sentry.organizationmember": (partial(renew, "token", None), address_members),
     "sentry.organizationmemberinvite": (partial(renew, "token", token),),
     "sentry.orgauthtoken": (
         partial(renew, "token_hashed", token_hash, clear="token_last_characters"),
