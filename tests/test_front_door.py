@@ -1,6 +1,7 @@
 """What the commands say where no server is known, or none answers."""
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -92,3 +93,13 @@ def test_a_named_server_counts_more_than_the_recorded_one(
         assert find_server() == "http://named/api"
         monkeypatch.delenv("PREFECT_API_URL")
         assert find_server() == "http://recorded/api"
+
+
+def test_prefect_starts_no_server_of_its_own_and_tells_its_makers_nothing(folder: Path) -> None:
+    names = ("SERVER_ALLOW_EPHEMERAL_MODE", "SERVER_ANALYTICS_ENABLED")
+    told = ", ".join(f"os.environ['PREFECT_{name}']" for name in names)
+    trap = folder / "trap" / "prefect" / "__init__.py"
+    trap.write_text(f"import os; raise SystemExit(repr([{told}, os.environ['DO_NOT_TRACK']]))")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        assert refused(folder, "list", PREFECT_API_URL=url) == "['false', 'false', '1']"

@@ -29,7 +29,7 @@ def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -
     """Let a relocation wait before a later step, until it is unpaused."""
     from relocation.ledger.control import schedule_pause  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
         around, relocation_id = _around_of(relocation_id)
         step = schedule_pause(around.ledger, relocation_id, later)
@@ -47,7 +47,7 @@ def unpause(
     """Let a paused relocation go on, or change or drop a pause that is scheduled."""
     from relocation.recovery.control import unpause as go_on  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
         around, relocation_id = _around_of(relocation_id)
         goes_on = go_on(around, relocation_id, later)
@@ -63,7 +63,7 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
     """
     from relocation.recovery.control import cancel_before  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
         around, relocation_id = _around_of(relocation_id)
         step = cancel_before(around, relocation_id, later)
@@ -78,7 +78,7 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
     """Cancel a relocation now, also in the middle of a step, and roll back what it imported."""
     from relocation.recovery.control import abort as abort_now  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         around, relocation_id = _around_of(relocation_id)
         ended = abort_now(around, relocation_id)
         if ended:
@@ -122,7 +122,7 @@ def recover(
     if relocation_id is None:
         _recover_many(like, since, at_once, as_json)
         return
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         around, relocation_id = _around_of(relocation_id)
         go_on(around, relocation_id)
     _say(as_json, "Resuming where it stopped.", id=relocation_id)
@@ -171,7 +171,7 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
     """
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         around, relocation_id = _around_of(relocation_id)
         ended = get_relocation(around.ledger, relocation_id)
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
@@ -197,7 +197,7 @@ def rollback(
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
     from relocation.recovery.control import can_roll_back, roll_back_ended  # noqa: PLC0415
 
-    with plain_errors():
+    with plain_errors(f"relocation show {relocation_id}"):
         around, relocation_id = _around_of(relocation_id)
         anything = can_roll_back(around, relocation_id)
         before = get_relocation(around.ledger, relocation_id).roll_back

@@ -44,6 +44,7 @@ TO_START = (
 
 _WIDEST = 40
 """Characters to which a column of a pipe is filled up; longer texts stay whole."""
+_COMMAND = re.compile(r"relocation (list|show|setup|submit|up|scan|claims|keys)\b|prefect flow-run")
 _PREFECT = re.compile(r"[/\\\\]site-packages[/\\\\]prefect[/\\\\]")
 
 
@@ -104,12 +105,16 @@ def no_answer(url: str) -> str:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """End with exit code 1 and one line of text where a command cannot be carried out."""
+def plain_errors(then: str = "") -> Iterator[None]:
+    """End with exit code 1 and one line of text where a command cannot be carried out.
+
+    `then` is the command to type next, where the refusal itself names none.
+    """
     try:
         yield
     except RelocationError as err:
-        fail(err.internal or err.reason, err)
+        said = err.internal or err.reason
+        fail(said if not then or _COMMAND.search(said) else f"{said} See more: {then}", err)
     except (httpx.ConnectError, httpx.ConnectTimeout) as err:
         fail(no_answer(os.environ.get(ADDRESS, "the address of your Prefect profile")), err)
     except (OSError, httpx.HTTPError, SQLAlchemyError, ValueError) as err:

@@ -1,5 +1,6 @@
 """What no flow of ours can tell, Prefect's automations do: seen with no worker at all."""
 
+import re
 from collections.abc import Iterator
 from email.message import EmailMessage
 from typing import Any
@@ -56,8 +57,12 @@ def test_without_a_worker_the_operator_is_alerted_of_that_and_of_the_run_that_is
     assert mail["Subject"] == "Relocation: no worker is ready"
     assert mail["To"] == "operator@relocation.example.org"
     assert "prefect worker start --pool relocation" in _text(mail)
+    assert re.search(r"/work-pools/work-pool/\S+", _text(mail))
+    assert re.search(r"Noticed: +\d{4}-\d\d-\d\d \d\d:\d\d UTC", _text(mail))
     (mail,) = operator.until(lambda: new("does not start"))
-    assert late in _text(mail)
+    assert f"/flow-run/{late}" in _text(mail)
+    assert "relocation doctor" in _text(mail)
+    assert re.search(r"Noticed: +\d{4}-\d\d-\d\d \d\d:\d\d UTC", _text(mail))
     assert operator.find(late) is None
 
     operator.worker = operator.start_worker()

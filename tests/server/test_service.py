@@ -76,12 +76,12 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     for file, slug, why in (
         (Path(__file__), "acme", "not a tar file"),
         (archive, "acme,nowhere", "does not hold nowhere. It holds acme."),
-        (operator.archive_for_another_key("refused.tar"), "acme", "another key"),
+        (operator.archive_for_another_key("foreign.tar"), "acme", "another key"),
     ):
         refused = operator.run("submit", str(file), "-o", slug, "--owner", "olivia", code=1)
         assert why in refused.stderr
         assert f"relocation scan {file}" in refused.stderr
-    assert not list((operator.home / "data" / "storage").rglob("*test_service.py"))
+    assert not list((operator.home / "data" / "storage").rglob("*foreign.tar"))
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
 
 
@@ -122,6 +122,15 @@ def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
         operator.run("abort", relocation_id[:13])
     finally:
         httpx.patch(pool, json={"is_paused": False})
+
+
+def test_a_refusal_ends_with_what_to_type(operator: Any) -> None:
+    """Of a relocation that has ended well, nothing can be paused, aborted, retried or removed."""
+    (ended, *_) = operator.json("list", "--status", "success")
+    for command in ("pause", "unpause", "abort", "recover", "retry", "rollback"):
+        said = operator.run(command, ended["id"][:13], code=1)
+        assert "relocation s" in said.stderr.rpartition(": ")[2], said.stderr
+    assert "none was given up" in operator.run("notices", "resend", ended["id"]).stdout
 
 
 def test_a_list_without_an_entry_says_so(operator: Any) -> None:
