@@ -178,10 +178,10 @@ def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Any) -
 
 def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
     break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
-    break_off(service, "ALTER TABLE auth_user DROP COLUMN is_unclaimed")
+    break_off(service, "ALTER TABLE auth_user DROP COLUMN password")
     found = look(service, "destination")
     assert not found.good
-    assert "sentry.user.is_unclaimed (from 23.9 on)" in found.detail
+    assert "sentry.user.password" in found.detail
     assert "claim" in found.detail, "what it means"
     assert found.remedy == "let its operator upgrade it"
 

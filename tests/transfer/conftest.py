@@ -160,14 +160,6 @@ def real(databases: Databases, real_template: Engine) -> Iterator[Engine]:
     databases.remove(engine)
 
 
-@pytest.fixture
-def newer(real: Engine) -> Engine:
-    """The same with the one column that claiming an account needs, which came in 23.9."""
-    with real.begin() as connection:
-        connection.execute(text("ALTER TABLE auth_user ADD COLUMN is_unclaimed BOOLEAN"))
-    return real
-
-
 @pytest.fixture(scope="session")
 def tables(databases: Databases) -> dict[str, ModelTable]:
     return reflect(databases.template, load_catalogue().values())

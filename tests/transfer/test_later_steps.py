@@ -21,7 +21,6 @@ from relocation.transfer.load.ownership import (
 
 TYPES = {
     "is_active": "BOOLEAN",
-    "is_unclaimed": "BOOLEAN",
     "organization_id": "BIGINT",
     "project_id": "BIGINT",
     "status": "INTEGER",
@@ -61,8 +60,8 @@ def fill(engine: Engine) -> None:
         connection.execute(text(f"{organization} VALUES (7, 'A', 'acme', 3)"))
         connection.execute(
             text(
-                "INSERT INTO auth_user (id, username, email, is_active, is_unclaimed) "
-                "VALUES (8, 'olga', 'olga@example.org', true, true)"
+                "INSERT INTO auth_user (id, username, email, is_active, password) "
+                "VALUES (8, 'olga', 'olga@example.org', true, '!x')"
             )
         )
     with fenced(engine, "one", 1) as connection:

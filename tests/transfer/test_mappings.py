@@ -53,10 +53,10 @@ def migrated_to(engine: Engine, name: str) -> None:
 
 
 @pytest.fixture
-def known(newer: Engine) -> Engine:
+def known(real: Engine) -> Engine:
     """A destination of the version that was tried."""
-    migrated_to(newer, "0521_migrate_world_map_widgets")
-    return newer
+    migrated_to(real, "0521_migrate_world_map_widgets")
+    return real
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Tables as a real version of the product has them: 23.7.1, by the facts of its models."""
 
+import uuid
 import warnings
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,16 @@ from sqlalchemy import Engine, select, text
 from relocation.catalogue import Field, FieldType, Model, load_catalogue
 from relocation.errors import ConfigurationError
 from relocation.findings import FindingKind
+from relocation.transfer.compare.arrival import verify_import
 from relocation.transfer.database.codec import decoder, encoder
 from relocation.transfer.database.neutral import neutral_value
 from relocation.transfer.database.rows import insert_rows
 from relocation.transfer.database.schema import reflect, requires_value
+from relocation.transfer.dry_run.trial import try_import
+from relocation.transfer.load.claims import renew_claims
 from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.load.ownership import issue_claims
+from relocation.transfer.source import RecordList
 
 CATALOGUE = load_catalogue()
 DATE = "2023-06-22T22:54:28.773Z"
@@ -84,14 +92,14 @@ def test_every_field_of_the_catalogue_finds_its_real_column(real_template: Engin
             assert tables[model.name].column(field).name == told[field].name
 
 
-def test_an_export_arrives_in_the_real_tables(newer: Engine) -> None:
+def test_an_export_arrives_in_the_real_tables(real: Engine) -> None:
     """`sentry.user.name` is the column first_name there, and owners are actors."""
-    bind(newer, "one", 1)
-    report = import_records(newer, exported_by_it(), relocation_id="one", fence=1)
+    bind(real, "one", 1)
+    report = import_records(real, exported_by_it(), relocation_id="one", fence=1)
     assert not [one for one in report.findings if one.kind is FindingKind.LOST_REFERENCE]
     assert report.inserted("sentry.user") == 4
     expected = {one.fields["name"] for one in exported_by_it().records("sentry.user")}
-    with newer.connect() as connection:
+    with real.connect() as connection:
         names = connection.execute(text("SELECT first_name FROM auth_user"))
         assert {name for (name,) in names} == expected
 
@@ -99,13 +107,56 @@ def test_an_export_arrives_in_the_real_tables(newer: Engine) -> None:
 def test_a_real_destination_without_what_later_steps_need_is_refused_before_anything_is_written(
     real: Engine,
 ) -> None:
-    """23.7.1 has no user.is_unclaimed: the claims, which come after the reveal, would fail."""
+    with real.begin() as connection:
+        connection.execute(text("ALTER TABLE auth_user DROP COLUMN is_active"))
     bind(real, "one", 1)
-    with pytest.raises(ConfigurationError, match=r"sentry\.user\.is_unclaimed") as refused:
+    with pytest.raises(ConfigurationError, match=r"sentry\.user\.is_active") as refused:
         import_records(real, exported_by_it(), relocation_id="one", fence=1)
     assert "claim" in (refused.value.internal or "")
     with real.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM auth_user")).scalar() == 0
+
+
+def test_a_product_without_a_mark_of_who_has_claimed_is_well(real: Engine, tmp_path: Path) -> None:
+    """23.7.1 has no user.is_unclaimed: the password that the import wrote stands for it."""
+    source = exported_by_it()
+    nothing = RecordList([], CATALOGUE)
+    trial = try_import(
+        real,
+        source,
+        baseline=nothing,
+        colliding=nothing,
+        relocation_id=str(uuid.uuid4()),
+        chunk_records=1000,
+        folder=tmp_path,
+    )
+    assert trial.findings == ()
+    bind(real, "one", 1)
+    import_records(real, source, relocation_id="one", fence=1)
+    assert verify_import(real, source, "one") == []
+    claims = issue_claims(real, "one", 1, datetime.now(UTC))
+    assert len(claims) == 4
+    with real.begin() as connection:
+        taken = text("UPDATE auth_user SET password = 'pbkdf2_sha256$1$a$b' WHERE id = :id")
+        connection.execute(taken, {"id": claims[0].user_id})
+    expected = {one.username: one.email for one in claims}
+    again = renew_claims(real, "one", 1, expected, datetime.now(UTC))
+    assert again.refused == {claims[0].username: "the account is claimed"}
+    assert issue_claims(real, "one", 1, datetime.now(UTC)) != claims
+    assert {one.username for one in again.claims} == {one.username for one in claims[1:]}
+
+
+def test_a_password_that_was_kept_is_found_without_a_mark_too(real: Engine) -> None:
+    source = exported_by_it()
+    bind(real, "one", 1)
+    import_records(real, source, relocation_id="one", fence=1)
+    [first, *_] = source.records("sentry.user")
+    with real.begin() as connection:
+        kept = text("UPDATE auth_user SET password = :kept WHERE username = :name")
+        name, password = first.fields["username"], first.fields["password"]
+        connection.execute(kept, {"kept": password, "name": name})
+    found = verify_import(real, source, "one")
+    assert [(one.kind, one.field) for one in found] == [(FindingKind.USER_PASSWORD, "password")]
 
 
 def test_the_tables_are_reflected_without_a_warning(real_template: Engine) -> None:

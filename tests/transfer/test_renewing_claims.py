@@ -147,9 +147,9 @@ def test_an_account_that_this_relocation_did_not_make_is_refused(
 @pytest.mark.usefixtures("imported")
 def test_a_destination_that_cannot_tell_who_has_claimed_refuses_all(destination: Engine) -> None:
     with destination.begin() as connection:
-        connection.execute(text("ALTER TABLE auth_user DROP COLUMN is_unclaimed"))
+        connection.execute(text("ALTER TABLE auth_user DROP COLUMN last_login"))
     before = tokens(destination)
-    with pytest.raises(CannotRenewError, match="no is_unclaimed"):
+    with pytest.raises(CannotRenewError, match="no last_login"):
         renew_claims(destination, "one", 1, EXPECTED, NOW)
     assert tokens(destination) == before
 

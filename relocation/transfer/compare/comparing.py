@@ -236,6 +236,8 @@ def _compare_user(left: Record, right: Record, intended: Intended | None) -> Ite
     before, after = (
         {field: side.fields.get(field) for field in PASSWORD_FIELDS} for side in (left, right)
     )
+    if intended is not None and "is_unclaimed" not in right.fields:
+        after["is_unclaimed"] = True  # an older product has no mark of it
     if intended is not None and after["is_unclaimed"] and after["password"] is not None:
         # The import wrote them, whatever the export has.
         before |= {"last_password_change": None, "password": before["password"] or ""}

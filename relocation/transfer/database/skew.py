@@ -23,7 +23,7 @@ NEEDED_LATER: Final[Mapping[str, frozenset[str]]] = {
     "sentry.organizationmember": frozenset({"organization", "role", "user_id"}),
     "sentry.project": frozenset({"organization"}),
     "sentry.projectkey": frozenset({"project"}),
-    "sentry.user": frozenset({"email", "is_active", "is_unclaimed", "username"}),
+    "sentry.user": frozenset({"email", "is_active", "password", "username"}),
 }
 """Columns without which the steps after an import fail: owners, the reveal, claims, notices."""
 

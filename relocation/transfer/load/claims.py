@@ -19,14 +19,14 @@ from relocation.transfer.load.ownership import (
     store_tokens,
     tables_of,
 )
-from relocation.transfer.load.renewal import word
+from relocation.transfer.load.renewal import UNUSABLE, word
 
 _USER: Final = "sentry.user"
 _GRANTS: Final = {"sentry.userpermission": "user", "sentry.userroleuser": "user"}
 """Models whose rows give a user rights over the whole installation, and the field of the user."""
-_NEEDED: Final = ("is_unclaimed", "last_password_change", "last_login")
-_MARKER: Final = "!"
-"""What the password of an imported user begins with: no hash does."""
+_NEEDED: Final = ("last_password_change", "last_login")
+_MARK: Final = "is_unclaimed"
+"""What products before 23.9 do not have: there the password alone tells who has claimed."""
 
 
 def renew_claims(
@@ -80,7 +80,7 @@ def _accounts(
 ) -> Iterator[dict[str, Any]]:
     columns: dict[str, Column[Any]] = {field: users.column(field) for field in users.fields}
     wanted = ("username", "email", "password", "is_active", "is_staff", "is_superuser")
-    optional = ("is_managed", "is_suspended", "is_sentry_app", *_NEEDED)
+    optional = ("is_managed", "is_suspended", "is_sentry_app", _MARK, *_NEEDED)
     shown = {field: columns[field] for field in (*wanted, *optional) if field in columns}
     labelled = [users.table.c.id, *(column.label(field) for field, column in shown.items())]
     query = select(*labelled).with_for_update()
@@ -115,7 +115,7 @@ def _refusal(
     rights = ("is_staff", "is_superuser", "is_managed", "is_sentry_app")
     if user["id"] in privileged or any(user.get(right) for right in rights):
         return "the account has privileges"
-    if not user["is_unclaimed"] or not str(user["password"]).startswith(_MARKER):
+    if not user.get(_MARK, True) or not str(user["password"]).startswith(UNUSABLE):
         return "the account is claimed"
     imported = user["last_password_change"]
     if imported is None:

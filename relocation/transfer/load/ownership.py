@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Engine,
     FromClause,
@@ -38,7 +39,7 @@ from relocation.transfer.load.chunks import (
     record_granted,
 )
 from relocation.transfer.load.mappings import MappingCount, count_mappings, request_mappings
-from relocation.transfer.load.renewal import word
+from relocation.transfer.load.renewal import UNUSABLE, word
 from relocation.transfer.load.rules import ACTIVE, PENDING_APPROVAL
 
 _ORGANIZATION = "sentry.organization"
@@ -166,7 +167,7 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
     check_bound(engine, relocation_id, fence)
     (users,) = tables_of(engine, _USER)
     unclaimed = select(users.table.c.id, users.column("username"), users.column("email")).where(
-        users.column("is_unclaimed").is_(True), users.column("is_active").is_(True)
+        _is_unclaimed(users), users.column("is_active").is_(True)
     )
     random, memberships = SystemRandom(), Memberships(engine)
     with fenced(engine, relocation_id, fence) as connection:
@@ -252,6 +253,16 @@ def tables_of(engine: Engine, *models: str) -> list[ModelTable]:
                 "up to date."
             )
     return [tables[model] for model in models]
+
+
+def _is_unclaimed(users: ModelTable) -> ColumnElement[bool]:
+    """Return the condition that nobody has claimed an account since it was imported.
+
+    Products before 23.9 keep no mark of it: there the password that the import wrote tells it.
+    """
+    if "is_unclaimed" in users.fields:
+        return users.column("is_unclaimed").is_(True)
+    return users.column("password").startswith(UNUSABLE)
 
 
 def _find(connection: Connection, users: ModelTable, username: str) -> Person | None:

@@ -15,7 +15,7 @@ from relocation.transfer.database.codec import parse_stored_json
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.load.batch import Batch, storable, unfit
 from relocation.transfer.load.naming import NameRule, look_of, pick_names
-from relocation.transfer.load.renewal import word
+from relocation.transfer.load.renewal import UNUSABLE, word
 
 _MAX_USERNAME: Final = 128
 _USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True, alike=look_of)
@@ -39,8 +39,8 @@ def take_over_users(batch: Batch) -> None:
             continue
         batch.put(draft, "is_password_expired", value=False)
         batch.put(draft, "is_unclaimed", value=True)
-        # No hash begins with "!": nobody can log in with it, and no key derivation is spent on it.
-        batch.put(draft, "password", "!" + word(batch.random, 40))
+        # Nobody can log in with it, and no key derivation is spent on it.
+        batch.put(draft, "password", UNUSABLE + word(batch.random, 40))
         batch.put(draft, "last_password_change", batch.now)
 
 

@@ -18,6 +18,9 @@ _TOKEN_LIFETIME: Final = timedelta(days=30)
 _WAITING: Final = timedelta(days=1)
 """Far longer than the product lets a subscription wait before it looks after it."""
 
+UNUSABLE: Final = "!"
+"""What the password of an imported user begins with: no hash does."""
+
 CREATING: Final = 1
 """Status of a query subscription that the product has still to create where queries run."""
 _NOT_WANTED: Final = frozenset({3, 4})
