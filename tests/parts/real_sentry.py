@@ -140,7 +140,7 @@ class RealServers:
 
     def copy(self, template: str, name: str) -> None:
         """Make a database like another one, to which nobody is connected."""
-        self.run(_program("createdb"), "-T", template, name)
+        self.run(program("createdb"), "-T", template, name)
 
     def sentry(self, *arguments: str | Path, database: str) -> str:
         """Run a command of the product's own."""
@@ -157,7 +157,7 @@ def running(*, restore: bool = True) -> Iterator[RealServers]:
         try:
             servers = RealServers(postgres, port)
             if restore:
-                servers.run(_program("pg_restore"), "-d", "sentry", _DUMP)
+                servers.run(program("pg_restore"), "-d", "sentry", _DUMP)
             yield servers
         finally:
             redis.terminate()
@@ -201,11 +201,12 @@ def _migrate() -> None:
     unfinished = _DUMP.with_suffix(".unfinished")
     with running(restore=False) as servers:
         servers.sentry("upgrade", "--noinput", database="sentry")
-        servers.run(_program("pg_dump"), "-Fc", "-f", unfinished, "sentry")
+        servers.run(program("pg_dump"), "-Fc", "-f", unfinished, "sentry")
     unfinished.rename(_DUMP)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Return where a program of PostgreSQL is."""
     programs = find_postgres()
     assert programs is not None
     return programs / name

@@ -7,11 +7,40 @@ Reads {"ask": name, ...arguments} from standard input, and writes {"answer": ...
 import json
 import os
 import sys
+import threading
 import traceback
+import uuid
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # whatever the product prints is no answer
+
+
+class Queries(BaseHTTPRequestHandler):
+    """Stands where the product runs its queries: takes each subscription, and counts nothing."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path.endswith("/subscriptions"):
+            self.say(202, {"subscription_id": f"0/{uuid.uuid4().hex}"})
+        else:
+            self.say(200, {"data": [{"count": 0}], "meta": [{"name": "count", "type": "UInt64"}]})
+
+    def do_DELETE(self):
+        self.say(202, {})
+
+    def say(self, status, body):
+        written = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(written)))
+        self.end_headers()
+        self.wfile.write(written)
+
+
+queries = ThreadingHTTPServer(("127.0.0.1", 0), Queries)
+threading.Thread(target=queries.serve_forever, daemon=True).start()
+os.environ["SNUBA"] = f"http://127.0.0.1:{queries.server_port}"
 
 from sentry.runner import configure  # noqa: E402
 
@@ -19,6 +48,7 @@ configure()
 
 from unittest.mock import patch  # noqa: E402
 
+import growing  # noqa: E402
 import redis  # noqa: E402
 from django.apps import apps  # noqa: E402
 from django.conf import settings  # noqa: E402
@@ -244,6 +274,17 @@ def stuck_subscriptions():
     return sorted(one[1]["query_subscription_id"] for one in create.call_args_list)
 
 
+def subscribe():
+    """Run the product's checker and what it has done, and say what became of each subscription."""
+    from sentry.celery import app
+    from sentry.snuba.tasks import subscription_checker
+
+    app.conf.task_always_eager = True
+    subscription_checker()
+    app.conf.task_always_eager = False
+    return list(QuerySubscription.objects.order_by("id").values_list("status", "subscription_id"))
+
+
 def resolve(public_key):
     """Say whose events a DSN's key stands for."""
     key = sentry.ProjectKey.objects.get_from_cache(public_key=public_key)
@@ -293,12 +334,14 @@ ASKED = {
         add_rows,
         drain,
         stuck_subscriptions,
+        subscribe,
         resolve,
         invite,
         claim,
         delete,
     )
 }
+ASKED.update(growing.ASKED)
 
 
 def main():
