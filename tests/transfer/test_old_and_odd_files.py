@@ -258,6 +258,23 @@ def test_a_username_that_only_looks_like_one_in_use_gets_a_suffix(
     assert [one["username"][:-2] for one in rows("sentry.user")] == ["a", f"{name}-"]
 
 
+@pytest.mark.parametrize("there", ["ann ", "\uff41\uff4e\uff4e", "ANN\u200d", "an\x01n"])
+@pytest.mark.parametrize("name", ["ann", "\uff21nn"])
+def test_a_username_gets_a_suffix_where_one_in_use_only_looks_like_it(
+    relocate: Relocate, rows: Rows, there: str, name: str
+) -> None:
+    relocate(FILE[0], user(1, there), *FILE[2:])
+    relocate(FILE[0], user(1, name), *FILE[2:])
+    assert rows("sentry.user")[0]["username"] == there
+    assert rows("sentry.user")[1]["username"][:-2] == f"{name}-"
+
+
+def test_letters_of_another_script_are_no_likeness(relocate: Relocate, rows: Rows) -> None:
+    for name in ("\u0430nn", "\u7530\u4e2d", "ann"):  # the first letter is Cyrillic
+        relocate(FILE[0], user(1, name), *FILE[2:])
+    assert [one["username"] for one in rows("sentry.user")] == ["\u0430nn", "\u7530\u4e2d", "ann"]
+
+
 def alter(engine: Engine, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement))

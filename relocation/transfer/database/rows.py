@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    Text,
     cast,
     func,
     literal,
@@ -71,6 +72,13 @@ def same_text(column: Column[Any]) -> Callable[[list[str]], ColumnElement[bool]]
         func.lower(func.trim(column)).in_([text.strip(" ").lower() for text in texts])
         | column.in_(texts)
     )
+
+
+def is_odd(column: Column[Any]) -> ColumnElement[bool]:
+    """Return the condition that a text holds more than the printable characters of ASCII."""
+    if column.table.info.get("dialect") == "postgresql":
+        return cast(column, Text).op("!~")("^[ -~]*$")
+    return column.op("GLOB")("*[^ -~]*")
 
 
 def allocate_pks(connection: Connection, table: Table, count: int) -> list[int]:

@@ -5,14 +5,18 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, select
 
 from relocation.errors import TransientError
+from relocation.transfer.database.rows import is_odd
 
 _LETTERS: Final = string.ascii_lowercase + string.digits
 _SUFFIXES: Final = ((1, 2), (5, 3), (20, 5), (1, 12))
 """How often a suffix of which length is tried."""
 _NAMELESS_TRIES: Final = sum(tries for tries, _ in _SUFFIXES)
+_AT_ONCE: Final = 10_000
 _UNSEEN: Final = frozenset({"Cc", "Cf"})
 """Categories of characters that nobody sees: controls, joiners, marks of direction."""
 
@@ -22,6 +26,18 @@ def look_of(name: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     seen = (" " if one.isspace() else one for one in folded if one.isspace() or _is_seen(one))
     return " ".join("".join(seen).split())
+
+
+def look_alikes(connection: Connection, column: Column[Any], names: Collection[str]) -> list[str]:
+    """Return the names in use that look like one of these, though they are written with more.
+
+    Such as letters of full width; reads every name that is not plain ASCII, and keeps few.
+    """
+    looks = set(map(look_of, names))
+    odd = connection.execute(
+        select(column).where(is_odd(column)), execution_options={"yield_per": _AT_ONCE}
+    )
+    return [name for (name,) in odd if look_of(name) in looks]
 
 
 def _is_seen(character: str) -> bool:

@@ -2,8 +2,8 @@
 
 import ipaddress
 import zoneinfo
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import Final
 
 from sqlalchemy import column, select, table
@@ -14,7 +14,7 @@ from relocation.findings import FindingKind
 from relocation.transfer.database.codec import parse_stored_json
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.load.batch import Batch, storable, unfit
-from relocation.transfer.load.naming import NameRule, look_of, pick_names
+from relocation.transfer.load.naming import NameRule, look_alikes, look_of, pick_names
 from relocation.transfer.load.renewal import UNUSABLE, word
 
 _MAX_USERNAME: Final = 128
@@ -145,7 +145,9 @@ def leave_merged_users_alone(batch: Batch) -> None:
 
 def name_users(batch: Batch) -> None:
     """Give each user a free name, and report those that had to change, without the name (W-31)."""
-    names = free_names(batch, "username", _USERNAMES, lambda name: name)
+    given = storable(draft.values.get("username") for draft in batch.rows)
+    alike = look_alikes(batch.connection, batch.table.column("username"), given)
+    names = free_names(batch, "username", _USERNAMES, lambda name: name, also=alike)
     for draft, name in zip(batch.rows, names, strict=True):
         old = draft.values["username"]
         if name != old:
@@ -221,13 +223,21 @@ def see_addresses_anew(batch: Batch) -> None:
             batch.put(draft, field, None)
 
 
-def free_names(batch: Batch, field: str, rule: NameRule, base: Callable[[str], str]) -> list[str]:
+def free_names(
+    batch: Batch,
+    field: str,
+    rule: NameRule,
+    base: Callable[[str], str],
+    *,
+    also: Collection[str] = (),
+) -> list[str]:
+    """Return a free name for each draft; those of `also` are in use whatever is asked for."""
     for draft in batch.rows:
         if not storable([draft.values.get(field)]):
             raise unfit(batch.table.model.name, draft.pk, field, "is not text")
     return pick_names(
         [base(draft.values[field]) for draft in batch.rows],
         rule,
-        partial(batch.taken, field, among=same_text),
+        lambda names: [*batch.taken(field, names, among=same_text), *also],
         random=batch.random,
     )
