@@ -18,9 +18,9 @@ MAX_REASON = 500
 
 NOTHING_TO_DO = (
     "You don't need to do anything. Our operators can resume it, and we'll email you when it's "
-    "done. If you don't hear from us within two days, write to support."
+    "done. If you don't hear from us within two days, contact support."
 )
-ASK_SUPPORT = "Write to support and quote the relocation's id: a person has to look at the export."
+ASK_SUPPORT = "Contact support and mention the relocation ID: someone has to look at the export."
 
 
 class RelocationError(Exception):
@@ -50,13 +50,13 @@ class TransientError(RelocationError):
 class MissingArchiveError(TransientError):
     """The archive is not in the storage, or not yet: some show a file late (A-106)."""
 
-    next_step = "Upload the archive again, then ask for the relocation again."
+    next_step = "Upload the archive again, then request the relocation again."
 
 
 class MissingWorkError(TransientError):
     """A working file of the relocation is not in the storage, or not yet."""
 
-    next_step = "Ask for a new relocation of the same archive."
+    next_step = "Request a new relocation of the same archive."
 
 
 class PermanentError(RelocationError):
@@ -66,14 +66,14 @@ class PermanentError(RelocationError):
 class RequestError(PermanentError):
     """What was asked for cannot be done, whatever the archive holds."""
 
-    next_step = "Correct the request, then ask for the relocation again."
+    next_step = "Correct the request, then submit it again."
 
 
 class PersonError(PermanentError):
     """Owner or creator are not users of the destination to whom something can be handed over."""
 
     next_step = (
-        "Make sure that the owner has an active account with a working mail address, then ask for "
+        "Make sure the owner has an active account with a working email address, then request "
         "the relocation again with that account's username."
     )
 
@@ -81,21 +81,21 @@ class PersonError(PermanentError):
 class OwnerBusyError(PermanentError):
     """The owner has another relocation under way (B-9)."""
 
-    next_step = "Wait for the mail that tells how the other relocation ended, then ask again."
+    next_step = "Wait for the email that says how the other relocation ended, then try again."
 
 
 class EndedError(PermanentError):
     """The relocation has ended for good and cannot go on."""
 
-    next_step = "If you still want to move, ask for a new relocation."
+    next_step = "If you still want to move, request a new relocation."
 
 
 class EncryptionError(PermanentError):
     """The export is not encrypted to the key of this service."""
 
     next_step = (
-        "Export again, encrypt with the public key of this service, and ask for the relocation of "
-        "the new archive. Support can give you the public key."
+        "Export again, encrypt the export with this service's public key, and request a "
+        "relocation of the new archive. Support can give you the public key."
     )
 
 
@@ -103,7 +103,7 @@ class ArchiveError(PermanentError):
     """The archive as a file is not what an export makes."""
 
     next_step = (
-        "Make the archive again with the export command, upload it unchanged, then ask for the "
+        "Create the archive again with the export command, upload it unchanged, then request a "
         "relocation of the new archive."
     )
 
@@ -112,8 +112,8 @@ class ExportError(PermanentError):
     """What the export holds cannot be moved."""
 
     next_step = (
-        "Correct this where the export was made and export again, then ask for the relocation of "
-        "the new archive."
+        "Fix this where the export was made and export again, then request a relocation of the "
+        "new archive."
     )
 
 
@@ -121,7 +121,7 @@ class MissingOrganizationError(PermanentError):
     """The export lacks organizations that were asked for."""
 
     next_step = (
-        "Correct the slugs, or add the missing organizations to the export; then ask for the "
+        "Correct the slugs, or add the missing organizations to the export. Then request the "
         "relocation again."
     )
 
@@ -130,21 +130,21 @@ class LimitError(PermanentError):
     """More was asked for than one relocation may move."""
 
     next_step = (
-        "Move fewer organizations at a time: ask for several relocations, one after the other. If "
-        "a single organization is too large, write to support."
+        "Move fewer organizations at a time: request several relocations, one after the other. "
+        "If a single organization is too large, contact support."
     )
 
 
 class DailyLimitError(PermanentError):
     """As many relocations as a day allows were begun."""
 
-    next_step = "Ask for the relocation again tomorrow."
+    next_step = "Request the relocation again tomorrow."
 
 
 class StoppedError(PermanentError):
     """An operator gave the run an end by hand."""
 
-    next_step = "If you do not know why it was stopped, write to support."
+    next_step = "If you don't know why it was stopped, contact support."
 
 
 class DifferencesError(PermanentError):
@@ -162,7 +162,7 @@ class DifferencesError(PermanentError):
 class StaleWorkError(PermanentError):
     """What this relocation has prepared can no longer be used."""
 
-    next_step = "Ask for a new relocation of the same archive."
+    next_step = "Request a new relocation of the same archive."
 
 
 class TriesUsedUpError(PermanentError):

@@ -48,14 +48,14 @@ def read_plan(path: Path) -> Plan:
                 continue
             if row["kind"] == _USER:
                 if name in users or not (becomes.isascii() and becomes.isdecimal()):
-                    raise _bad(line, "a user becomes one account, by its id in the destination")
+                    raise _bad(line, "a user must become an account: its id in the destination")
                 users[name] = int(becomes)
             elif row["kind"] == _ORGANIZATION:
                 if name in slugs:
-                    raise _bad(line, "the organization was named before")
+                    raise _bad(line, "the organization is listed twice")
                 slugs[name] = becomes
             else:
-                raise _bad(line, f"there is no kind {one_line(row['kind'], limit=40)}")
+                raise _bad(line, f"unknown kind {one_line(row['kind'], limit=40)}")
     return Plan(users=users, slugs=slugs)
 
 
@@ -69,10 +69,10 @@ def write_plan(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _rows(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:
     if not {"kind", "name", "becomes"} <= set(reader.fieldnames or ()):
-        raise _bad(1, "a plan has the columns kind, name and becomes")
+        raise _bad(1, "a plan needs the columns kind, name and becomes")
     for row in reader:
         yield reader.line_num, {name: value or "" for name, value in row.items() if name}
 
 
 def _bad(line: int, what: str) -> RequestError:
-    return RequestError(f"Line {line} of the plan cannot be obeyed: {what}.")
+    return RequestError(f"Line {line} of the plan can't be used: {what}.")

@@ -38,25 +38,25 @@ class RelocationRequest(BaseModel):
     )
     organizations: list[str] = Field(
         title="Organizations",
-        description="Slugs of the organizations to move, as they are in the export: one an item.",
+        description="Slugs of the organizations to move, as they appear in the export, one each.",
         examples=[["acme"]],
     )
     owner: str = Field(
         title="Owner",
-        description="Username, in the destination, of who will own the moved organizations.",
+        description="Username in the destination of whoever will own the moved organizations.",
         examples=["olivia"],
     )
     creator: str | None = Field(
         default=None,
         title="Creator",
-        description="Username, in the destination, of who asks for this; the owner when left out.",
+        description="Username in the destination of whoever requests this; defaults to the owner.",
         examples=["marcus"],
     )
     plan: Plan = Field(
         default_factory=Plan,
         title="Plan",
-        description="Which users become accounts that exist, and which slugs become others; "
-        "`relocation plan` proposes one.",
+        description="Which users become existing accounts, and which slugs change; `relocation "
+        "plan` proposes one.",
         examples=[{"users": {"olivia": 42}, "slugs": {"acme": "acme-eu"}}],
     )
 
@@ -79,17 +79,17 @@ def _check_plan(plan: Plan, organizations: list[str]) -> None:
     strange = sorted(plan.slugs.keys() - set(organizations))
     if strange:
         raise RequestError(
-            f"The plan names organizations that are not to be moved: {listed(strange, show=5)}."
+            f"The plan names organizations that are not being moved: {listed(strange, show=5)}."
         )
     bad = [slug for slug in plan.slugs.values() if not _is_new_slug(slug)]
     if bad:
         raise RequestError(
-            f"The plan wants slugs that are none: {listed(bad, show=3)}. A new slug has lower-case "
-            "letters, digits and hyphens, and not digits alone."
+            f"The plan contains invalid slugs: {listed(bad, show=3)}. A new slug has lower-case "
+            "letters, digits and hyphens, and is not all digits."
         )
     for what, targets in (("slug", plan.slugs.values()), ("account", plan.users.values())):
         if len(set(targets)) < len(targets):
-            raise RequestError(f"By the plan two become the same {what}; each needs its own.")
+            raise RequestError(f"In the plan, two become the same {what}. Each needs its own.")
 
 
 def _is_new_slug(slug: str) -> bool:
@@ -101,14 +101,14 @@ def _check_archive(key: str) -> None:
     if not key or len(key) > _MAX_KEY or key.startswith("/") or "\\" in key or "\0" in key:
         raise RequestError("The archive must be named by its key in the relocation storage.")
     if any(part in {"", ".", ".."} for part in key.split("/")) or "://" in key:
-        raise RequestError("The archive must lie inside the relocation storage.")
+        raise RequestError("The archive must be inside the relocation storage.")
 
 
 def _check_source(request: RelocationRequest, settings: Settings) -> None:
     """Refuse any source but the one that the settings name: no other block is ever opened."""
     if request.source != settings.source_block:
         raise RequestError(
-            f"The only live source here is {settings.source_block}; name that one, or an archive."
+            f"The only live source here is {settings.source_block}. Name that one, or an archive."
         )
     if request.archive:
         raise RequestError("Name either an archive or the live source, not both.")
@@ -127,21 +127,21 @@ def check_slugs(slugs: list[str], settings: Settings) -> None:
     if bad:
         shown = listed([f'"{one_line(slug, limit=60)}"' for slug in bad], show=3)
         raise RequestError(
-            f"Not a valid organization slug: {shown}. "
-            "A slug has letters, digits, hyphens and underscores."
+            f"Not a valid organization slug: {shown}. A slug consists of letters, digits, hyphens "
+            "and underscores."
         )
     if len(set(slugs)) > settings.max_organizations:
         raise LimitError(
-            f"{len(set(slugs))} organizations were asked for; "
-            f"one relocation moves at most {settings.max_organizations}."
+            f"{len(set(slugs))} organizations were requested, but one relocation can move at most "
+            f"{settings.max_organizations}."
         )
 
 
 def check_size(size: int, settings: Settings) -> None:
     """Refuse an archive that is empty or too large, by its number of bytes."""
     if size == 0:
-        raise ArchiveError("The archive is an empty file.")
+        raise ArchiveError("The archive file is empty.")
     if size > settings.max_archive_bytes:
         raise LimitError(
-            f"The archive has {size} bytes; at most {settings.max_archive_bytes} are taken."
+            f"The archive has {size} bytes. The limit is {settings.max_archive_bytes}."
         )

@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     product_name: str = Field(
         default="Relocation", description="What the notices call the service."
     )
+    subject_prefix: str = Field(
+        default="", description="What every subject begins with, such as [Sentry]; empty for none."
+    )
     base_url: str = Field(
         default="http://localhost:9000", description="Where the destination's users log in."
     )

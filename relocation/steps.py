@@ -69,62 +69,65 @@ POLICIES: dict[Task, Policy] = {
         Step.UPLOADING,
         4,
         3600,
-        "The organizations could not be exported from the live source because of a fault on our "
+        "We couldn't export the organizations from the live source because of a problem on our "
         "side.",
     ),
     Task.RECEIVE_ARCHIVE: Policy(
-        Step.UPLOADING, 4, 60, "The archive could not be read because of a fault on our side."
+        Step.UPLOADING, 4, 60, "We couldn't read the archive because of a problem on our side."
     ),
     Task.SCAN_EXPORT: Policy(
         Step.PREPROCESSING,
         4,
         300,
-        "The export could not be examined because of a fault on our side.",
+        "We couldn't check the export because of a problem on our side.",
     ),
     Task.CAPTURE_BASELINE: Policy(
         Step.PREPROCESSING,
         4,
         300,
-        "The relocation could not be prepared because of a fault on our side.",
+        "We couldn't prepare the relocation because of a problem on our side.",
     ),
     Task.CAPTURE_COLLIDING_USERS: Policy(
         Step.PREPROCESSING,
         4,
         300,
-        "The relocation could not be prepared because of a fault on our side.",
+        "We couldn't prepare the relocation because of a problem on our side.",
     ),
     Task.VALIDATE: Policy(
         Step.VALIDATING,
         3,
         4800,
-        "The trial import could not be completed because of a fault on our side.",
+        "We couldn't complete the trial import because of a problem on our side.",
     ),
     Task.IMPORT_ORGANIZATIONS: Policy(
-        Step.IMPORTING, 5, 3600, "The import could not be completed because of a fault on our side."
+        Step.IMPORTING,
+        5,
+        3600,
+        "We couldn't complete the import because of a problem on our side.",
     ),
     Task.VERIFY_IMPORT: Policy(
         Step.IMPORTING,
         4,
         3600,
-        "What was imported could not be compared with the archive because of a fault on our side.",
+        "We couldn't compare what was imported with the archive because of a problem on our side.",
     ),
     Task.GRANT_OWNERSHIP: Policy(
         Step.POSTPROCESSING,
         4,
         60,
-        "The imported organizations could not be handed over because of a fault on our side.",
+        "We couldn't hand over the imported organizations because of a problem on our side.",
     ),
     Task.REVEAL_ORGANIZATIONS: Policy(
         Step.NOTIFYING,
         4,
         60,
-        "The imported organizations could not be made visible because of a fault on our side.",
+        "We couldn't make the imported organizations visible because of a problem on our side.",
     ),
     Task.COMPLETE: Policy(
         Step.COMPLETED,
         4,
         60,
-        "The relocation could not be wrapped up because of a fault on our side.",
+        "We couldn't finish the relocation because of a problem on our side.",
     ),
 }
 """The tasks in the order they run (DESIGN 4); settings may override the numbers."""

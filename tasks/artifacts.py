@@ -61,7 +61,7 @@ def show_accounts(relocation_id: str, accounts: Mapping[str, Account]) -> None:
         relocation_id,
         "accounts",
         [*rows, {"model": "all", **asdict(total)}],
-        f"What became of every record: {total.read} read, {_parts(total)}",
+        f"What became of every record: {total.read:,} read, {_parts(total)}",
     )
 
 
@@ -69,7 +69,7 @@ def _parts(total: Account) -> str:
     """Say what became of all that was read: the parts are the whole."""
     parts = {"inserted": total.inserted, "merged": total.merged, "overwritten": total.overwritten}
     parts |= {"skipped": total.skipped, "dropped": total.dropped}
-    return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
 
 def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:

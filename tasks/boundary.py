@@ -114,7 +114,7 @@ def _try(
 ) -> State[Any] | None:
     ledger = opened_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is not None:
-        return Completed(name="Skipped", message="Done before, as the ledger says.")
+        return Completed(name="Skipped", message="Already done, as recorded in the ledger.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
     work = Work(settings, opened_for(hold.relocation_id), hold, relocation, get_run_logger())

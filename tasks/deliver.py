@@ -46,7 +46,7 @@ def deliver_notices(relocation_id: str | None = None) -> None:
     late = timedelta(seconds=settings.notices_overdue_after)
     if waiting := overdue(ledger, utc_now() - late, relocation_id):
         raise TransientError(
-            "Notices wait for a fault on our side.",
+            "Notices are waiting because of a problem on our side.",
             internal=f"{waiting} notices have waited for more than {late}: the mail server, its "
             "block, a notification block or a template needs an operator; see `relocation doctor`",
         )

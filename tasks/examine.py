@@ -13,7 +13,7 @@ from relocation.errors import EncryptionError, MissingArchiveError
 from relocation.prefect_api.blocks import load_private_key, load_storage
 from relocation.request import RelocationRequest, check_request
 from relocation.settings import Settings
-from relocation.text import one_line
+from relocation.text import counted, one_line
 from relocation.transfer.dry_run.inspection import Inspection, inspect_archive
 
 
@@ -46,7 +46,7 @@ def examine_archive(archive: str, organizations: Sequence[str]) -> None:
     if found.refusal:
         raise found.refusal
     if not found.encrypted and not settings.accept_plain_exports:
-        raise EncryptionError("The archive is an export without encryption.")
+        raise EncryptionError("The archive is an unencrypted export.")
 
 
 def _described(found: Inspection) -> str:
@@ -58,8 +58,9 @@ def _described(found: Inspection) -> str:
         f"# {'Refused' if found.reason else 'Would be accepted'}",
         "",
         *([one_line(found.reason, limit=500), ""] if found.reason else []),
-        f"- Form: {found.format}, {found.size} bytes.",
-        f"- To be moved: {', '.join(f'`{one}`' for one in slugs) or 'nothing'}; {records} records.",
-        f"- {len(found.findings)} findings about records that are left out or changed.",
+        f"- Format: {found.format}, {counted(found.size, 'byte')}.",
+        f"- To be moved: {', '.join(f'`{one}`' for one in slugs) or 'nothing'}; "
+        f"{counted(records, 'record')}.",
+        f"- {counted(len(found.findings), 'finding')} about records that are left out or changed.",
     ]
     return "\n".join(lines)

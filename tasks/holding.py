@@ -83,7 +83,7 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
             yield hold
     except (FencedOut, LeftToOthers) as err:
         get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
-        raise Abort("The relocation goes on elsewhere.") from err
+        raise Abort("Another process has taken this relocation over.") from err
     except PausedHere as pause:
         _pause(surroundings(ledger), hold, pause, deployed=deployed)
         raise Abort("The relocation is paused.") from pause

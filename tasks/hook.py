@@ -25,7 +25,7 @@ _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, V
 """What a run whose parameters do not fit fails with."""
 
 _GO_ON = (
-    "Relocation %s has no deployment through which it could be rerun. Mend the cause, then: "
+    "Relocation %s has no deployment through which it could be rerun. Fix the cause, then: "
     "prefect flow-run retry %s --entrypoint flows.relocate.relocate"
 )
 
@@ -96,8 +96,8 @@ def _error(state: "State[Any]") -> BaseException | None:
     error = state.result(raise_on_failure=False) if state.data is not None else None
     if isinstance(error, _UNREADABLE):
         return RequestError(
-            "The request is not valid: archive and owner must be texts, organizations a list of "
-            "slugs.",
+            "The request is not valid: archive and owner must be text, and organizations must be "
+            "a list of slugs.",
             internal=str(error),
         )
     return error if isinstance(error, BaseException) else None

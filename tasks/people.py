@@ -48,6 +48,6 @@ def meet_people(work: Work) -> People:
 def _existing(role: str, username: str, person: Person | None) -> Person:
     if person is None:
         raise PersonError(
-            f'The {role} "{one_line(username, limit=60)}" is no active user of the destination.'
+            f'The {role} "{one_line(username, limit=60)}" is not an active user of the destination.'
         )
     return person

@@ -1,6 +1,7 @@
 """VALIDATING: the import is tried in a scratch database, and what arrived is compared."""
 
 from relocation.steps import Task
+from relocation.text import counted
 from relocation.transfer.dry_run.trial import try_import as trial
 from relocation.transfer.load.mappings import mapping_findings
 from tasks.artifacts import Progress, show_findings
@@ -36,7 +37,7 @@ def try_import(work: Work) -> Done:
         work,
         Task.VALIDATE,
         report.findings,
-        f"The trial import found {len(report.findings)} difference(s) between the export and "
-        "what would arrive.",
+        f"The trial import found {counted(len(report.findings), 'difference')} between the "
+        "export and what would arrive.",
     )
     return Done({"findings": 0, "by_hand": [finding.as_json() for finding in by_hand]})

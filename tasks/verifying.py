@@ -1,6 +1,7 @@
 """IMPORTING: what arrived is compared with the archive, while nobody sees it yet."""
 
 from relocation.steps import Task
+from relocation.text import counted
 from relocation.transfer.compare.arrival import verify_import as verify
 from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
@@ -19,7 +20,7 @@ def verify_import(work: Work) -> Done:
         work,
         Task.VERIFY_IMPORT,
         findings,
-        f"What arrived differs from the archive in {len(findings)} place(s). The organizations "
-        "stay hidden.",
+        f"What arrived differs from the archive in {counted(len(findings), 'place')}. "
+        "The organizations stay hidden.",
     )
     return Done({"findings": 0})

@@ -205,8 +205,8 @@ def test_an_export_of_an_old_version_would_arrive_whole(put: Any) -> None:
     ("setting", "value", "part"),
     [
         ("MAX_ORGANIZATIONS", "1", "at most 1."),
-        ("MAX_USERS", "2", "members together; one relocation moves at most 2."),
-        ("MAX_ARCHIVE_BYTES", "10", "at most 10 are taken"),
+        ("MAX_USERS", "2", "members in total, but one relocation can move at most 2."),
+        ("MAX_ARCHIVE_BYTES", "10", "The limit is 10"),
     ],
 )
 def test_the_limits_of_the_settings_hold(
@@ -237,20 +237,20 @@ def test_a_record_that_no_destination_takes_is_refused(put: Any) -> None:
 
 
 BAD = {
-    "empty": (b"", "The archive is an empty file"),
+    "empty": (b"", "The archive file is empty"),
     "cut-off.tar": (sealed(plain(EXAMPLE))[:5000], "cut off or damaged"),
     "object.json": (b'{"a": 1}', "is not a tar file"),
     "numbers.json": (b"[1, 2]", "Element 1 of the export is not an object"),
-    "cut-off.json": (plain(EXAMPLE)[:20000], "The export is cut off after its element"),
-    "no-users.json": (b"[]", "The export holds no users"),
+    "cut-off.json": (plain(EXAMPLE)[:20000], "The export is cut off after element"),
+    "no-users.json": (b"[]", "The export contains no users"),
     "binary": (bytes(range(256)) * 50, "is not a tar file"),
     "archive.tar.gz": (
         gzip.compress(sealed(plain(EXAMPLE))),
-        "is not a tar file, or is a compressed one",
+        "is not a tar file, or it is compressed",
     ),
     "no-organizations.json": (
         plain([record for record in EXAMPLE if record.model == "sentry.user"]),
-        "The export holds no organizations",
+        "The export contains no organizations",
     ),
 }
 
@@ -281,7 +281,7 @@ def test_a_wrong_key_is_told_from_a_missing_one(put: Any) -> None:
     archive = put("acme.tar", sealed(plain(EXAMPLE), create_private_key(2048)))
     wrong = run("scan", archive, "--key", put("key.pem", KEY))
     assert wrong.exit_code == 1
-    assert "encrypted with another key" in wrong.stdout
+    assert "encrypted with a different key" in wrong.stdout
     missing = run("scan", archive)
     assert missing.exit_code == 2
     assert "--key" in missing.stderr

@@ -115,7 +115,7 @@ def _decoded(text: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _damaged() -> ArchiveError:
-    return ArchiveError("The export in the archive was damaged or changed after its encryption.")
+    return ArchiveError("The export in the archive was damaged or changed after it was encrypted.")
 
 
 class _Pieces(io.RawIOBase):

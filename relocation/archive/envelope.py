@@ -38,7 +38,7 @@ def sealing(public_pem: str, out: BinaryIO) -> Iterator[Writable]:
         sealed_key = public_key.encrypt(data_key, KEY_PADDING)
     except ValueError as err:
         raise ConfigurationError(
-            "The key that archives are encrypted to is too small; an operator must replace it."
+            "The key that archives are encrypted with is too small. An operator must replace it."
         ) from err
     with token_member(out, {DATA_KEY: sealed_key, PUBLIC_KEY: public_pem_of(public_key)}):
         token = TokenWriter(data_key, out)
@@ -67,15 +67,15 @@ def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> Bi
     head = stream.read(_HEAD)
     stream.seek(start)
     if not head:
-        raise ArchiveError("The archive is an empty file.")
+        raise ArchiveError("The archive file is empty.")
     if head.lstrip().startswith(b"["):
         if not accept_plain:
-            raise EncryptionError("The archive is an export without encryption.")
+            raise EncryptionError("The archive is an unencrypted export.")
         return stream
     if encoding := foreign_encoding(head):
         raise ArchiveError(
-            f"The archive is text in {encoding}, not a tar file; an export is UTF-8, without a "
-            "byte order mark."
+            f"The archive is text in {encoding}, not a tar file. An export must be UTF-8 without "
+            "a byte order mark."
         )
     members = read_members(stream)
     key = _unseal_key(members[DATA_KEY].read(), members[PUBLIC_KEY].read(), private_key)
@@ -85,9 +85,9 @@ def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> Bi
 def _unseal_key(sealed: bytes, public_pem: bytes, private_key: rsa.RSAPrivateKey) -> TokenKey:
     if public_pem != public_pem_of(private_key.public_key()):  # T-6: byte for byte, before RSA work
         raise EncryptionError(
-            "The archive was encrypted with another key than the public key of this service."
+            "The archive was encrypted with a different key, not with this service's public key."
         )
     try:
         return TokenKey(private_key.decrypt(sealed, KEY_PADDING))
     except ValueError as err:
-        raise EncryptionError("The data key in the archive cannot be decrypted.") from err
+        raise EncryptionError("The data key in the archive can't be decrypted.") from err

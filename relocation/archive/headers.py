@@ -14,8 +14,8 @@ from relocation.errors import ArchiveError
 MAX_HEADERS: Final = 100
 MAX_EXTENSION_BYTES: Final = 64 * 1024
 
-NO_TAR: Final = "The archive is not a tar file, or is a compressed one."
-DAMAGED: Final = "The archive is cut off or damaged; upload it again."
+NO_TAR: Final = "The archive is not a tar file, or it is compressed."
+DAMAGED: Final = "The archive is cut off or damaged. Upload it again."
 
 _BLOCK: Final = 512
 _MAX_SIZE: Final = 2**50
@@ -69,7 +69,9 @@ def read_headers(stream: BinaryIO) -> Iterator[Header]:
             at += _padded(header.size) if header.is_plain else 0
             continue
         at += _padded(info.size)
-    raise ArchiveError(f"The archive holds more than {MAX_HEADERS} entries, far too many.")
+    raise ArchiveError(
+        f"The archive contains more than {MAX_HEADERS} entries, which is far too many."
+    )
 
 
 def _read(stream: BinaryIO, at: int) -> bytes:

@@ -15,7 +15,7 @@ from relocation.errors import ConfigurationError
 KEY_PADDING = OAEP(mgf=MGF1(algorithm=SHA256()), algorithm=SHA256(), label=None)
 """How a data key is encrypted for one of these keys (T-4)."""
 
-_ODD_KEY = "The key that opens archives is not set up correctly; an operator must mend it."
+_ODD_KEY = "The key that opens archives is not set up correctly. An operator must fix it."
 
 
 def create_private_key(bits: int = 4096) -> str:

@@ -66,8 +66,8 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
         raise ExportError(_no_list_reason(err.begin)) from None
     except TooDeepError:
         raise ExportError(
-            f"The export nests values more than {MAX_DEPTH} deep, in or after its "
-            f"element {ordinal + 1}."
+            f"The export nests values more than {MAX_DEPTH} levels deep, in or after element "
+            f"{ordinal + 1}."
         ) from None
     except TooLargeError:
         raise ExportError(
@@ -75,8 +75,8 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
         ) from None
     except TooManyValuesError:
         raise ExportError(
-            f"Element {ordinal + 1} of the export holds more than {MAX_VALUES:,} values, "
-            "lists and objects."
+            f"Element {ordinal + 1} of the export contains more than {MAX_VALUES:,} values, lists "
+            "and objects."
         ) from None
     except UnicodeDecodeError:
         raise ExportError(_not_unicode(ordinal + 1)) from None
@@ -95,7 +95,7 @@ def _record(element: Any, ordinal: int, *, known: str) -> Record:
         raise ExportError(_shape_reason(element, ordinal)) from None
     if (model != known or not known) and not (type(model) is str and _MODEL.fullmatch(model)):
         raise ExportError(
-            f'Element {ordinal} of the export has a "model" that is not the name of a model.'
+            f'Element {ordinal} of the export has a "model" that is not a model name.'
         )
     if type(pk) is not int or not 1 <= pk <= MAX_PK:
         raise ExportError(
@@ -104,7 +104,7 @@ def _record(element: Any, ordinal: int, *, known: str) -> Record:
         )
     if type(fields) is not dict:
         raise ExportError(
-            f'Element {ordinal} of the export ({model}) has "fields" that are not an object.'
+            f'Element {ordinal} of the export ({model}) has "fields" that is not an object.'
         )
     return Record(model, pk, fields)
 
@@ -125,8 +125,8 @@ def _check_text(element: dict[str, Any], ordinal: int, model: str) -> None:
     bad = next((name for name in fields if _holds_nul({name: fields[name]})), None)
     where = f' in its field "{one_line(bad, limit=60)}"' if bad else ""
     raise ExportError(
-        f"Element {ordinal} of the export ({model}) holds a character{where} that cannot be "
-        "stored: a NUL, or half of a surrogate pair."
+        f"Element {ordinal} of the export ({model}) contains a character{where} that can't be "
+        "stored: a NUL or half of a surrogate pair."
     )
 
 
@@ -141,24 +141,24 @@ def _holds_nul(value: Any) -> bool:
 def _no_list_reason(begin: bytes) -> str:
     encoding = foreign_encoding(begin)
     if encoding:
-        return f"The export is text in {encoding}; it must be UTF-8, without a byte order mark."
-    return "The export is not a JSON list of records, as the export command writes one."
+        return f"The export is text in {encoding}. It must be UTF-8 without a byte order mark."
+    return "The export is not a JSON list of records like the one the export command writes."
 
 
 def _not_unicode(ordinal: int) -> str:
-    return f"Element {ordinal} of the export holds text that is not valid Unicode."
+    return f"Element {ordinal} of the export contains text that is not valid Unicode."
 
 
 def _parse_reason(message: str, ordinal: int) -> str:
     """Say in plain words what the parser complains of, after `ordinal` good elements."""
     if "premature EOF" in message:
         if not ordinal:
-            return "The export is empty or cut off before its first element; upload it again."
-        return f"The export is cut off after its element {ordinal}; upload it again."
+            return "The export is empty or cut off before its first element. Upload it again."
+        return f"The export is cut off after element {ordinal}. Upload it again."
     if "trailing garbage" in message:
-        return f"The export goes on after the end of its list of {ordinal} elements."
+        return f"The export continues after the end of its list of {ordinal} elements."
     if "overflow" in message:
-        return f"Element {ordinal + 1} of the export holds a number that is too large."
+        return f"Element {ordinal + 1} of the export contains a number that is too large."
     if "UTF8" in message:
         return _not_unicode(ordinal + 1)
-    return f"The export is not valid JSON, in or just before its element {ordinal + 1}."
+    return f"The export is not valid JSON in or just before element {ordinal + 1}."

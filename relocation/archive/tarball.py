@@ -95,7 +95,7 @@ def read_members(stream: BinaryIO) -> dict[str, Member]:
     missing = [name for name in MEMBERS if name not in found]
     if missing:
         raise ArchiveError(
-            f"The archive lacks {listed(missing)}; it must hold {listed(list(MEMBERS))}."
+            f"The archive is missing {listed(missing)}. It must contain {listed(list(MEMBERS))}."
         )
     return found
 
@@ -105,15 +105,16 @@ def _check(member: Header, *, seen: Container[str]) -> None:
     shown = one_line(member.name, limit=60)
     if not member.is_plain:
         raise ArchiveError(
-            f'The archive holds "{shown}" as a link or special file; only plain files may be in it.'
+            f'The archive contains "{shown}" as a link or special file. Only plain files are '
+            "allowed."
         )
     if member.name not in MEMBERS:
         raise ArchiveError(
-            f'The archive holds a file "{shown}" that does not belong there; '
-            f"it must hold {listed(list(MEMBERS))} alone."
+            f'The archive contains an unexpected file, "{shown}". It must contain only '
+            f"{listed(list(MEMBERS))}."
         )
     if member.name in seen:
-        raise ArchiveError(f'The archive holds "{shown}" more than once.')
+        raise ArchiveError(f'The archive contains "{shown}" more than once.')
     if member.name != TOKEN and member.size > MAX_KEY_BYTES:
         raise ArchiveError(f'"{shown}" in the archive is far too large for a key.')
 
@@ -122,5 +123,5 @@ def _check_name(name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ArchiveError(
-            f'The archive holds "{one_line(name, limit=60)}", a path that leads out of it.'
+            f'The archive contains "{one_line(name, limit=60)}", a path that points outside it.'
         )

@@ -55,6 +55,7 @@ def admit(
         )
         if limit is not None and connection.execute(admitted).scalar_one() >= limit:
             raise DailyLimitError(
-                "As many relocations of this size as a day allows were begun in the last 24 hours."
+                "The daily limit for relocations of this size has been reached. It counts the "
+                "last 24 hours."
             )
         write_held(connection, hold, now, archive_bytes=archive_bytes)

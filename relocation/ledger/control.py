@@ -285,7 +285,7 @@ def reschedule_pause(
     """
     relocation = get_relocation(engine, relocation_id)
     if relocation.status is not Status.PAUSED and relocation.pause_before_step is None:
-        raise CommandError("This relocation is not paused, and no pause is scheduled for it.")
+        raise CommandError("This relocation is not paused, and no pause is scheduled.")
     step = _later_step(relocation, until, "pause") if until else None
     what = Happening.PAUSE_SCHEDULED if step else Happening.SCHEDULE_CLEARED
     detail = f"before {step.name}" if step else ""
@@ -296,7 +296,7 @@ def reschedule_pause(
 def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
     if relocation.status not in ACTIVE:
         raise CommandError(
-            f"This relocation has ended ({relocation.status}); it cannot {what} any more."
+            f"This relocation has ended ({relocation.status}) and can no longer {what}."
         )
     later = [one for one in _SCHEDULABLE if one > relocation.step]
     if not later:
@@ -334,7 +334,9 @@ def _change(
         now = now or ledger_time(connection)
         changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
         if not changed:
-            raise CommandError("This relocation has moved on meanwhile: look again, then ask.")
+            raise CommandError(
+                "This relocation has changed in the meantime. Check it, then try again."
+            )
         remember(connection, relocation.id, relocation.round, what, at=now, detail=detail)
 
 

@@ -285,6 +285,6 @@ def _claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
 
 def _claim_lost(notice: Notice) -> ClaimLostError:
     return ClaimLostError(
-        "The notice is sent elsewhere.",
+        "Another process is sending this notice.",
         internal=f"claim {notice.tries} of notice {notice.id} is no longer valid",
     )

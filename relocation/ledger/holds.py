@@ -17,8 +17,8 @@ from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, Status, Step
 
 _ENDED = {
-    Status.SUCCESS: "This relocation has succeeded already. To move more, ask for a new one.",
-    Status.CANCELLED: "This relocation was cancelled. Ask for a new one.",
+    Status.SUCCESS: "This relocation has already succeeded. To move more, request a new one.",
+    Status.CANCELLED: "This relocation was cancelled. Request a new one.",
 }
 
 
@@ -105,7 +105,7 @@ def _take_over(
         is_other = (relocations.c.owner == row.owner, relocations.c.status.in_(ACTIVE))
         other = connection.execute(select(relocations.c.id).where(*is_other)).scalar()
         named = f" ({other})" if other else ""  # it may have ended a moment ago
-        busy = OwnerBusyError(f"Another relocation for the same owner{named} is not finished yet.")
+        busy = OwnerBusyError(f"Another relocation for the same owner{named} hasn't finished yet.")
         values = {"status": Status.FAILURE, "lease_until": None, "reason": busy.reason}
         return connection.execute(take.values(values)).one(), busy
 
@@ -131,7 +131,7 @@ def write_held(
 def fenced_out(hold: Hold) -> FencedOut:
     """Return the error of a process whose hold is another's by now."""
     return FencedOut(
-        "The relocation goes on elsewhere.",
+        "Another process has taken this relocation over.",
         internal=f"fence {hold.fence} of relocation {hold.relocation_id} is no longer valid",
     )
 

@@ -81,7 +81,7 @@ def known_ids(engine: Engine, ids: Sequence[str]) -> set[str]:
 def unknown_relocation(relocation_id: str) -> UnknownRelocationError:
     """Return the error for an id that the ledger does not have."""
     return UnknownRelocationError(
-        "There is no such relocation. Check its id.",
+        "There is no such relocation. Check the ID.",
         internal=f"There is no relocation {one_line(relocation_id, limit=60)}. See those there "
         "are with: relocation list",
     )

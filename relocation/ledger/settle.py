@@ -19,7 +19,7 @@ from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
 from relocation.text import one_line
 
-UNEXPLAINED = "The relocation stopped because of a fault on our side."
+UNEXPLAINED = "The relocation stopped because of a problem on our side."
 _FINAL = (Status.SUCCESS, Status.CANCELLED)
 
 

@@ -277,7 +277,7 @@ def _record_done(
 ) -> None:
     if not _end(connection, hold, task, number, now, outcome=TryOutcome.DONE):
         raise FencedOut(
-            "The relocation goes on elsewhere.",
+            "Another process has taken this relocation over.",
             internal=f"try {number} of {task} of relocation {hold.relocation_id} is not open",
         )
     connection.execute(

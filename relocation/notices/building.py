@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
 from hashlib import sha256
@@ -16,6 +16,7 @@ from relocation.notices.wire import WIRE, identifier, mail_address
 from relocation.settings import Settings
 from relocation.text import one_line
 
+MAX_PREFIX = 40
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -33,6 +34,8 @@ class Branding:
     sender_email: str
     runs_url: str = ""
     """What the id of a flow run is added to for its page in the Prefect UI; empty for no link."""
+    subject_prefix: str = ""
+    """What every subject begins with, after the "Re: " of an answer; empty for none."""
 
     def __post_init__(self) -> None:
         """Refuse what no notice could be built with; raises ConfigurationError."""
@@ -58,6 +61,7 @@ class Branding:
             base_url=Trusted(settings.base_url.rstrip("/")),
             sender_email=Trusted(settings.sender_email),
             runs_url=Trusted(runs_url),
+            subject_prefix=Trusted(one_line(settings.subject_prefix, limit=MAX_PREFIX)),
         )
 
 
@@ -108,7 +112,9 @@ def render_notice(
             "recipient": _safe(recipient, recipient),
             "branding": branding,
         }
-        return render(templates[kind], values)
+        rendered = render(templates[kind], values)
+        subject = f"{branding.subject_prefix} {rendered.subject}".strip()
+        return replace(rendered, subject=subject)
     except Exception as err:  # operators' templates may raise anything
         raise _unbuildable(kind, err) from err
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 def label(model: str) -> str:
     """Return what a model's records are called, in the plural: "issue alert rules"."""
-    return _labels().get(model, "records of a kind that is not known here")
+    return _labels().get(model, "records of an unknown kind")
 
 
 @cache

@@ -79,6 +79,5 @@ def check_addresses(people: Iterable[tuple[str, str, str]]) -> None:
     for role, username, address in people:
         if address and not mailable(address):
             raise PersonError(
-                f'The {role} "{one_line(username, limit=60)}" has a mail address that no mail can '
-                "go to.",
+                f'The {role} "{one_line(username, limit=60)}" has an invalid email address.',
             )

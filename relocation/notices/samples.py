@@ -38,23 +38,23 @@ _EVIL = '<b>Acme</b> https://evil.example.com/login "\u202egpj.exe'
 
 REASONS: tuple[RelocationError, ...] = (
     ArchiveError("The archive is damaged."),
-    ConfigurationError("The relocation service is not completely set up."),
-    DailyLimitError("As many relocations of this size as a day allows were begun."),
+    ConfigurationError("The relocation service is not fully set up."),
+    DailyLimitError("The daily limit for relocations of this size has been reached."),
     DifferencesError("The trial import found 12 differences between the export and the result."),
-    EncryptionError("The archive was encrypted with another key."),
+    EncryptionError("The archive was encrypted with a different key."),
     EndedError("This relocation was cancelled."),
     ExportError('Element 12 of the export (sentry.team) has no "pk".'),
-    LimitError("25 organizations were asked for; one relocation moves at most 20."),
+    LimitError("25 organizations were requested, but one relocation can move at most 20."),
     MissingArchiveError('There is no archive "archives/acme.tar" in the storage.'),
     MissingOrganizationError("These organizations are not in the export: acme, globex."),
     MissingWorkError("A working file of this relocation is missing."),
-    OwnerBusyError("Another relocation for the same owner is not finished yet."),
-    PersonError('The owner "olivia" is no active user of the destination.'),
+    OwnerBusyError("Another relocation for the same owner hasn't finished yet."),
+    PersonError('The owner "olivia" is not an active user of the destination.'),
     RequestError('Not a valid organization slug: "ac me".'),
     StoppedError("An operator stopped the relocation."),
     StaleWorkError("A working file of this relocation is damaged."),
     TransientError("No free name could be found for an imported record."),
-    TriesUsedUpError("The import could not be completed because of a fault on our side."),
+    TriesUsedUpError("We couldn't complete the import because of a problem on our side."),
 )
 """One reason of each class that a FAILED notice can tell."""
 
@@ -92,7 +92,7 @@ def _varied(kind: NoticeKind, facts: Mapping[str, Any], variants: Variants) -> l
     ]
 
 
-_WRONG_KEY = EncryptionError("The archive was encrypted with another key.")
+_WRONG_KEY = EncryptionError("The archive was encrypted with a different key.")
 _STARTED: Mapping[str, Any] = {
     "organizations": ["acme", "globex"],
     "owner": "olivia",
@@ -129,7 +129,7 @@ _FINDINGS = [
         "what": "issue alert rules",
         "record": number,
         "field": None if number % 2 else "label",
-        "reason": "The record did not arrive, and nothing says why.",
+        "reason": "The record did not arrive, and no reason is known.",
     }
     for number in range(101, 111)
 ]
@@ -194,7 +194,7 @@ _SUCCEEDED_VARIANTS: Variants = {
         "not_moved": [
             {"what": "integrations of organizations", "count": 14},
             {"what": "source code repositories", "count": 3},
-            {"what": "records of a kind that is not known here", "count": 1},
+            {"what": "records of an unknown kind", "count": 1},
         ],
         "claims": 1199,
         "claims_without_address": 5,
@@ -278,7 +278,7 @@ _MATTERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
             "organizations": ["acme", "globex"],
             "task": "import_organizations",
             "tries": 5,
-            "reason": "The import could not be completed because of a fault on our side.",
+            "reason": "We couldn't complete the import because of a problem on our side.",
             "fault": "OSError: No space left on device; at relocation/database.py:12 in prepare",
             "destination_state": "hidden",
             "happened_at": _WHEN,
@@ -290,7 +290,7 @@ _MATTERS: tuple[tuple[str, Mapping[str, Any]], ...] = (
             "matter": "digest",
             "organizations": [],
             "task": "import_organizations",
-            "reason": "The import could not be completed because of a fault on our side.",
+            "reason": "We couldn't complete the import because of a problem on our side.",
             "fault": "OSError: No space left on device",
             "since": _WHEN,
             "count": 52,

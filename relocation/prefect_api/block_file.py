@@ -29,9 +29,9 @@ def read_block_file(
     except yaml.YAMLError as err:
         # Its own message quotes the line, and a secret may stand there.
         line = getattr(getattr(err, "problem_mark", None), "line", 0) + 1
-        raise bad_file(f"{path} is no YAML, at line {line}") from err
+        raise bad_file(f"{path} is not valid YAML, at line {line}") from err
     if not isinstance(content, dict) or not all(isinstance(one, dict) for one in content.values()):
-        raise bad_file(f"{path} is no mapping of blocks to their fields")
+        raise bad_file(f"{path} is not a mapping of blocks to their fields")
     unknown = [str(role) for role in content if role not in ROLES]
     if unknown:
         raise bad_file(f"there is no block {', '.join(unknown)}; there are {', '.join(ROLES)}")
@@ -45,7 +45,7 @@ def read_block_file(
 def bad_file(what: str) -> ConfigurationError:
     """Return the error of a file that cannot be used."""
     return ConfigurationError(
-        "The file of the blocks cannot be used.", internal=f"file of the blocks: {what}"
+        "The blocks file can't be used.", internal=f"file of the blocks: {what}"
     )
 
 

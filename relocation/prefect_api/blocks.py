@@ -184,7 +184,7 @@ class BlockStorage:
         base = Path(self._block.basepath or ".").expanduser().resolve()
         path = (base / key).resolve()
         if base not in path.parents:
-            raise RequestError("The archive must lie inside the relocation storage.")
+            raise RequestError("The archive must be inside the relocation storage.")
         return path
 
     def _remote(self, key: str) -> str:
@@ -210,7 +210,7 @@ def load_source(settings: Settings) -> Engine:
         engine = _engine(settings.source_block)
     except ConfigurationError as err:
         raise ConfigurationError(
-            "There is no live database here to export from: its operator has to set one up.",
+            "No live database is set up here to export from. An operator has to set one up.",
             internal=f'the block "{settings.source_block}" does not exist: describe it as `source` '
             "in a file for `relocation setup --blocks`",
         ) from err
@@ -221,7 +221,7 @@ def load_storage(settings: Settings) -> Storage:
     """Return the relocation storage; raises ConfigurationError where the block is missing."""
     block = _load(Block, settings.storage_block)
     if not isinstance(block, WritableFileSystem):
-        raise _missing(settings.storage_block, "is no filesystem block")
+        raise _missing(settings.storage_block, "is not a filesystem block")
     return BlockStorage(block)
 
 
@@ -261,7 +261,7 @@ def load_notification_block(name: str) -> NotificationBlock:
     """Return a notification block by type/name; raises ConfigurationError where there is none."""
     block = _load(Block, name)
     if not isinstance(block, NotificationBlock):
-        raise _missing(name, "is no notification block")
+        raise _missing(name, "is not a notification block")
     return block
 
 
@@ -296,6 +296,6 @@ def _load(kind: type[B], name: str) -> B:
 
 def _missing(name: str, what: str) -> ConfigurationError:
     return ConfigurationError(
-        "The relocation service is not completely set up.",
+        "The relocation service is not fully set up.",
         internal=f'the block "{name}" {what}; run `relocation setup`',
     )

@@ -167,7 +167,7 @@ def pool_template(settings: dict[str, Any], types: dict[str, Any]) -> dict[str, 
 
 
 def _bad_pool(what: str) -> ConfigurationError:
-    return ConfigurationError("The work pool's file cannot be used.", internal=f"pool file: {what}")
+    return ConfigurationError("The work pool file can't be used.", internal=f"pool file: {what}")
 
 
 def _make_pool(file: Path | None) -> str:
@@ -226,7 +226,7 @@ def _with_ids(
         alerts = block_id(settings.alert_block)
         if alerts is None:
             raise ConfigurationError(
-                "The relocation service is not completely set up.",
+                "The relocation service is not fully set up.",
                 internal=f'the block "{settings.alert_block}" does not exist',
             )
         ids["block_document_id"] = alerts
@@ -240,6 +240,6 @@ def _prefect(*arguments: str) -> None:
     )
     if done.returncode:
         raise ConfigurationError(
-            "The deployments could not be applied.",
+            "The deployments couldn't be applied.",
             internal=f"prefect {' '.join(arguments)}: {done.stdout}{done.stderr}",
         )

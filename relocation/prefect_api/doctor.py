@@ -58,7 +58,7 @@ def examine(settings: Settings) -> list[Check]:
     return [
         server,
         check("Prefect version", _version, "install the same version here and at the server"),
-        check("clock", _clock, "let NTP set the clocks of all machines"),
+        check("clock", _clock, "synchronize the clocks of all machines with NTP"),
         check("deployments", _deployments, _SET_UP),
         check("automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"),
         check("worker", _worker, start_worker),
@@ -94,11 +94,11 @@ def examine(settings: Settings) -> list[Check]:
         check(
             "archives",
             lambda: _archives(settings),
-            "put the key back into its block, or have the archives made anew with: "
-            "relocation keys public",
+            "put the key back into its block, or have the archives made again with: relocation "
+            "keys public",
         ),
         check("product", lambda: doctor_mail.product_name(settings), "set RELOCATION_PRODUCT_NAME"),
-        check("templates", lambda: doctor_mail.templates(settings), "correct it, or take it away"),
+        check("templates", lambda: doctor_mail.templates(settings), "fix it, or remove it"),
         check(
             f"mail ({settings.mail_block})",
             lambda: doctor_mail.mail(settings),
@@ -155,12 +155,12 @@ def _worker() -> str:
 def _sweep() -> str:
     last, interval = deployments.last_sweep()
     if interval is None:
-        raise BadError("its schedule is off: nobody sees to what died", _SET_UP)
+        raise BadError("its schedule is off: nothing picks up what died", _SET_UP)
     silent = datetime.now(UTC) - last if last else None
     if silent is None or silent > _MISSED_SWEEPS * interval:
         minutes = f" for {silent.total_seconds() / 60:.0f} minutes" if silent else ""
         raise BadError(f"none has succeeded{minutes}")
-    return "one succeeded lately, or is yet to run"
+    return "one succeeded recently, or is about to run"
 
 
 def _ledger(settings: Settings) -> str:
@@ -197,7 +197,7 @@ def _destination(settings: Settings) -> str:
     if unfit:
         raise BadError(
             f"{_told(unfit[0])}: {unfit[0].reason} ({len(unfit)} such findings)",
-            "let its operator upgrade it" if a_product else "",
+            "ask its operator to upgrade it" if a_product else "",
         )
     if not later:
         return _address(destination)
@@ -231,10 +231,10 @@ def _mappings(settings: Settings) -> str:
     if lacking:
         one, count = lacking[0]
         raise BadError(
-            f"{count.needed - count.made} of {count.needed} are missing of relocation {one}: its "
-            f"members cannot open what was moved ({len(lacking)} such relocations)"
+            f"{count.needed - count.made} of {count.needed} are missing for relocation {one}: its "
+            f"members can't open what was moved ({len(lacking)} such relocations)"
         )
-    return "the product made all that were asked for" if any(counts.values()) else "none are needed"
+    return "the product made all that were requested" if any(counts.values()) else "none are needed"
 
 
 def _source(settings: Settings) -> str:
@@ -251,7 +251,7 @@ def _source(settings: Settings) -> str:
         )
     if may_write:
         raise BadError(
-            f"{_address(source)} is reached as a user who may write", "let its user only read"
+            f"{_address(source)} is reached as a user with write access", "give it a read-only user"
         )
     return _address(source)
 
@@ -263,7 +263,7 @@ def _storage(settings: Settings) -> str:
         same = probe.read() == b"probe"
     storage.delete(key)
     if not same:
-        raise BadError("what was written was not read back")
+        raise BadError("what was written couldn't be read back")
     return "can be written, read and deleted"
 
 

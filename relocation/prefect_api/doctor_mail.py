@@ -27,10 +27,10 @@ def claim_links(settings: Settings) -> str:
             raise BadError("the destination has no table of lost-password records")
         embedded = connection.dialect.name == "sqlite"
     if "{token}" not in settings.claim_url:
-        raise BadError("RELOCATION_CLAIM_URL has no {token}: nobody could claim an account")
+        raise BadError("RELOCATION_CLAIM_URL has no {token}: nobody can claim an account")
     url = settings.claim_url.format(base_url=settings.base_url, user_id=1, token="t")  # noqa: S106
     if urlsplit(url).hostname in {None, "localhost"}:
-        nowhere = f"lead to {url}, which is nowhere for those who get the mail"
+        nowhere = f"lead to {url}, which recipients can't reach"
         if not embedded:
             raise BadError(nowhere)
         if not _is_local_inbox(settings):
@@ -91,7 +91,7 @@ def operator_block(settings: Settings) -> list[Check]:
 
     def look() -> str:
         load_notification_block(name)
-        return "tells operators what the mails to them say"
+        return "gets what operators are emailed"
 
     return [check(f"operators ({name})", look, "make the block in the Prefect UI")]
 

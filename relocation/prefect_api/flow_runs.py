@@ -199,7 +199,7 @@ def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
             deployment = client.read_deployment_by_name(RELOCATE)
         except ObjectNotFound as err:
             raise ConfigurationError(
-                "The relocation service is not completely set up.",
+                "The relocation service is not fully set up.",
                 internal=f'the deployment "{RELOCATE}" does not exist; run `relocation setup`',
             ) from err
         run = client.create_flow_run_from_deployment(

@@ -122,7 +122,7 @@ def _save(
     slug, _, plain_name = name.partition("/")
     if block.get_block_type_slug() != slug:
         raise ConfigurationError(
-            "The relocation service is not completely set up.",
+            "The relocation service is not fully set up.",
             internal=f'the block "{name}" does not exist, and without a file that describes it '
             f"only a {block.get_block_type_slug()} can be made",
         )

@@ -60,10 +60,10 @@ def renew_claims(
     newest = newest_claims(around.ledger, relocation_id)
     if user is not None:
         if user not in newest:
-            raise CommandError(f'No claim was ever mailed to a user "{user}" of this relocation.')
+            raise CommandError(f'This relocation never emailed a claim to a user "{user}".')
         newest = {user: newest[user]}
     if not newest:
-        raise CommandError("This relocation has mailed no claims.")
+        raise CommandError("This relocation has emailed no claims.")
     report, _ = _renew(around, renew, relocation, newest)
     return report
 
@@ -121,7 +121,7 @@ def _renew(
     """Return the report, and whom of it the destination refused."""
     if relocation.status is not Status.SUCCESS:
         raise CommandError(
-            f"Only a relocation that succeeded has claims; this one is {relocation.status}."
+            f"Only a relocation that succeeded has claims. This one is {relocation.status}."
         )
     now = around.clock()
     lifetime = timedelta(hours=around.settings.claim_link_hours)
@@ -141,7 +141,7 @@ def _renew(
         now=now,
     )
     if hold is None:
-        raise CommandError("This relocation is being worked on. Try again in a minute.")
+        raise CommandError("This relocation is in progress. Try again in a minute.")
     keeper = LeaseKeeper(
         around.ledger,
         hold,
@@ -180,10 +180,10 @@ def old_host(ledger: Engine, relocation_id: str) -> str:
 def _too_early(notice: Notice, lifetime: timedelta, now: datetime) -> str:
     """Say why a user needs no new link yet, or "" where the last one is lost or dead."""
     if notice.state in LEASED:
-        return "the mail with the link is being sent"
+        return "the email with the link is being sent"
     until = notice.valid_until or notice.created_at + lifetime
     if notice.state is NoticeState.FAILED or until <= now:
         return ""
     if notice.state is NoticeState.QUEUED:
-        return "the mail with the link waits to be sent"
+        return "the email with the link is waiting to be sent"
     return f"the link that was sent works until {until:%Y-%m-%d %H:%M} UTC"

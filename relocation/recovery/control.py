@@ -19,7 +19,7 @@ from relocation.recovery.settlement import (
 from relocation.steps import ACTIVE, Status, Step
 
 BY_HAND = "Cancelled by an operator"
-_VISIBLE = "The organizations are visible already: the relocation can no longer be cancelled."
+_VISIBLE = "The organizations are already visible, so the relocation can no longer be cancelled."
 
 
 def cancel_before(around: Surroundings, relocation_id: str, step: Step | None) -> Step | None:
@@ -65,7 +65,7 @@ def abort(around: Surroundings, relocation_id: str) -> bool:
             around.runs.conclude(relocation_id, RunState.CANCELLING, BY_HAND)
             return False
     elif run.state not in {RunState.SCHEDULED, RunState.PENDING}:
-        raise CommandError("This run has not begun a relocation. Look at it in the Prefect UI.")
+        raise CommandError("This run has not started a relocation. Check it in the Prefect UI.")
     around.runs.conclude(relocation_id, RunState.CANCELLED, BY_HAND)
     if reconcile(around, relocation_id, _run(around, relocation_id)) is Outcome.SETTLED:
         return True
@@ -86,20 +86,20 @@ def recover(around: Surroundings, relocation_id: str) -> None:
             pass
         case Status.INTERRUPTED:
             if _is_held(around, relocation):
-                raise CommandError("This relocation is being worked on.")
+                raise CommandError("This relocation is in progress.")
         case Status.PAUSED:
             raise CommandError("This relocation is paused: unpause it instead.")
         case Status.IN_PROGRESS:
-            raise CommandError("This relocation is being worked on.")
+            raise CommandError("This relocation is in progress.")
         case Status.SUCCESS | Status.CANCELLED:
             raise CommandError(
-                f"This relocation has ended for good: {relocation.status}. Submit a new one."
+                f"This relocation has ended for good ({relocation.status}). Submit a new one."
             )
     run = _run(around, relocation_id)
     if not run.deployed:
         raise CommandError(
-            "This relocation was not run through its deployment. Go on with: "
-            f"prefect flow-run retry {relocation_id} --entrypoint flows.relocate.relocate"
+            "This relocation was not run through its deployment. Resume it with: prefect "
+            f"flow-run retry {relocation_id} --entrypoint flows.relocate.relocate"
         )
     around.runs.reschedule(relocation_id)
 
@@ -112,7 +112,7 @@ def can_roll_back(around: Surroundings, relocation_id: str) -> bool:
     relocation = get_relocation(around.ledger, relocation_id)
     if relocation.status not in {Status.FAILURE, Status.CANCELLED}:
         raise CommandError(
-            "Only what has failed or was cancelled can be rolled back; this relocation is "
+            "Only a failed or cancelled relocation can be rolled back. This one is "
             f"{relocation.status}."
         )
     return may_have_imported(around.ledger, relocation)
@@ -137,7 +137,7 @@ def roll_back_ended(
         now=around.clock(),
     )
     if hold is None:
-        raise CommandError("This relocation is being worked on.")
+        raise CommandError("This relocation is in progress.")
     try:
         return undo_import(around, hold, revealed=True, agree=agree)
     finally:

@@ -14,9 +14,9 @@ from relocation.text import listed, one_line
 
 _DESTINATION = {
     Destination.UNCHANGED: "Nothing was changed in the destination.",
-    Destination.HIDDEN: "What was imported so far is in the destination, and nobody can see it.",
-    Destination.VISIBLE: "The organizations are in the destination, and visible.",
-    Destination.REMOVED: "What had been imported is removed from the destination.",
+    Destination.HIDDEN: "What was imported so far is in the destination, where nobody can see it.",
+    Destination.VISIBLE: "The organizations are in the destination and visible.",
+    Destination.REMOVED: "What had been imported was removed from the destination.",
 }
 
 
@@ -45,7 +45,8 @@ def _succeeded(ledger: Engine, relocation: Relocation) -> str:
     return (
         f"In the destination: {code_list(done.get('organizations', []))}. "
         f"{_told(relocation, 'what changed on the way')}\n\n"
-        "Nothing is left to do. The tables beside this page account for every record and mail.\n"
+        "There is nothing left to do. The tables next to this page account for every record and "
+        "email.\n"
     )
 
 
@@ -58,7 +59,7 @@ def _failed(ledger: Engine, relocation: Relocation) -> str:
     steps = [_look(relocation), *(_anew(relocation, advice) if refused else ()), _go_on(relocation)]
     if state is Destination.HIDDEN:
         steps.append(
-            "To give up, and remove what was imported:\n\n"
+            "To give up and remove what was imported:\n\n"
             + _command(f"relocation rollback {relocation.id}")
         )
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
@@ -80,14 +81,16 @@ def _told(relocation: Relocation, what: str = "this reason") -> str:
         if address and mailable(address)
     ]
     if "owner" in reached:
-        return f"Its owner is mailed {what}."
+        return f"Its owner gets {what} by email."
     if reached:
-        return "Its owner has no working address: its creator and an operator are mailed instead."
-    return f"Its owner has no working address: an operator is mailed {what} instead."
+        return (
+            "Its owner has no working address, so its creator and an operator are emailed instead."
+        )
+    return f"Its owner has no working address, so an operator gets {what} by email instead."
 
 
 def _look(relocation: Relocation) -> str:
-    return "See the internal error, and every try:\n\n" + _command(
+    return "See the internal error and every try:\n\n" + _command(
         f"relocation show {relocation.id}"
     )
 
@@ -105,9 +108,9 @@ def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
 
 def _go_on(relocation: Relocation) -> str:
     return (
-        "Where the cause can be mended in place, mend it, then choose **Retry** in the menu of "
-        "this flow run. Whatever its dialog says of results: each task asks the ledger, and what "
-        "is done is skipped. Mails tell how it ends. The same by command:\n\n"
+        "If you can fix the cause in place, fix it, then choose **Retry** in the menu of this "
+        "flow run. Whatever its dialog says about results, finished tasks are skipped: the "
+        "ledger knows them. Emails report the outcome. The same from the command line:\n\n"
         + _command(f"relocation recover {relocation.id}")
     )
 
@@ -115,13 +118,13 @@ def _go_on(relocation: Relocation) -> str:
 def _cancelled(ledger: Engine, relocation: Relocation) -> str:
     state = destination_state(ledger, relocation)
     left = _what_is_left(relocation, state)
-    again = "To begin again, **Copy to new run**, or:\n\n" + _command(
+    again = "To start over, choose **Copy to new run**, or:\n\n" + _command(
         f"relocation retry {relocation.id}", indent=""
     )
     if state in {Destination.UNCHANGED, Destination.REMOVED}:
-        return f"{left} Nothing is left to do. {again}"
+        return f"{left} There is nothing left to do. {again}"
     return (
-        f"{left} `relocation show {relocation.id}` says why it could not be removed. Mend that, "
+        f"{left} `relocation show {relocation.id}` says why it couldn't be removed. Fix that, "
         "then remove it:\n\n"
         + _command(f"relocation rollback {relocation.id}", indent="")
         + f"\n{again}"
@@ -130,22 +133,25 @@ def _cancelled(ledger: Engine, relocation: Relocation) -> str:
 
 def _what_is_left(relocation: Relocation, state: Destination) -> str:
     if relocation.roll_back is RollBackState.BEGUN:
-        return "Its roll back has begun and has not ended: a part of it may be in the destination."
+        return (
+            "Its rollback has started but not finished, so part of it may still be in the "
+            "destination."
+        )
     return _DESTINATION[state]
 
 
 def _paused(relocation: Relocation) -> str:
     return (
-        f"It waits before {relocation.step.name}, for a person. Press **Resume**, or:\n\n"
-        + _command(f"relocation unpause {relocation.id}", indent="")
+        f"It is waiting before {relocation.step.name} until someone resumes it. Press **Resume**, "
+        "or:\n\n" + _command(f"relocation unpause {relocation.id}", indent="")
     )
 
 
 def _interrupted() -> str:
     return (
-        "The process that worked on it is gone. Nothing is lost, nothing is to be done: it goes on "
-        "by itself, where it was, on any worker, at the latest with the next sweep (every five "
-        "minutes). Where it does not, see what is wrong, then sweep at once:\n\n"
+        "The process working on it is gone. Nothing is lost, and you don't need to do anything: "
+        "it resumes where it stopped, on any worker, no later than the next sweep (every five "
+        "minutes). If it doesn't, find out what is wrong, then sweep right away:\n\n"
         + _command("relocation doctor", "prefect deployment run sweep/sweep", indent="")
     )
 

@@ -41,8 +41,8 @@ def failed_like(around: Surroundings, relocation_id: str) -> list[Relocation]:
         raise CommandError(f"This relocation has not failed; it is {relocation.status}.")
     if relocation.cause is None:
         raise CommandError(
-            f"The cause of this failure was not kept. Resume it alone: relocation recover "
-            f"{relocation_id}"
+            "The cause of this failure was not recorded. Resume this relocation on its own: "
+            f"relocation recover {relocation_id}"
         )
     return failed_relocations(around.ledger, cause=relocation.cause)
 
@@ -89,7 +89,7 @@ def recover_all(
         if running:
             sleep(POLL_SECONDS)
         elif waiting:
-            busy = "its owner has another relocation that is not finished"
+            busy = "its owner has another relocation that hasn't finished"
             done.refused |= {one.id: busy for one in waiting}
             waiting.clear()
     return done

@@ -23,7 +23,7 @@ _USER: Final = "sentry.user"
 _WHY: Final[Mapping[FindingKind, str]] = {
     **REASONS,
     FindingKind.DUPLICATE: "An earlier record has the same values, which must be unique.",
-    FindingKind.EXISTING_USER: "Its user was there before, and is used as he is.",
+    FindingKind.EXISTING_USER: "Its user already existed and stays unchanged.",
     FindingKind.LOST_REFERENCE: "What it belongs to was not moved.",
 }
 

@@ -67,4 +67,4 @@ class _Bounded:
     def write(self, data: bytes, /) -> None:
         self._sealed.write(data)
         if self._out.tell() > self._limit:
-            raise LimitError(f"The archive would have more than {self._limit} bytes.")
+            raise LimitError(f"The archive would be larger than {self._limit} bytes.")

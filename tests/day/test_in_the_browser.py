@@ -94,7 +94,7 @@ def _read_standing(page: Page) -> None:
     page.locator("a", has_text="what-to-do-next").click()
     page.locator('a[href*="artifacts/artifact/"]').first.click()
     expect(page.get_by_text("What to do next").first).to_be_visible()
-    expect(page.get_by_text("The destination refused some records").first).to_be_visible()
+    expect(page.get_by_text("The destination rejected some records").first).to_be_visible()
     expect(page.get_by_text("relocation recover").first).to_be_visible()
     _shoot(page, "6-what-to-do-next")
 
@@ -109,11 +109,11 @@ def _retry(page: Page, run: str) -> None:
 
 def _read_mails(page: Page, up: Any) -> None:
     (inbox,) = re.findall(r"mails +(http://\S+)", up.said)
-    up.until(lambda: "Relocation finished: acme" in httpx.get(inbox).text)
+    up.until(lambda: "Your relocation has succeeded: acme" in httpx.get(inbox).text)
     page.goto(inbox.as_uri())
     _shoot(page, "9-inbox")
-    page.get_by_role("link", name=re.compile("Relocation failed: acme")).first.click()
-    expect(page.get_by_text("The destination refused some records").first).to_be_visible()
+    page.get_by_role("link", name=re.compile("Your relocation has failed: acme")).first.click()
+    expect(page.get_by_text("The destination rejected some records").first).to_be_visible()
     _shoot(page, "10-mail")
 
 

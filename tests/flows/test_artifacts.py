@@ -91,7 +91,7 @@ def test_a_roll_back_by_command_renews_what_to_do_next(
     rollback(service.only().id, yes=True)
     assert service.rows("sentry.organization") == []
     page = artifacts(service)["what-to-do-next"]
-    assert "is removed from the destination" in page
+    assert "was removed from the destination" in page
     assert "rollback" not in page
 
 

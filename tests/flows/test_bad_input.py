@@ -86,7 +86,7 @@ def wrong_key(service: Any) -> bytes:
 
 
 ARCHIVES: dict[str, tuple[Content, str]] = {
-    "empty file": (lambda _: b"", "empty"),
+    "file is empty": (lambda _: b"", "empty"),
     "not a tar": (lambda _: b"hello" * 400, "tar"),
     "truncated": (lambda s: s.seal(plain(example()))[:2000], "archive"),
     "a member is missing": (lambda s: without(s, "data.key"), "data.key"),
@@ -94,7 +94,7 @@ ARCHIVES: dict[str, tuple[Content, str]] = {
     "absolute path": (lambda s: with_member(s, "/etc/passwd"), "archive"),
     "symlink": (with_symlink, "archive"),
     "wrong key": (wrong_key, "key"),
-    "tampered": (tampered, "changed after its encryption"),
+    "tampered": (tampered, "changed after it was encrypted"),
     "not JSON": (lambda s: s.seal(b"[{]"), "JSON"),
     "cut-off JSON": (lambda s: s.seal(plain(example())[:-20]), "cut off"),
     "not a list": (lambda s: s.seal(b'{"model": 1}'), "list"),
@@ -211,4 +211,4 @@ def test_a_request_of_the_wrong_shape_fails_and_the_operator_is_told(service: An
     from flows.relocate import relocate
 
     relocate({"archive": 5, "organizations": "acme"}, return_state=True)
-    assert_failed_well(service, "must be texts", recipient=service.settings.operator_email)
+    assert_failed_well(service, "must be text,", recipient=service.settings.operator_email)

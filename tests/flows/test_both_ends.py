@@ -139,7 +139,7 @@ def test_the_owner_gets_the_kit_with_the_mail_and_the_operator_by_command(
     service: Any, tmp_path: Path
 ) -> None:
     assert service.relocate(service.archive(EXAMPLE), "acme").is_completed()
-    (mail,) = [m.message for m in service.inbox.messages() if "finished" in m.message["Subject"]]
+    (mail,) = [m.message for m in service.inbox.messages() if "succeeded" in m.message["Subject"]]
     (attached,) = mail.iter_attachments()
     assert attached.get_filename() == "handover.zip"
     assert "handover.zip" in mail.get_body(("plain",)).get_content()
@@ -181,8 +181,8 @@ def test_a_plan_that_was_edited_is_obeyed(service: Any, file: Path, tmp_path: Pa
     assert [row for row in service.rows("sentry.user") if row.id == carl] == before
     assert person not in {row.username for row in service.rows("sentry.user")}
     assert carl in {row.user_id for row in service.rows("sentry.organizationmember")}
-    (mail,) = [m.message for m in service.inbox.messages() if "finished" in m.message["Subject"]]
-    assert "as was asked for" in mail.get_body(("plain",)).get_content()
+    (mail,) = [m.message for m in service.inbox.messages() if "succeeded" in m.message["Subject"]]
+    assert "as requested" in mail.get_body(("plain",)).get_content()
 
 
 def test_a_plan_for_a_privileged_account_fails_before_anything_is_written(service: Any) -> None:

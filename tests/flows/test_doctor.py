@@ -183,7 +183,7 @@ def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
     assert not found.good
     assert "sentry.user.password" in found.detail
     assert "claim" in found.detail, "what it means"
-    assert found.remedy == "let its operator upgrade it"
+    assert found.remedy == "ask its operator to upgrade it"
 
 
 def test_a_product_whose_mappings_have_to_be_made_by_hand(service: Any) -> None:
@@ -349,7 +349,7 @@ def test_alerts_that_are_no_notification_block(
     monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "secret/test-key")
     found = look(service, "alerts")
     assert not found.good
-    assert "no notification block" in found.detail
+    assert "not a notification block" in found.detail
 
 
 def test_no_secret_is_in_what_doctor_says(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_a_fault_is_tried_until_the_tries_are_used_up(service: Any, archive: str
     relocation = service.only()
     assert relocation.status == Status.FAILURE
     assert relocation.failed_task == Task.IMPORT_ORGANIZATIONS
-    assert relocation.reason.startswith("The destination refused some records")
+    assert relocation.reason.startswith("The destination rejected some records")
 
 
 def test_internals_are_in_the_ledger_and_in_no_mail(service: Any, archive: str) -> None:

@@ -174,7 +174,7 @@ def test_a_missing_block_says_what_to_set_up(service: Any) -> None:
         document = client.read_block_document_by_name("relocation-source", "sqlalchemy-connector")
         client.delete_block_document(document.id)
     assert ask(service, "acme").is_failed()
-    assert "no live database here" in service.only().reason
+    assert "No live database is set up here" in service.only().reason
     assert "relocation setup --blocks" in service.only().internal_error
 
 

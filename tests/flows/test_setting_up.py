@@ -135,9 +135,9 @@ def test_alerts_move_with_the_inbox_they_go_to(
         ("mail: {host: x, tls: hunter2}", "tls"),
         ("ledger: {host: hunter2}", "one field, url"),
         ("ledger: {url: hunter2}", "the url cannot be read"),
-        ("mail: [hunter2", "no YAML, at line"),
-        ("hunter2", "no mapping"),
-        ("mail: hunter2", "no mapping"),
+        ("mail: [hunter2", "not valid YAML, at line"),
+        ("hunter2", "not a mapping"),
+        ("mail: hunter2", "not a mapping"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_without_its_values(

@@ -59,7 +59,7 @@ def test_a_difference_in_the_destination_stops_it_hidden_until_it_is_mended(
     assert service.relocate(service.archive(records), "acme").is_failed()
     relocation = service.only()
     assert (relocation.status, relocation.failed_task) == (Status.FAILURE, Task.VERIFY_IMPORT)
-    assert f"in {len(labels)} place(s)" in relocation.reason
+    assert f"in {len(labels)} place" in relocation.reason
     assert [row.status for row in service.rows("sentry.organization")] == [PENDING_APPROVAL]
     assert "olivia" not in {
         owner.username

@@ -33,7 +33,7 @@ def begin(
 def test_a_second_small_one_in_a_day_is_refused(begin: Callable[..., None], now: datetime) -> None:
     """R-30, A-128."""
     begin("r-1", 1, now)
-    with pytest.raises(PermanentError, match="as a day allows"):
+    with pytest.raises(PermanentError, match="The daily limit"):
         begin("r-2", 10 * MIB - 1, now + timedelta(hours=23))
 
 

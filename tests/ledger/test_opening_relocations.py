@@ -106,9 +106,9 @@ def test_an_owner_with_an_active_relocation_gets_no_second_one(
     ledger: Engine, ask: Ask, hold: Hold
 ) -> None:
     """B-9; the refusal can be settled, and so told, like any other failure (B-1)."""
-    with pytest.raises(PermanentError, match=r"owner \(r-1\) is not finished") as refusal:
+    with pytest.raises(PermanentError, match=r"owner \(r-1\) hasn't finished") as refusal:
         open_relocation(ledger, "r-2", ask(slug="other"))
-    assert "ask again" in refusal.value.next_step
+    assert "try again" in refusal.value.next_step
     refused = get_relocation(ledger, "r-2")
     assert (refused.status, refused.round, refused.settled_round) == (Status.FAILURE, 1, 0)
     assert get_relocation(ledger, "r-1").fence == hold.fence

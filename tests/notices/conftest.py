@@ -40,7 +40,7 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "organizations": ["acme", "globex"],
         "reason": "The export has no organization acme: check the slug.",
         "destination_state": "unchanged",
-        "next_step": "Correct this, then ask for the relocation again.",
+        "next_step": "Correct this, then request the relocation again.",
         "ours": False,
         "findings": [],
         "more_findings": 0,

@@ -65,5 +65,5 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
         [TERMS.operator.email],
     ]
     mail = email.message_from_bytes(peer.taken[-1][2], policy=email.policy.default)
-    assert mail["Subject"] == "FAILED mail cannot be built: acme"
+    assert mail["Subject"] == "FAILED email can't be built: acme"
     assert why in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]

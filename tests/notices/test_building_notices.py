@@ -3,6 +3,7 @@
 import email
 import email.policy
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
@@ -76,6 +77,29 @@ def test_the_subject_of_an_answer_says_that_it_is_one(kind: NoticeKind, build: B
     assert answer["Subject"] == f"Re: {first['Subject']}"
     assert not first["Subject"].startswith("Re:")
     assert first["References"] is None
+
+
+def test_every_subject_begins_with_the_prefix_of_the_settings(
+    build: Build, branding: Branding
+) -> None:
+    """After the "Re: " of an answer, so that mail clients keep the thread."""
+    prefixed = replace(branding, subject_prefix="[Sentry]")
+    for kind in NoticeKind:
+        plain = build(kind)["Subject"]
+        assert build(kind, branding=prefixed)["Subject"] == f"[Sentry] {plain}"
+    answer = build(NoticeKind.FAILED, branding=prefixed, in_reply_to="<first@example.org>")
+    assert str(answer["Subject"]).startswith("Re: [Sentry] Your relocation has failed")
+
+
+def test_a_prefix_of_the_subject_stays_short_and_on_its_line() -> None:
+    branding = Branding.of(Settings(subject_prefix="[Sentry]\r\nBcc: x@example.org " + "x" * 90))
+    assert branding.subject_prefix.startswith("[Sentry] Bcc")
+    assert len(branding.subject_prefix) <= 40
+
+
+def test_who_stands_in_for_an_owner_does_not_read_that_it_is_his_relocation(build: Build) -> None:
+    subject = build(NoticeKind.FAILED, stands_in_for=['the owner "olivia"'])["Subject"]
+    assert subject == "Relocation failed: acme, globex"
 
 
 def test_long_identifiers_are_written_as_they_are(build: Build) -> None:
@@ -183,7 +207,7 @@ def test_settings_no_notice_could_be_built_with_are_refused_at_once(wrong: dict[
                 "claim_url": "https://x.example.org/1/",
                 "valid_until": "2026-03-19",
             },
-            "the installation you used so far",
+            "the installation you used before",
         ),
         (
             NoticeKind.OPERATOR,
@@ -194,7 +218,7 @@ def test_settings_no_notice_could_be_built_with_are_refused_at_once(wrong: dict[
                 "recipient_hint": "j***@x.org",
                 "reply": "550 no",
             },
-            "could not be delivered",
+            "couldn't be delivered",
         ),
     ],
 )

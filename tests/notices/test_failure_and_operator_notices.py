@@ -58,7 +58,7 @@ def _failed(relocation: Relocation, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("advice", "said", "unsaid"),
     [
-        (NOTHING_TO_DO, "until one of our operators resumes it", "ask again"),
+        (NOTHING_TO_DO, "until one of our operators resumes it", "try again"),
         (EncryptionError.next_step, EncryptionError.next_step, "until one of our operators"),
     ],
 )
@@ -107,9 +107,9 @@ def test_each_state_of_the_destination_has_its_own_answer(
     """Part was imported only where a chunk was written; else nothing was changed."""
     sayings = {
         Destination.UNCHANGED: "Nothing was changed",
-        Destination.HIDDEN: "Part of the data may be in",
-        Destination.VISIBLE: "can be used",
-        Destination.REMOVED: "was removed again",
+        Destination.HIDDEN: "Some of the data may already be in",
+        Destination.VISIBLE: "ready to use",
+        Destination.REMOVED: "has been removed",
     }
     message = build(kind, destination_state=destination.value)
     for part in (text_of(message), html_of(message)):
@@ -124,7 +124,7 @@ def test_cancelled_is_told_with_what_is_left(relocation: Relocation, build: Buil
     )
     assert draft.context["destination_state"] == "removed"
     assert build(NoticeKind.CANCELLED, **draft.context)["Subject"].startswith(
-        "Relocation cancelled: acme"
+        "Your relocation was cancelled: acme"
     )
 
 
@@ -148,13 +148,13 @@ def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more:
         (STUCK, ["19 March 2026, 14:05 UTC", "IN_PROGRESS in IMPORTING", "relocation recover"]),
         (
             _undeliverable(reply="550 <jane@example.net> unknown"),
-            ["A CLAIM mail", "550 <j***@example.net> unknown", "relocation claims renew"],
+            ["A CLAIM email", "550 <j***@example.net> unknown", "relocation claims renew"],
         ),
-        (_undeliverable(), ["(nothing)"]),
+        (_undeliverable(), ["(none given)"]),
         (_undeliverable(NoticeKind.FAILED), [f"relocation notices resend {RELOCATION}"]),
         (
             _undeliverable(NoticeKind.FAILED, "FAILED: no such variable", waits=True),
-            ["cannot be built", "no such variable", "relocation notices preview FAILED"],
+            ["can't be built", "no such variable", "relocation notices preview FAILED"],
         ),
         (UNSETTLED, ["disk is full", "xxx..."]),
     ],
@@ -164,7 +164,7 @@ def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
 ) -> None:
     message = build(NoticeKind.OPERATOR, **draft.context)
     for part in (text_of(message), html_of(message)):
-        words = " ".join(part.replace("\u2060", "").split())
+        words = " ".join(part.replace("\u2060", "").replace("\u2019", "'").split())
         for one in [*needed, f"relocation show {RELOCATION}"]:
             assert one in words.replace("&lt;", "<").replace("&gt;", ">")
         assert "jane@" not in words
@@ -180,7 +180,7 @@ def _failure(fault: str = "OSError: No space left on device") -> Draft:
         ["acme"],
         task=Task.IMPORT_ORGANIZATIONS,
         tries=5,
-        reason="The import could not be completed because of a fault on our side.",
+        reason="We couldn't complete the import because of a problem on our side.",
         fault=fault,
         destination=Destination.HIDDEN,
         window=FAILURE_WINDOW,
@@ -197,7 +197,7 @@ def test_a_failure_tells_operators_what_it_takes_to_mend_it(
     for part in (text_of(message), html_of(message)):
         words = " ".join(part.split())
         for needed in (
-            "because of a fault on our side",
+            "because of a problem on our side",
             "OSError: No space left on device",
             "import_organizations",
             "nobody can see or use it",

@@ -210,7 +210,7 @@ def test_a_folder_replaces_single_templates(
     (tmp_path / "started" / "subject.txt").write_text("Los: {{ organizations|listed }}")
     own = load_templates(tmp_path)
     assert own[NoticeKind.STARTED].subject.render(facts[NoticeKind.STARTED]) == "Los: acme, globex"
-    failed = facts[NoticeKind.FAILED]
+    failed = {"stands_in_for": [], **facts[NoticeKind.FAILED]}
     assert own[NoticeKind.FAILED].subject.render(failed) == templates[
         NoticeKind.FAILED
     ].subject.render(failed)

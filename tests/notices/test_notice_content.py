@@ -29,7 +29,8 @@ Part = Callable[[EmailMessage], str]
 def _visible(source: str) -> str:
     """Return what a reader of the HTML sees, on one line."""
     body = source.partition("<body")[2]
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split()).replace("\u2060", "")
+    words = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+    return words.replace("\u2060", "").replace("\u2019", "'")
 
 
 def _both(message: EmailMessage, text_of: Part, html_of: Part) -> list[str]:
@@ -53,7 +54,7 @@ def test_started_says_what_was_asked_and_that_a_mail_will_follow(
 ) -> None:
     """R-21."""
     message = build(NoticeKind.STARTED)
-    assert message["Subject"] == "Relocation started: acme, globex"
+    assert message["Subject"] == "Your relocation has started: acme, globex"
     for words in _both(message, text_of, html_of):
         for needed in ("acme, globex", "olivia", "marcus", "a few minutes", "if it fails"):
             assert needed in words
@@ -64,20 +65,20 @@ def test_started_names_a_creator_only_when_it_is_another(
     build: Build, text_of: Part, html_of: Part
 ) -> None:
     for words in _both(build(NoticeKind.STARTED, creator="olivia"), text_of, html_of):
-        assert "Asked for by" not in words
+        assert "Requested by" not in words
 
 
 def test_failed_answers_the_reader_in_order(build: Build, text_of: Part, html_of: Part) -> None:
     """Issue 83702: what failed, what is changed, what happens, what to do, what to quote."""
     message = build(NoticeKind.FAILED)
-    assert message["Subject"] == "Relocation failed: acme, globex"
+    assert message["Subject"] == "Your relocation has failed: acme, globex"
     for words in _both(message, text_of, html_of):
         answers = [
             "acme, globex",
             "The export has no organization acme: check the slug.",
             "Nothing was changed in Sentinel Cloud",
             "The relocation has stopped",
-            "Correct this, then ask for the relocation again.",
+            "Correct this, then request the relocation again.",
             RELOCATION,
         ]
         places = [words.index(answer) for answer in answers]
@@ -89,9 +90,9 @@ def test_failed_answers_the_reader_in_order(build: Build, text_of: Part, html_of
 @pytest.mark.parametrize(
     ("state", "said", "unsaid"),
     [
-        ("unchanged", "Nothing was changed", ["hidden", "can be used"]),
-        ("hidden", "It is hidden: nobody can see or use it", ["Nothing was changed"]),
-        ("visible", "and can be used", ["hidden", "Nothing was changed", "could not be moved"]),
+        ("unchanged", "Nothing was changed", ["hidden", "ready to use"]),
+        ("hidden", "It's hidden: nobody can see or use it", ["Nothing was changed"]),
+        ("visible", "and ready to use", ["hidden", "Nothing was changed", "couldn't move"]),
     ],
 )
 def test_failed_says_what_state_the_destination_is_in(
@@ -112,9 +113,9 @@ def test_failed_can_be_told_of_a_request_without_organizations(
     build: Build, text_of: Part, html_of: Part
 ) -> None:
     message = build(NoticeKind.FAILED, organizations=[])
-    assert message["Subject"] == "Relocation failed"
+    assert message["Subject"] == "Your relocation has failed"
     for words in _both(message, text_of, html_of):
-        assert "A relocation to Sentinel Cloud failed" in words
+        assert re.search("A relocation to Sentinel Cloud (has )?failed", words)
 
 
 def test_succeeded_says_slugs_counts_losses_and_what_to_do_about_dsns(
@@ -122,11 +123,11 @@ def test_succeeded_says_slugs_counts_losses_and_what_to_do_about_dsns(
 ) -> None:
     """R-21."""
     message = build(NoticeKind.SUCCEEDED)
-    assert message["Subject"] == "Relocation finished: acme, globex-x7"
+    assert message["Subject"] == "Your relocation has succeeded: acme, globex-x7"
     for words in _both(message, text_of, html_of):
-        for needed in ("DSNs of all projects have changed", "globex-x7", "1,204 members"):
+        for needed in ("pdate your DSNs", "globex-x7", "1,204 members"):
             assert needed in words
-        for needed in ("1 project,", "31 client keys", "12 members were mailed"):
+        for needed in ("1 project,", "31 client keys", "We emailed 12 members a link"):
             assert needed in words
         assert re.search(r'renamed: ["“] ?globex ?["”] was taken', words)
         assert words.count("renamed") == 1
@@ -163,8 +164,8 @@ def test_claim_of_an_unknown_host_says_so_and_a_renewed_one_that_it_replaces_the
 ) -> None:
     message = build(NoticeKind.CLAIM, old_host="", renewed=True)
     for words in _both(message, text_of, html_of):
-        assert "from the installation you used so far to Sentinel Cloud" in words
-        assert "This link replaces the one we sent you before." in words
+        assert "from the installation you used before to Sentinel Cloud" in words
+        assert "This link replaces the one we sent you earlier." in words
         assert "Moved from" not in words
 
 

@@ -105,7 +105,7 @@ def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> Non
     assert not_moved(report.left_behind(json.loads(json.dumps(scanned)))) == [
         {"what": "source code repositories", "count": 7},
         {"what": "issue alert rules", "count": 5},
-        {"what": "records of a kind that is not known here", "count": 3},
+        {"what": "records of an unknown kind", "count": 3},
     ]
 
 
@@ -180,7 +180,9 @@ def test_started_says_where_an_operator_looks_at_it_first(
 ) -> None:
     paused = replace(relocation, pause_before_step=Step.IMPORTING)
     (draft,) = started_drafts(paused, OPERATOR, NOW, records=9)
-    assert "One of our operators reviews it" in text_of(build(NoticeKind.STARTED, **draft.context))
+    assert "One of our operators will review it" in text_of(
+        build(NoticeKind.STARTED, **draft.context)
+    )
 
 
 def test_succeeded_counts_members_projects_and_keys_of_all_organizations(
@@ -201,7 +203,9 @@ def test_drafts_hold_every_fact_their_templates_ask_for(
     assert succeeded.keys() == facts[NoticeKind.SUCCEEDED].keys() | {"stands_in_for"}
     assert started.context.keys() == facts[NoticeKind.STARTED].keys() | {"stands_in_for"}
     assert claimed.context.keys() == facts[NoticeKind.CLAIM].keys()
-    assert build(NoticeKind.SUCCEEDED, **succeeded)["Subject"].startswith("Relocation finished")
+    assert build(NoticeKind.SUCCEEDED, **succeeded)["Subject"].startswith(
+        "Your relocation has succeeded"
+    )
 
 
 def test_succeeded_tells_whose_link_could_not_be_mailed(
@@ -221,7 +225,7 @@ def test_succeeded_says_how_many_members_have_another_name(
 ) -> None:
     message = build(NoticeKind.SUCCEEDED, renamed_users=2)
     for part in (text_of(message), html_of(message)):
-        assert "2 members have another username here" in " ".join(part.split())
+        assert "2 members have a new username here" in " ".join(part.split())
     message = build(NoticeKind.SUCCEEDED)
     for part in (text_of(message), html_of(message)):
-        assert "another username" not in part
+        assert "new username" not in part

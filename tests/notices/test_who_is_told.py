@@ -74,7 +74,7 @@ def test_who_stands_in_for_an_owner_reads_why_and_what_to_do(
     message = build(kind, stands_in_for=[THE_OWNER, THE_CREATOR])
     for part in (text_of(message), html_of(message)):
         words = " ".join(part.replace("&#34;", '"').split())
-        assert "You receive this because there is no working address for" in words
+        assert "because we have no working address for" in words
         assert f"{THE_OWNER}, {THE_CREATOR}" in words
         assert f"relocation show {RELOCATION}" in words
     assert "no working address" not in text_of(build(kind))
@@ -88,8 +88,8 @@ def test_the_advice_for_an_owner_is_not_given_to_his_stand_in_as_his_own(
     message = build(NoticeKind.FAILED, stands_in_for=[THE_OWNER])
     for part in (text_of(message), html_of(message)):
         words = " ".join(part.split()).lower()
-        advice, own = "what the owner would read here", "what you can do"
-        assert words.index(advice) < words.index("correct this, then ask") < words.index(own)
+        advice, own = "what the owner would see here", "what you can do"
+        assert words.index(advice) < words.index("correct this, then request") < words.index(own)
         assert words.index(own) < words.index(f"relocation recover {RELOCATION}")
 
 

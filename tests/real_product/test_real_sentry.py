@@ -240,6 +240,6 @@ def test_what_a_person_made_of_it_stops_a_roll_back(world: World, moved: Moved) 
     )
     assert made["status"] == 201
     before = world.rows(copy)
-    with pytest.raises(CommandError, match="Records that this relocation did not bring"):
+    with pytest.raises(CommandError, match="Other records refer to"):
         roll_back(world.engine(copy), moved.id, 1, revealed=True)
     assert world.rows(copy) == before

@@ -105,7 +105,7 @@ def test_what_is_hidden_is_removed_and_the_page_says_so(
     cancelled(world, *BEFORE_REVEAL)
     assert world.stored().status is Status.CANCELLED
     assert destination.rows == {}
-    assert "is removed from the destination" in page(world)
+    assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
     assert Happening.ROLLED_BACK in story(world)
 
@@ -186,7 +186,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     do(world, hold, *BEFORE_REVEAL)
     schedule_cancel(world.around.ledger, "r-1", Step.NOTIFYING, world.now)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
-    destination.refusal = RevealedError("These organizations have been revealed: acme.")
+    destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
     assert look(world) is Outcome.RESUMED
@@ -196,7 +196,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     assert (stored.status, stored.cancel_before_step) == (Status.INTERRUPTED, None)
     assert stored.roll_back is None
     assert Happening.SCHEDULE_CLEARED in story(world)
-    with pytest.raises(CommandError, match="visible already"):
+    with pytest.raises(CommandError, match="already visible"):
         abort(world.around, "r-1")
 
 
@@ -207,7 +207,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
     do(world, hold, *BEFORE_REVEAL)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
     pause_here(world.around.ledger, hold, Step.NOTIFYING, world.now)
-    destination.refusal = RevealedError("These organizations have been revealed: acme.")
+    destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
     assert look(world) is Outcome.RESUMED
@@ -257,13 +257,13 @@ def test_what_others_hang_on_stays_and_the_page_says_how_to_remove_it(
     cancelled(world, *BEFORE_REVEAL)
     stored = world.stored()
     assert (stored.status, stored.roll_back) == (Status.CANCELLED, None)
-    assert "is in the destination, and nobody can see it" in page(world)
+    assert "is in the destination, where nobody can see it" in page(world)
     assert "removed from the destination" not in page(world)
     assert "relocation rollback r-1" in page(world)
     destination.refusal = None
     assert can_roll_back(world.around, "r-1")
     assert roll_back_ended(world.around, "r-1").removed == {"sentry.organization": 1}
-    assert "is removed from the destination" in page(world)
+    assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
     assert not can_roll_back(world.around, "r-1")
     assert world.stored().status is Status.CANCELLED
@@ -296,7 +296,7 @@ def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
     assert "nobody can see it" in page(world)
     roll_back_ended(world.around, "r-1")
     assert destination.rows == {}
-    assert "is removed from the destination" in page(world)
+    assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
     assert story(world).count(Happening.ROLLED_BACK) == 1
 
@@ -308,7 +308,7 @@ def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
     destination.dies = True
     with pytest.raises(Killed):
         roll_back_ended(world.around, "r-1")
-    assert "has begun and has not ended" in page(world)
+    assert "has started but not finished" in page(world)
     assert "relocation rollback r-1" in page(world)
     assert Happening.ROLLED_BACK not in story(world)
     destination.dies = False
@@ -335,5 +335,5 @@ def test_only_what_failed_or_was_cancelled_is_rolled_back(world: Any, status: St
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)
         succeed(world.around.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
-    with pytest.raises(CommandError, match=f"this relocation is {status}"):
+    with pytest.raises(CommandError, match=f"This one is {status}"):
         roll_back_ended(world.around, "r-1")

@@ -135,7 +135,7 @@ def test_a_link_that_works_stays_and_its_user_is_told_until_when(
 def test_a_mail_that_waits_with_a_link_that_works_is_left_alone(
     succeeded: Any, accounts: Accounts
 ) -> None:
-    assert "waits to be sent" in renew(succeeded, accounts).refused["ann"]
+    assert "is waiting to be sent" in renew(succeeded, accounts).refused["ann"]
     assert accounts.asked == []
 
 
@@ -152,7 +152,7 @@ def test_only_the_user_that_is_named_gets_a_new_link(succeeded: Any, accounts: A
     succeeded.wait(3600)
     assert renew(succeeded, accounts, "ben").renewed == 1
     assert (len(of(succeeded, "ann")), len(of(succeeded, "ben"))) == (1, 2)
-    with pytest.raises(CommandError, match='No claim was ever mailed to a user "eve"'):
+    with pytest.raises(CommandError, match='never emailed a claim to a user "eve"'):
         renew(succeeded, accounts, "eve")
 
 
@@ -171,7 +171,7 @@ def test_a_relocation_that_has_not_succeeded_or_is_held_is_refused(
     world: Any, accounts: Accounts
 ) -> None:
     world.open()
-    with pytest.raises(CommandError, match="has mailed no claims"):
+    with pytest.raises(CommandError, match="has emailed no claims"):
         renew(world, accounts)
 
 
@@ -238,17 +238,17 @@ def test_who_has_claimed_is_reminded_no_more_and_asked_for_once(
 def test_where_the_destination_cannot_tell_the_sweep_gives_up_and_says_why(
     succeeded: Any, accounts: Accounts
 ) -> None:
-    accounts.error = CannotRenewError("The destination does not say who has claimed an account.")
+    accounts.error = CannotRenewError("The destination doesn't record who has claimed an account.")
     succeeded.wait(3600)
     for _ in range(3):
         assert renew_dead_claims(succeeded.around, accounts) == 0
     assert len(accounts.asked) == 1
     (ann,) = of(succeeded, "ann")
     assert (ann.state, ann.context) == (NoticeState.FAILED, {})
-    assert "does not say" in (ann.reply or "")
+    assert "doesn't record" in (ann.reply or "")
     told = [one for one in notices_of(succeeded.around.ledger, "r-1") if one.kind == "OPERATOR"]
     assert len(told) == 1
-    assert "does not say" in told[0].context["reply"]
+    assert "doesn't record" in told[0].context["reply"]
     assert "@x.org" not in str(told[0].context).replace("a***@x.org", "")
 
 

@@ -255,7 +255,7 @@ def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
     old = world.open()
     world.open()
     world.runs.put("r-1", RunState.FAILED)
-    lost = FencedOut("The relocation goes on elsewhere.")
+    lost = FencedOut("Another process has taken this relocation over.")
     assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
     assert look(world, error=OSError(), own=old, set_state=False) is Outcome.HELD
     world.wait(31)  # even where the successor's lease is over: its end is not this one's to tell

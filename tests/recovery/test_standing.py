@@ -56,13 +56,13 @@ def test_what_was_refused_is_asked_for_anew(world: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "creator", "said"),
     [
-        ("olivia@example.org", None, "Its owner is mailed this reason."),
+        ("olivia@example.org", None, "Its owner gets this reason by email."),
         (
             None,
             None,
-            "Its owner has no working address: an operator is mailed this reason instead.",
+            "Its owner has no working address, so an operator gets this reason by email instead.",
         ),
-        ("no address", "carl@example.org", "its creator and an operator are mailed instead."),
+        ("no address", "carl@example.org", "its creator and an operator are emailed instead."),
     ],
 )
 def test_it_says_who_is_told_and_quotes_no_address(

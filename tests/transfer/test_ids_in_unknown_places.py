@@ -51,7 +51,7 @@ def test_a_place_is_told_once_with_its_first_record_and_their_number() -> None:
     suspects.look("sentry.monitor", records)
     (one,) = suspects.findings()
     assert (one.model, one.field, one.pk) == ("sentry.monitor", "config", 4)
-    assert "release_ids[] was left as it is in 2 records" in one.reason
+    assert "release_ids[] was left unchanged in 2 records" in one.reason
 
 
 def test_at_most_200_places_are_told() -> None:

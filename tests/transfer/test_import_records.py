@@ -406,7 +406,7 @@ def test_of_two_that_write_at_once_one_does_and_nothing_is_doubled(
 def test_a_destination_that_is_not_the_bound_one_is_refused(
     destination: Engine, rows: Rows
 ) -> None:
-    with pytest.raises(PermanentError, match="not the one this relocation began with"):
+    with pytest.raises(PermanentError, match="not the one this relocation started with"):
         import_records(destination, SMALL, relocation_id="one", fence=1)
     assert rows("sentry.organization") == []
 
@@ -414,7 +414,7 @@ def test_a_destination_that_is_not_the_bound_one_is_refused(
 def test_a_destination_that_vanished_is_refused_and_not_filled_anew(
     bare_destination: Engine,
 ) -> None:
-    with pytest.raises(PermanentError, match="not the one this relocation began with"):
+    with pytest.raises(PermanentError, match="not the one this relocation started with"):
         import_records(bare_destination, SMALL, relocation_id="one", fence=1)
     with pytest.raises(ConfigurationError, match="not been prepared"):
         bind(bare_destination, "one", 1)
@@ -507,7 +507,7 @@ def test_what_a_constraint_refuses_is_told_without_the_row(destination: Engine, 
         Record("sentry.user", pk, {**SMALL_USER, "username": f"u{pk}", "name": "ann@private.org"})
         for pk in (1, 2)
     ]
-    with pytest.raises(TransientError, match="refused some records") as refused:
+    with pytest.raises(TransientError, match="rejected some records") as refused:
         run(destination, source_of(*people))
     assert "name" in refused.value.internal
     shown = "".join(traceback.format_exception(refused.value))

@@ -214,6 +214,6 @@ def test_a_persons_rows_still_stop_a_roll_back(
     make_mappings(relocated)
     do(relocated)
     before = dump()
-    with pytest.raises(CommandError, match="Records that this relocation did not bring"):
+    with pytest.raises(CommandError, match="Other records refer to"):
         roll_back(relocated, "one", 1, revealed=True)
     assert dump() == before

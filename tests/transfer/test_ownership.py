@@ -149,7 +149,7 @@ def test_an_owner_who_is_gone_is_a_failure_with_a_reason(
     destination: Engine, two_organizations: RecordList
 ) -> None:
     relocate(destination, two_organizations)
-    with pytest.raises(PermanentError, match='The owner "olga" is no active user'):
+    with pytest.raises(PermanentError, match='The owner "olga" is not an active user'):
         grant_ownership(destination, "one", 1, "olga")
 
 

@@ -92,7 +92,7 @@ REFUSALS = [
     ("email = 'thief@example.org'", "address is no longer"),
     ("last_login = '2100-01-01 00:00:00'", "logged in"),
     ("last_password_change = NULL", "unclear when"),
-    ("username = 'anna'", "no user of this name"),
+    ("username = 'anna'", "no longer a user with this name"),
 ]
 
 

@@ -147,7 +147,7 @@ def test_revealed_organizations_go_only_when_that_is_said(destination: Engine, o
     grant_ownership(destination, "one", 1, "olga")
     reveal_organizations(destination, "one", 1)
     revealed = dump(destination)
-    with pytest.raises(PermanentError, match="have been revealed: acme"):
+    with pytest.raises(PermanentError, match="are already visible: acme"):
         roll_back(destination, "one", 1)
     assert dump(destination) == revealed
     roll_back(destination, "one", 1, revealed=True)
@@ -176,7 +176,7 @@ def test_an_older_process_rolls_nothing_back(destination: Engine) -> None:
 
 
 def test_a_destination_that_was_never_bound_is_not_taken_for_the_one(destination: Engine) -> None:
-    with pytest.raises(ConfigurationError, match="not the one this relocation began with"):
+    with pytest.raises(ConfigurationError, match="not the one this relocation started with"):
         roll_back(destination, "one", 1)
 
 

@@ -282,7 +282,7 @@ def test_an_export_without_users_is_refused_first(storage):
     """A-108; 6.4.3: before the slugs are looked for."""
     without = [item for item in EXPORT if item.model != "sentry.user"]
     reason = refusal(without, storage, wanted=["nowhere"])
-    assert reason.startswith("The export holds no users")
+    assert reason.startswith("The export contains no users")
 
 
 def test_missing_slugs_are_listed_sorted_with_what_there_is(storage):
@@ -320,13 +320,13 @@ def test_many_missing_slugs_keep_the_reason_short(storage):
 def test_too_many_organizations_are_refused_with_their_number(storage):
     """A-108; before the users are counted."""
     reason = refusal(EXPORT, storage, wanted=["acme", "other"], max_organizations=1, max_users=0)
-    assert reason == "2 organizations were asked for; one relocation moves at most 1."
+    assert reason == "2 organizations were requested, but one relocation can move at most 1."
 
 
 def test_too_many_users_are_refused_with_their_number(storage):
     """A-108."""
     reason = refusal(EXPORT, storage, max_users=1)
-    assert reason.startswith("The organizations have 2 members together;")
+    assert reason.startswith("The organizations have 2 members in total,")
     assert "at most 1." in reason
 
 
@@ -347,7 +347,7 @@ def test_slugs_asked_for_twice_count_once(storage):
 )
 def test_a_value_that_no_database_takes_is_refused_with_its_record(storage, fields):
     reason = refusal([*EXPORT, record("project", 77, **fields)], storage)
-    assert reason.startswith("The export's sentry.project 77 holds a value that cannot be stored")
+    assert reason.startswith("The export's sentry.project 77 contains a value that can't be stored")
 
 
 def test_an_export_that_turns_out_unreadable_leaves_nothing(storage):

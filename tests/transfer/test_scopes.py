@@ -267,7 +267,7 @@ def test_projects_get_other_ids_in_other_imports(take: Take, rows: Rows) -> None
 def test_a_global_import_needs_an_empty_destination(take: Take, rows: Rows) -> None:
     """I-17 is not followed: nothing is emptied, and what is there stays."""
     take([option(1, "a", 1)], Scope.CONFIG)
-    with pytest.raises(PermanentError, match=r"empty destination, and this one has sentry\.option"):
+    with pytest.raises(PermanentError, match=r"empty destination, but this one has sentry\.option"):
         take(PROJECT, Scope.GLOBAL)
     assert len(rows("sentry.option")) == 1
     assert rows("sentry.project") == []

@@ -69,7 +69,7 @@ def test_what_the_destination_refuses_leaves_nothing_of_its_transaction(
     trailing: Trailing, rows: Rows, *, committed: bool
 ) -> None:
     told = []
-    with pytest.raises(TransientError, match="refused some records"), trailing as transaction:
+    with pytest.raises(TransientError, match="rejected some records"), trailing as transaction:
         transaction.behind(partial(write, pk=1))
         transaction.commit(partial(told.append, 1))
         transaction.behind(partial(write, pk=2))

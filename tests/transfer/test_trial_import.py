@@ -213,7 +213,7 @@ def test_removing_a_scratch_leaves_other_relocations_alone(
 def test_an_unknown_kind_of_database_is_refused(tmp_path: Path) -> None:
     engine = create_engine("sqlite://")
     engine.dialect.name = "oracle"
-    with pytest.raises(ConfigurationError, match="not support"):
+    with pytest.raises(ConfigurationError, match="don't support"):
         drop_scratch(engine, ID, tmp_path)
 
 

@@ -128,7 +128,7 @@ def test_many_rows_without_a_record_are_counted(destination: Engine) -> None:
         )
     findings = verify_import(destination, RecordList(EXAMPLE, CATALOGUE), relocation_id)
     assert len(findings) == 6
-    assert findings[-1].reason.startswith("3 more rows")
+    assert findings[-1].reason.startswith("3 more new rows")
 
 
 def test_it_writes_nothing(destination: Engine, add: Callable[..., Any]) -> None:

@@ -114,8 +114,8 @@ def _unexpected(
         known = frozenset(pairs.get(name, {}).values())
         extra = (one for one in pks if one not in known)
         for one in islice(extra, _NAMED):
-            reason = f"The destination's row {one} came into being that no record stands for."
+            reason = f"The destination has a new row, {one}, that matches no record."
             yield Finding(FindingKind.UNEQUAL_COUNTS, name, reason)
         if more := sum(1 for _ in extra):
-            reason = f"{more} more rows came into being that no record stands for."
+            reason = f"{more} more new rows match no record."
             yield Finding(FindingKind.UNEQUAL_COUNTS, name, reason)

@@ -182,7 +182,7 @@ def compare_password(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     if left.get("is_unclaimed") and not right.get("is_unclaimed"):
         found.append(("is_unclaimed", "The user was unclaimed and is claimed now."))
     if right.get("is_unclaimed") and right.get("is_password_expired"):
-        found.append(("is_password_expired", "The new password has expired already."))
+        found.append(("is_password_expired", "The new password has already expired."))
     date = "last_password_change"
     found += [(date, reason) for reason in not_earlier(left.get(date), right.get(date))]
     return sorted(found)

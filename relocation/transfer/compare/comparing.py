@@ -123,10 +123,10 @@ class _Comparison:
             elif found is not None:
                 yield from _compare_record(model, record, found, checks, self.intended)
             else:
-                reason = "The record did not arrive, and nothing says why."
+                reason = "The record did not arrive, and no reason is known."
                 yield Finding(FindingKind.EXISTENCE, model.name, reason, pk=record.pk)
         if extra := actual.count_extra():
-            reason = f"{extra} records came into being that no expected record stands for."
+            reason = f"{extra} new records match no expected record."
             yield Finding(FindingKind.UNEQUAL_COUNTS, model.name, reason)
 
     def _by_ids(
@@ -137,7 +137,7 @@ class _Comparison:
         actual, found = _naming(right, self.right_ordinals, lost=False)
         for finding in _compare_record(model, expected, actual, checks, self.intended):
             if finding.field in places_of(model.name) and named != found:
-                reason = "The ids in it name other records than those expected."
+                reason = "Its ids point to other records than expected."
                 yield replace(finding, kind=FindingKind.FOREIGN_KEY, reason=reason)
             else:
                 yield finding
@@ -259,10 +259,10 @@ def _changes(model: Model, left: Source, right: Source) -> Iterator[Finding]:
             before = canonical(model.fields[field], record.fields[field])
             after = canonical(model.fields[field], found.fields.get(field))
             if not same(before, after):
-                reason = "The record was in the destination before, and this field of it changed."
+                reason = "The record was already in the destination, and this field of it changed."
                 yield Finding(FindingKind.UNEQUAL, model.name, reason, field, found.pk)
     for pk in expected:
-        reason = "The record was in the destination before, and is gone."
+        reason = "The record was already in the destination, and is gone now."
         yield Finding(FindingKind.EXISTENCE, model.name, reason, pk=pk)
 
 
@@ -275,6 +275,6 @@ def _bounded(findings: Iterable[Finding]) -> list[Finding]:
         else:
             more += 1
     if more:
-        reason = f"{more} more differences were found, and are not listed."
+        reason = f"{more} more differences were found but are not listed."
         kept.append(Finding(kept[-1].kind, kept[-1].model, reason))
     return kept

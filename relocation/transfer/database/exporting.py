@@ -137,7 +137,8 @@ def export_records(
     tables = reflect(engine, load_catalogue().admitted(scope))
     if organizations is not None and not {_USER, _ORGANIZATION} <= tables.keys():
         raise ConfigurationError(
-            "The database to export from is none of the product: its operator has to name another."
+            "The database to export from is not a Sentry database. An operator has to name "
+            "another one."
         )
     selection = _Selection(tables, limited=scope is not Scope.GLOBAL)
     selection.filter(organizations, usernames, privileged_only=privileged_only)

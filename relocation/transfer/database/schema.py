@@ -127,8 +127,8 @@ class ModelTable:
         """Return the column of a field; raises ConfigurationError where the table has none."""
         if field not in self.fields:
             raise ConfigurationError(
-                f"The destination has no column for {self.model.name}.{field}: ask its operator to "
-                "bring its schema up to date."
+                f"The destination has no column for {self.model.name}.{field}. Its operator has "
+                "to upgrade its schema."
             )
         return self.table.c[self.model.columns[field]]
 

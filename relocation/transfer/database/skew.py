@@ -29,11 +29,11 @@ NEEDED_LATER: Final[Mapping[str, frozenset[str]]] = {
 
 _NO_TABLE: Final = "The destination has no table for this model."
 _NEEDED: Final = (
-    "The destination has no column for this field, without which nobody can be made an owner, "
-    "claim an account or be told."
+    "The destination has no column for this field. Without it, nobody can be made an owner, "
+    "claim an account or be emailed."
 )
 _NO_CLAIMS: Final = (
-    "The destination has no table of lost passwords, without which nobody can claim an account."
+    "The destination has no table for lost passwords. Without it, nobody can claim an account."
 )
 
 Fault = Callable[[str], str | None]

@@ -104,7 +104,7 @@ class _Side:
         except OSError as err:
             raise UnreadableError(f"{err.filename or path}: {err.strerror or err}") from err
         except (ValueError, OverflowError) as err:
-            raise UnreadableError(f"{path}: it holds a value that cannot be stored.") from err
+            raise UnreadableError(f"{path}: it contains a value that can't be stored.") from err
         writer.close(None, {name: pk for name, pk in self._users.items() if name in self._named})
         self.form: Normalised = open_normalised(storage, prefix, own_key)
 

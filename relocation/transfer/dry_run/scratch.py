@@ -95,7 +95,7 @@ def drop_scratch(destination: Engine, relocation_id: str, folder: Path) -> None:
                 connection.exec_driver_sql(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
         case dialect:
             raise ConfigurationError(
-                "The destination is a kind of database that relocations do not support.",
+                "Relocations don't support this kind of destination database.",
                 internal=f"use SQLite or PostgreSQL, not {dialect}",
             )
 
@@ -162,7 +162,7 @@ def _copy_schema(destination: Engine, schema: str) -> Scratch:
                 _copy_references(connection, schema, table, tables)
     except ProgrammingError as err:
         raise ConfigurationError(
-            "The trial import needs a right that the destination does not give.",
+            "The trial import needs a permission that the destination doesn't grant.",
             internal="let the destination's user create schemas in its database",
         ) from err
     create_own_tables(engine)

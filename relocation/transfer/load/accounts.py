@@ -50,14 +50,16 @@ def check_plan(engine: Engine, plan: Plan, usernames: Collection[str]) -> list[s
     unknown = sorted(plan.users.keys() - set(usernames))
     if unknown:
         raise RequestError(
-            f"The plan names users who are not among those to be moved: {listed(unknown, show=5)}."
+            f"The plan names users who are not being moved: {listed(unknown, show=5)}."
         )
     tables = account_tables(engine)
     with engine.connect() as connection:
         accounts = accounts_of(connection, tables, plan.users.values())
         taken = _slugs_in_use(connection, tables, plan.slugs.values())
     if taken:
-        raise RequestError(f"The plan wants slugs that are taken: {listed(sorted(taken), show=5)}.")
+        raise RequestError(
+            f"The plan uses slugs that are already taken: {listed(sorted(taken), show=5)}."
+        )
     check_accounts(plan, accounts)
     return [account.username for account in accounts.values()]
 
@@ -69,7 +71,7 @@ def check_accounts(plan: Plan, accounts: Mapping[int, Account]) -> None:
         why = "does not exist" if account is None else account.refused
         if why:
             raise RequestError(
-                f'By the plan "{one_line(username, limit=60)}" becomes account {pk}, which {why}.'
+                f'The plan maps "{one_line(username, limit=60)}" to account {pk}, which {why}.'
             )
 
 

@@ -118,7 +118,8 @@ def bind(engine: Engine, relocation_id: str, fence: int) -> None:
     with engine.begin() as connection:
         if not inspect(connection).has_table(FENCE.name):
             raise ConfigurationError(
-                "The destination has not been prepared for relocations: its operator has to do so.",
+                "The destination has not been prepared for relocations. An operator has to do "
+                "that.",
                 internal="run `relocation setup`: the destination has no table relocation_fence",
             )
         if not _raise_fence(connection, relocation_id, fence):
@@ -137,13 +138,13 @@ def fenced(engine: Engine, relocation_id: str, fence: int) -> Iterator[Connectio
             known = inspect(connection).has_table(FENCE.name)
             if not known or not _raise_fence(connection, relocation_id, fence):
                 raise ConfigurationError(
-                    "The destination is not the one this relocation began with: its operator has "
-                    "to bring that one back."
+                    "The destination is not the one this relocation started with. An operator "
+                    "has to restore that one."
                 )
             yield connection
     except (IntegrityError, DataError) as err:
         raise TransientError(
-            "The destination refused some records, and nothing of them was written.",
+            "The destination rejected some records. None of them was written.",
             internal=f"{type(err.orig).__name__}: {err.orig}",
         ) from err
 

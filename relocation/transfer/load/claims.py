@@ -44,8 +44,9 @@ def renew_claims(
     missing = [field for field in _NEEDED if field not in users.fields]
     if missing:
         raise CannotRenewError(
-            f"The destination does not say who has claimed an account: its table of users has no "
-            f"{' and no '.join(missing)}. Let these people reset their passwords in the product."
+            "The destination doesn't record who has claimed an account: its users table has no "
+            f"{' and no '.join(missing)}. Ask these people to reset their passwords in the "
+            "product."
         )
     grants = reflect(engine, [load_catalogue()[model] for model in _GRANTS])
     random, memberships = SystemRandom(), Memberships(engine)
@@ -107,7 +108,7 @@ def _refusal(
 ) -> str:
     """Say why a user gets no new link, or "" where there is no reason."""
     if user is None:
-        return "there is no user of this name any more"
+        return "there is no longer a user with this name"
     if user["id"] not in inserted:
         return "the account was not made by this relocation"
     if not user["is_active"] or user.get("is_suspended"):

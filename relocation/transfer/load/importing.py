@@ -212,7 +212,7 @@ def _check(
         places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
         raise ConfigurationError(
             f"The destination's schema does not fit this export: see {listed(places)}. Its "
-            "operator has to bring it up to date.",
+            "operator has to upgrade it.",
             internal="; ".join(
                 f"{place}: {finding.reason}" for place, finding in zip(places, missing, strict=True)
             ),
@@ -247,8 +247,8 @@ def _check_empty(engine: Engine, tables: Mapping[str, ModelTable]) -> None:
         ]
     if filled:
         raise CommandError(
-            f"A Global import needs an empty destination, and this one has {listed(filled)}. Empty "
-            "it, or import in another scope."
+            f"A Global import needs an empty destination, but this one has {listed(filled)}. "
+            "Empty it, or import in another scope."
         )
 
 

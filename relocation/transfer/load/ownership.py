@@ -77,7 +77,7 @@ def grant_ownership(engine: Engine, relocation_id: str, fence: int, owner_userna
         owner = _find(connection, users, owner_username)
         if owner is None:
             raise PersonError(
-                f'The owner "{one_line(owner_username, limit=60)}" is no active user of the '
+                f'The owner "{one_line(owner_username, limit=60)}" is not an active user of the '
                 "destination."
             )
         moved = set(inserted_pks(connection, relocation_id, _ORGANIZATION).values())
@@ -212,8 +212,8 @@ def lost_password_records(connection: Connection) -> Table:
     tokens = lost_passwords(connection)
     if tokens is None:
         raise ConfigurationError(
-            "The destination has no table for lost passwords: its operator has to bring its schema "
-            "up to date."
+            "The destination has no table for lost passwords. Its operator has to upgrade its "
+            "schema."
         )
     return tokens
 
@@ -249,8 +249,7 @@ def tables_of(engine: Engine, *models: str) -> list[ModelTable]:
     for model in models:
         if model not in tables:
             raise ConfigurationError(
-                f"The destination has no table for {model}: its operator has to bring its schema "
-                "up to date."
+                f"The destination has no table for {model}. Its operator has to upgrade its schema."
             )
     return [tables[model] for model in models]
 

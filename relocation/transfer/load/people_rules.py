@@ -85,10 +85,10 @@ def become_accounts(batch: Batch) -> None:
         if target is None:
             kept.append(draft)
         elif target not in fit or target in {*batch.merged.values(), *batch.merged_users}:
-            raise RequestError(f"Account {target} of the plan cannot be used for a user any more.")
+            raise RequestError(f"Account {target} of the plan can no longer be used for a user.")
         else:
             batch.merged[draft.pk] = target
-            reason = f"By the plan it becomes account {target}, which stays as it is."
+            reason = f"In the plan it becomes account {target}, which stays unchanged."
             batch.tell(FindingKind.EXISTING_USER, draft.pk, reason)
     batch.rows = kept
 
@@ -105,7 +105,7 @@ def leave_accounts_alone(field: str, batch: Batch) -> None:
     for draft in batch.rows:
         shared = draft.values.get("visibility") == "organization"
         if draft.values.get(field) in accounts and not shared:
-            reason = "Its user was there before the import, and is used as he is."
+            reason = "Its user existed before the import and stays unchanged."
             batch.skip(draft.pk, FindingKind.EXISTING_USER, reason)
         else:
             kept.append(draft)
@@ -136,7 +136,7 @@ def leave_merged_users_alone(batch: Batch) -> None:
     kept = []
     for draft in batch.rows:
         if draft.values.get("user") in batch.merged_users:
-            reason = "Its user was there before the import, and is used as he is."
+            reason = "Its user existed before the import and stays unchanged."
             batch.skip(draft.pk, FindingKind.EXISTING_USER, reason)
         else:
             kept.append(draft)

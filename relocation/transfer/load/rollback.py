@@ -172,8 +172,8 @@ def _check_tables(tables: Mapping[str, ModelTable], ours: Ours) -> None:
     missing = sorted(ours.keys() - tables.keys())
     if missing:
         raise ConfigurationError(
-            f"The destination has no table any more for {listed(missing)}: its operator has to "
-            "bring its schema back."
+            f"The destination no longer has a table for {listed(missing)}. Its operator has to "
+            "restore its schema."
         )
 
 
@@ -186,8 +186,8 @@ def _check_hidden(connection: Connection, tables: Mapping[str, ModelTable], ours
     found = [name for (name,) in select_in(connection, visible, pk.in_, ours[_ORGANIZATION])]
     if found:
         raise RevealedError(
-            f"These organizations have been revealed: {listed(sorted(found), show=5)}. People may "
-            "work in them by now; an operator can have them removed all the same."
+            f"These organizations are already visible: {listed(sorted(found), show=5)}. People "
+            "may be working in them, but an operator can still have them removed."
         )
 
 
@@ -217,6 +217,6 @@ def _refusal(others: Iterable[tuple[str, int | None]]) -> CommandError:
     counts.update(name for name, pk in set(others) if pk is not None)
     rows = [f"{count} of {name}" for name, count in sorted(counts.items())]
     return CommandError(
-        "Records that this relocation did not bring refer to what would be removed: "
-        f"{listed(rows, show=5)}. Move or delete these first, then roll back again."
+        f"Other records refer to what would be removed: {listed(rows, show=5)}. Move or delete "
+        "those first, then roll back again."
     )

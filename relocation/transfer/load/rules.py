@@ -144,7 +144,9 @@ def _name_organizations(batch: Batch) -> None:
     for draft, name in zip(batch.rows, names, strict=True):
         old = draft.values["slug"]
         if planned.get(old, name) != name:
-            raise RequestError(f'The plan wants the slug "{planned[old]}", which cannot be had.')
+            raise RequestError(
+                f'The plan asks for the slug "{planned[old]}", which is not available.'
+            )
         batch.slugs[draft.pk] = old
         if name != old:
             batch.tell(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")

@@ -10,8 +10,8 @@ from typing import Any, Final
 from relocation.findings import Finding, FindingKind
 
 REASONS: Final[Mapping[FindingKind, str]] = {
-    FindingKind.NOT_REQUESTED: "It does not belong to an organization that was asked for.",
-    FindingKind.OUT_OF_SCOPE: "A relocation of organizations does not take such records.",
+    FindingKind.NOT_REQUESTED: "It does not belong to a requested organization.",
+    FindingKind.OUT_OF_SCOPE: "A relocation of organizations does not include such records.",
     FindingKind.REPEATED_RECORD: "An earlier record of the model has the same primary key.",
     FindingKind.REMOVED_MODEL: "The model no longer exists.",
     FindingKind.UNKNOWN_MODEL: "This version does not know the model.",

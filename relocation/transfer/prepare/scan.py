@@ -200,7 +200,7 @@ class _Intake:
                 self._first_repeated.setdefault(record.model, record.pk)
         except (orjson.JSONEncodeError, OverflowError) as err:
             raise ExportError(
-                f"The export's {record.model} {record.pk} holds a value that cannot be stored.",
+                f"The export's {record.model} {record.pk} contains a value that can't be stored.",
                 internal=str(err),
             ) from err
 
@@ -301,7 +301,9 @@ class _Intake:
         for (model, field), count in sorted(self._stripped.items()):
             removed = (model, field) in _REMOVED_FIELDS
             kind = FindingKind.REMOVED_FIELD if removed else FindingKind.UNKNOWN_FIELD
-            cause = "the field no longer exists" if removed else "it is not known and not plain"
+            cause = (
+                "the field no longer exists" if removed else "it is unknown and not a plain value"
+            )
             reason = f"The field was left out of {_records(count)}: {cause}."
             found.append(Finding(kind, model, reason, field=field, records=count))
         return found
@@ -312,13 +314,13 @@ def check_limits(report: ScanReport, *, max_organizations: int, max_users: int) 
     organizations, users = len(report.organizations), report.selected.get("sentry.user", 0)
     if organizations > max_organizations:
         raise LimitError(
-            f"{organizations} organizations were asked for; "
-            f"one relocation moves at most {max_organizations}."
+            f"{organizations} organizations were requested, but one relocation can move at most "
+            f"{max_organizations}."
         )
     if users > max_users:
         raise LimitError(
-            f"The organizations have {users} members together; one relocation moves at most "
-            f"{max_users}."
+            f"The organizations have {users} members in total, but one relocation can move at "
+            f"most {max_users}."
         )
 
 
@@ -330,12 +332,12 @@ def _choose(intake: _Intake, wanted: Sequence[str] | None) -> Selected:
     selection = intake.selection
     if not selection.has_users:
         raise ExportError(
-            "The export holds no users, and a relocation needs at least one; "
-            "export the organizations together with their members."
+            "The export contains no users, and a relocation needs at least one. Export the "
+            "organizations together with their members."
         )
     if wanted is None:
         if not selection.slugs:
-            raise ExportError("The export holds no organizations; there is nothing to move.")
+            raise ExportError("The export contains no organizations, so there is nothing to move.")
         return selection.choose(selection.slugs, intake.left_out)
     missing = sorted(set(wanted) - selection.slugs)
     if missing:

@@ -48,8 +48,8 @@ def unwrap(wrapped: bytes, private_pem: str) -> bytes:
         return load_private_key(private_pem).decrypt(wrapped, KEY_PADDING)
     except ValueError as err:
         raise ConfigurationError(
-            "The relocation service's key was changed while this relocation was under way; "
-            "its operator must put the former key back.",
+            "The relocation service's key was changed during this relocation. An operator must "
+            "put the previous key back.",
             internal="the relocation key does not open the working form's data key",
         ) from err
 

@@ -46,7 +46,7 @@ class Suspects:
         for (model, field, path), (pk, count) in sorted(self._seen.items()):
             where = "1 record" if count == 1 else f"{count} records"
             reason = (
-                f"What looks like an id at {path} was left as it is in {where}: it may name "
+                f"What looks like an id at {path} was left unchanged in {where}: it may refer to "
                 "something else in the destination."
             )
             yield Finding(FindingKind.UNKNOWN_ID, model, reason, field=field, pk=pk)
