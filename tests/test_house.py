@@ -5,7 +5,10 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +42,35 @@ def test_a_lock_names_no_host_and_keeps_the_bounds(lock: str) -> None:
     assert "--index" not in text
     pins = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, flags=re.MULTILINE))
     assert (3, 9, 1) <= tuple(map(int, pins["prefect"].split("."))) < (4,)
+
+
+def test_production_installs_nothing_that_only_tests_and_the_local_inbox_need() -> None:
+    pins = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert not {"aiosmtpd", "pytest", "mypy", "ruff", "mkdocs", "uv", "hatchling"} & set(pins)
+
+
+@pytest.mark.parametrize(
+    ("lock", "asked"),
+    [
+        ("requirements.lock", lambda p: p["project"]["dependencies"]),
+        (
+            "requirements-dev.lock",
+            lambda p: [
+                *p["project"]["dependencies"],
+                *p["project"]["optional-dependencies"]["local"],
+                *p["dependency-groups"]["dev"],
+                *p["dependency-groups"]["docs"],
+            ],
+        ),
+    ],
+)
+def test_a_lock_holds_what_pyproject_asks_for(
+    lock: str, asked: Callable[[dict[str, Any]], list[str]]
+) -> None:
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {re.split(r"[\[<>=!~; ]", one)[0].lower() for one in asked(project)}
+    assert names <= {pin.lower() for pin in pins}
 
 
 def _functions(file: Path) -> dict[str, set[str]]:

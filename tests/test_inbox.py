@@ -2,6 +2,7 @@
 
 import re
 import stat
+import sys
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.errors import CommandError
 from relocation.local.inbox import Inbox
 from relocation.notices.wire import WIRE, wire_bytes
 
@@ -160,3 +162,13 @@ def test_a_bookmark_of_the_page_goes_on_working(tmp_path: Path) -> None:
         url = first.url
     with Inbox(tmp_path) as second:
         assert second.url == url
+
+
+def test_without_its_library_the_inbox_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Production installs none of it."""
+    monkeypatch.setitem(sys.modules, "aiosmtpd.controller", None)
+    with pytest.raises(CommandError, match=r"pip install 'relocation\[local\]'"), Inbox(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())

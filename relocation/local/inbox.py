@@ -12,8 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self, cast
 
-from aiosmtpd.controller import Controller
-
+from relocation.errors import CommandError
 from relocation.local.inbox_page import InboxPages
 from relocation.local.mails import kept_mails, parsed, part_of
 from relocation.process import LOOPBACK
@@ -47,15 +46,16 @@ class Inbox:
         """Where it listens; a free port is chosen in place of 0."""
         self.url = ""
         """Of its page, while it listens."""
-        self._server: _Server | None = None
+        self._server: Any = None
         self._pages: InboxPages | None = None
 
     def __enter__(self) -> Self:
-        """Start to listen; raises OSError where the port is taken."""
+        """Start to listen; raises OSError where the port is taken, CommandError where it cannot."""
+        serve = _server_class()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         listener = socket.create_server((LOOPBACK, self.port))
         self.port = listener.getsockname()[1]
-        self._server = _Server(_Keeper(self.folder), listener)
+        self._server = serve(_Keeper(self.folder), listener)
         self._server.start()
         self._pages = InboxPages(self.folder)
         self.url = self._pages.url
@@ -74,18 +74,29 @@ class Inbox:
         return [ReceivedMail(parsed(path.read_bytes()), path) for path in kept_mails(self.folder)]
 
 
-class _Server(Controller):
-    """Serve on a socket that listens already: only so can the system choose the port."""
+def _server_class() -> Any:
+    """Return the class of the mail server, whose library production does not install."""
+    try:
+        from aiosmtpd.controller import Controller  # noqa: PLC0415 - of the extra `local`
+    except ModuleNotFoundError as err:
+        raise CommandError(
+            "The local inbox needs aiosmtpd. Install it with: pip install 'relocation[local]'"
+        ) from err
 
-    def __init__(self, handler: "_Keeper", listener: socket.socket) -> None:
-        super().__init__(handler, hostname=LOOPBACK, port=listener.getsockname()[1])
-        self._listener = listener
+    class Server(Controller):
+        """Serve on a socket that listens already: only so can the system choose the port."""
 
-    def _create_server(self) -> Awaitable[AbstractServer]:
-        return cast(
-            Awaitable[AbstractServer],
-            self.loop.create_server(self._factory_invoker, sock=self._listener),
-        )
+        def __init__(self, handler: "_Keeper", listener: socket.socket) -> None:
+            super().__init__(handler, hostname=LOOPBACK, port=listener.getsockname()[1])
+            self._listener = listener
+
+        def _create_server(self) -> Awaitable[AbstractServer]:
+            return cast(
+                Awaitable[AbstractServer],
+                self.loop.create_server(self._factory_invoker, sock=self._listener),
+            )
+
+    return Server
 
 
 class _Keeper:
