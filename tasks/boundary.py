@@ -62,7 +62,8 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     Called with a hold, it returns at once where the ledger says that the task is done; otherwise it
     tries within the task's policy, read from the settings at that moment, as often as earlier
     processes of this round have left. Every try and its outcome is in the ledger. Raises what the
-    last try raised, and PermanentError where none was left.
+    last try raised, and PermanentError where none was left. In place of the reference's
+    `retry_task_or_fail_relocation`.
     """
 
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:

@@ -93,7 +93,8 @@ def deliver_due(
     """Send each due notice once, of one relocation or of all; safe to run several times at once.
 
     Mails end early where the mail server is not there: the rest stays due. A notice that cannot be
-    built waits until that is mended and does not stop the others. Raises only for the ledger.
+    built waits until that is fixed and does not stop the others. Raises only for the ledger. In
+    place of the reference's `get_built_messages`.
     """
     release_expired(post.ledger, post.terms, now=now())
     gather_digests(post.ledger, post.terms.sender_domain, now=now())

@@ -62,7 +62,8 @@ def enqueue(
     """Put notices into the outbox, each at most once (B-3); returns how many were new.
 
     It belongs into the transaction of what they tell of (W-44). Where a notice of the same cause
-    went out a moment ago, one with a window waits for the end of that window.
+    went out a moment ago, one with a window waits for the end of that window. In place of the
+    reference's `send_async`.
     """
     windows = {draft.window for draft in drafts if draft.window}
     turns = {window: _turn(connection, window, now) for window in windows}

@@ -67,7 +67,8 @@ def settle(
     it was taken over since, and where a process other than the caller, whose own hold is `own`,
     still holds it (DESIGN 6.6). A relocation that the ledger does not have is created from the
     request, whatever it holds: its run was refused before it opened one. Raises PermanentError
-    where there is neither a relocation nor a request.
+    where there is neither a relocation nor a request. In place of the reference's
+    `fail_relocation`.
     """
     with engine.begin() as connection:
         now = now or ledger_time(connection)

@@ -81,7 +81,7 @@ def build_notice(
 
     `date` is aware, `context` holds the `relocation_id` beside the facts of its kind, `in_reply_to`
     is the Message-ID of the STARTED notice: the subject then begins with "Re: " (A-143).
-    `attachments` are zip files by name. Raises NoticeError.
+    `attachments` are zip files by name. Raises NoticeError. In place of the reference's `build`.
     """
     rendered = render_notice(
         kind, recipient=recipient, context=context, branding=branding, templates=templates

@@ -46,7 +46,10 @@ def people_drafts(
     *,
     about: Relocation | RelocationRequest,
 ) -> list[Draft]:
-    """Return the notice for owner and creator; for the operator where nobody's address is known."""
+    """Return the notice for owner and creator; for the operator where nobody's address is known.
+
+    In place of the reference's `send_relocation_update_email`.
+    """
     if isinstance(about, Relocation):
         told = addressees(about, operator)
     else:  # it failed before anybody's address was read

@@ -112,7 +112,8 @@ def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
     """Fill in the three templates.
 
     The HTML gets `subject`, and `preheader`, what an inbox shows beside the subject: the text's
-    first paragraph. Raises jinja2.TemplateError, as for a value that is missing.
+    first paragraph. Raises jinja2.TemplateError, as for a value that is missing. In place of the
+    reference's `render_html_body`.
     """
     subject = _defused(one_line(template.subject.render(values), limit=MAX_SUBJECT))
     text = _BLANK_LINES.sub("\n\n", template.text.render(values)).strip() + "\n"
