@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test test-fast lint format types acceptance configuration lock bench bench-tiny bench-workers soak machines fuzz newest real-sentry test-tools screenshots clean help
+.PHONY: demo up test test-fast lint format types acceptance configuration docs picture lock bench bench-tiny bench-workers soak machines fuzz newest real-sentry test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -51,6 +51,12 @@ acceptance: $(READY) ## Say which promises of the reference are tested: docs/acc
 configuration: $(READY) ## List every setting, block and number of a task: docs/configuration.md
 	@$(BIN)/python docs/configuration.py
 
+docs: $(READY) ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+picture: $(READY) ## Draw docs/pictures/architecture.svg from docs/architecture.dot (Graphviz)
+	@$(BIN)/python docs/picture.py
+
 lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header pyproject.toml -o requirements.lock
@@ -83,7 +89,7 @@ real-sentry: $(READY) ## Relocate between real Sentrys 23.7.1, and ask them (Pyt
 fuzz: $(READY) ## Change archives and exports N times, and hold what the engine makes of them to its promise
 	@N=$(or $(N),2000) SEED=$(SEED) $(BIN)/python -m benchmarks.fuzz
 
-test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, Redis, nginx, Caddy (Debian, as root), linters of mails (npm)
+test-tools: ## Install what some tests need: SpamAssassin, Chromium, PostgreSQL, Redis, nginx, Caddy, Graphviz (Debian, as root), linters of mails (npm)
 	@.ci/test-tools
 
 screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone, in screenshots/
@@ -91,4 +97,4 @@ screenshots: $(READY) ## Take pictures of every mail, light, dark and on a phone
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q -n 0 tests/notices/quality/test_notices_in_a_browser.py
 
 clean: ## Remove what was set up (not .relocation/, which may hold your data)
-	rm -rf $(VENV) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
