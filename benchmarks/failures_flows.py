@@ -169,7 +169,7 @@ _PARTS = {
     "tasks.hook": ["_settle"],
     "flows.relocate": ["notify"],
     "tasks.deliver": ["deliver_notices", "load_templates"],
-    "relocation.delivery.deliver": ["_built"],
+    "relocation.delivery.deliver": ["built"],
 }
 
 
@@ -177,11 +177,11 @@ def named_parts(spent: dict[str, float]) -> dict[str, float]:
     """Return the parts of a failure's way, by their names in the table."""
     return {
         "settle": spent["_settle"],
-        "build (templates and message)": spent["load_templates"] + spent["_built"],
+        "build (templates and message)": spent["load_templates"] + spent["built"],
         "send": spent["send"],
         "subflow, without those": spent["notify"]
         - spent["load_templates"]
-        - spent["_built"]
+        - spent["built"]
         - spent["send"],
     }
 

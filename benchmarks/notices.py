@@ -23,7 +23,8 @@ import trustme
 from sqlalchemy import Engine, create_engine, event, make_url
 
 from relocation.database import engine_options, prepare
-from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.deliver import deliver_due
+from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms
 from relocation.ledger.holds import open_relocation

@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 from sqlalchemy import Engine
 
-from relocation.delivery.deliver import DeliveryReport, Post, deliver_due
+from relocation.delivery.deliver import DeliveryReport, deliver_due
+from relocation.delivery.post import Post
 from relocation.errors import ConfigurationError, TransientError
 from relocation.ledger.dispatch import Terms, overdue
 from relocation.ledger.tables import utc_now

@@ -5,42 +5,24 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
-from sqlalchemy import Engine
-
-from relocation.delivery.smtp import Mailer, Outcome
+from relocation.delivery.post import SPARE_SECONDS, Post, built
+from relocation.delivery.smtp import Outcome
 from relocation.delivery.throttle import Pace
-from relocation.handover import KIT, kit_archive
 from relocation.ledger.digests import gather_digests
-from relocation.ledger.dispatch import (
-    ClaimLostError,
-    Terms,
-    claim_due,
-    finish,
-    mark_sending,
-    release_expired,
-)
+from relocation.ledger.dispatch import ClaimLostError, finish, mark_sending, release_expired
 from relocation.ledger.dispatch import Outcome as RecordedOutcome
-from relocation.ledger.outbox import Notice, thread_of
-from relocation.ledger.reports import reports_of
+from relocation.ledger.groups import Relay, claim_group, keep_bytes, relaying, release, renew
+from relocation.ledger.outbox import Notice
 from relocation.ledger.tables import NoticeState, utc_now
-from relocation.notices.building import Branding, NoticeError, build_notice, render_notice
-from relocation.notices.kinds import Channel, NoticeKind
-from relocation.notices.rendering import Templates
-from relocation.notices.signing import SigningKey
-from relocation.notices.success import HandOver
-from relocation.notices.wire import mail_address, wire_bytes
-from relocation.steps import Task
+from relocation.notices.building import NoticeError
+from relocation.notices.kinds import Channel
+from relocation.notices.wire import bare_address
 
-SPARE_SECONDS = 120.0
-"""How much longer than the mail server may take the lease of a notice is: it may wait its turn."""
-
-_REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
-"""Kinds that go into the thread of the STARTED notice."""
-
-TellBlock = Callable[[str, str, str], object]
-"""Sends subject and text through the block of this type/name; raises where that fails."""
+RENEWAL = timedelta(seconds=SPARE_SECONDS / 2)
+"""After so long, what still waits in a group is claimed for longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,28 +41,6 @@ class DeliveryReport:
         return DeliveryReport(
             *(getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         )
-
-
-@dataclass(frozen=True)
-class Post:
-    """What it takes to send notices, whichever they are."""
-
-    ledger: Engine
-    mailer: Mailer | None
-    """None where no mail server is set up: the mails stay due."""
-    templates: Templates
-    branding: Branding
-    terms: Terms
-    signing_key: SigningKey | None = None
-    per_minute: int = 0
-    """Most notices sent a minute; 0 is no limit."""
-    tell_block: TellBlock | None = None
-    """Sends through a notification block; None where there is none to be had."""
-
-    @property
-    def lease_seconds(self) -> float:
-        """Longer than a connection with all its exchanges may take."""
-        return (self.mailer.patience if self.mailer else 0.0) + SPARE_SECONDS
 
 
 def deliver_due(
@@ -102,35 +62,141 @@ def deliver_due(
     # Blocks first: what they tell may be that no mail can be sent.
     for channel, able in ((Channel.BLOCK, post.tell_block), (Channel.MAIL, post.mailer)):
         if able is not None:
-            report += _deliver(post, channel, claimed_by, relocation_id, now)
+            report += _Delivery(post, channel, now).run(claimed_by, relocation_id)
     return report
 
 
-def _deliver(
-    post: Post,
-    channel: Channel,
-    claimed_by: str,
-    relocation_id: str | None,
-    now: Callable[[], datetime],
-) -> DeliveryReport:
-    counts: Counter[str] = Counter()
-    pace = Pace(post.per_minute)
-    while notice := claim_due(
-        post.ledger,
-        claimed_by=claimed_by,
-        lease_seconds=post.lease_seconds,
-        now=now(),
-        relocation_id=relocation_id,
-        channel=channel,
-    ):
-        time.sleep(pace.wait(time.monotonic()))
+class _Delivery:
+    """Sends what is due of one channel: the first notice alone, then in groups while all is well.
+
+    A group is only worth it for mails: a block is slower than any disk.
+    """
+
+    def __init__(self, post: Post, channel: Channel, now: Callable[[], datetime]) -> None:
+        self._post = post
+        self._channel = channel
+        self._now = now
+        self._pace = Pace(post.per_minute)
+        self._counts: Counter[str] = Counter()
+        in_half_a_minute = post.per_minute // 2 or 1 if post.per_minute else post.group
+        self._group = min(post.group, in_half_a_minute) if channel is Channel.MAIL else 1
+
+    def run(self, claimed_by: str, relocation_id: str | None) -> DeliveryReport:
+        """Send until nothing is due, or the mail server is not there."""
+        most = 1
+        while claimed := claim_group(
+            self._post.ledger,
+            most=most,
+            claimed_by=claimed_by,
+            lease_seconds=self._post.lease_seconds,
+            now=self._now(),
+            relocation_id=relocation_id,
+            channel=self._channel,
+        ):
+            go_on = self._send_group(claimed) if len(claimed) > 1 else self._send_one(claimed[0])
+            if not go_on:
+                break
+            most = self._group
+        return DeliveryReport(**self._counts)
+
+    def _send_one(self, notice: Notice) -> bool:
+        """Send a notice by itself, each commit of it on the disk; says whether to go on."""
+        time.sleep(self._pace.wait(time.monotonic()))
+        prepared = self._prepared(notice)
+        if prepared is None:
+            return True
+        to, wire = prepared
+
+        def mark() -> None:
+            lease = self._post.lease_seconds
+            mark_sending(self._post.ledger, notice, wire, lease_seconds=lease, now=self._now())
+
         try:
-            became, outcome = _attempt(post, notice, now)
-            state = finish(post.ledger, notice, became, outcome.detail, post.terms, now=now())
+            outcome = self._send(notice, to, wire, mark)
         except ClaimLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
-            continue
-        counts["failed" if state is NoticeState.FAILED else outcome.state] += 1
+            return True
+        self._finish(notice, "ours" if outcome.ours else outcome.state, outcome)
+        return _is_there(outcome)
+
+    def _send_group(self, claimed: list[Notice]) -> bool:
+        """Send notices that were claimed together; says whether to go on.
+
+        Once the claim of one is lost, none after it is sent. What was not tried goes back, also
+        where an error ends it.
+        """
+        ledger, lease = self._post.ledger, timedelta(seconds=self._post.lease_seconds)
+        waiting = list(claimed)
+        renewal = self._now() + RENEWAL
+        try:
+            prepared = [(notice, self._prepared(notice)) for notice in claimed]
+            ready = [(notice, *message) for notice, message in prepared if message]
+            waiting = [notice for notice, *_ in ready]
+            keep_bytes(ledger, [(notice, wire) for notice, _, wire in ready if not notice.wire])
+            with relaying(ledger, lease_seconds=self._post.lease_seconds, now=self._now) as relay:
+                for notice, to, wire in ready:
+                    if wait := self._pace.wait(time.monotonic()):
+                        relay.flush()
+                        time.sleep(wait)
+                    if self._now() >= renewal:
+                        renew(ledger, waiting, self._now() + lease)
+                        renewal = self._now() + RENEWAL
+                    waiting.remove(notice)
+                    outcome = self._send(notice, to, wire, partial(relay.mark, notice))
+                    self._record(relay, notice, outcome)
+                    if not _is_there(outcome):
+                        return False
+        except ClaimLostError as err:
+            _log.warning("Notices went to another process: %s", err.internal)
+        finally:
+            release(ledger, waiting)
+        return True
+
+    def _record(self, relay: Relay, notice: Notice, outcome: Outcome) -> None:
+        if outcome.state == "sent":
+            relay.sent(notice, outcome.detail)
+            self._count(notice, NoticeState.SENT, outcome)
+        else:
+            relay.flush()
+            self._finish(notice, "ours" if outcome.ours else outcome.state, outcome)
+
+    def _prepared(self, notice: Notice) -> tuple[str, bytes] | None:
+        """Return where to send what; None where it cannot be, and then that is recorded."""
+        to = notice.recipient
+        if notice.channel is Channel.MAIL:
+            try:
+                to = bare_address(notice.recipient)
+            except ValueError as err:
+                self._finish(notice, "failed", Outcome("failed", detail=str(err)))
+                return None
+        try:
+            return to, notice.wire or built(self._post, notice, self._now())
+        except NoticeError as err:
+            # The error may quote an address: it goes to the ledger alone.
+            _log.warning(
+                "Notice %d of relocation %s cannot be built", notice.id, notice.relocation_id
+            )
+            self._finish(notice, "unbuildable", Outcome("retry", detail=err.internal))
+            return None
+
+    def _send(self, notice: Notice, to: str, wire: bytes, mark: Callable[[], None]) -> Outcome:
+        """Hand the bytes over, after they are marked as being sent; raises ClaimLostError."""
+        if notice.channel is Channel.BLOCK:
+            return _tell(self._post, to, wire, mark)
+        assert self._post.mailer is not None  # noqa: S101 - no mail is claimed without one
+        return self._post.mailer.send(to, wire, before_data=mark)
+
+    def _finish(self, notice: Notice, became: RecordedOutcome, outcome: Outcome) -> None:
+        post = self._post
+        try:
+            state = finish(post.ledger, notice, became, outcome.detail, post.terms, now=self._now())
+        except ClaimLostError as err:
+            _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
+        else:
+            self._count(notice, state, outcome)
+
+    def _count(self, notice: Notice, state: NoticeState, outcome: Outcome) -> None:
+        self._counts["failed" if state is NoticeState.FAILED else outcome.state] += 1
         _log.info(
             "%s notice %d of relocation %s: %s (%s)",
             notice.kind,
@@ -139,38 +205,12 @@ def _deliver(
             state,
             outcome.code,
         )
-        if not outcome.connected:
-            _log.warning("The mail server is not there: %s", outcome.code or outcome.detail)
-            break
-    return DeliveryReport(**counts)
 
 
-def _attempt(
-    post: Post, notice: Notice, now: Callable[[], datetime]
-) -> tuple[RecordedOutcome, Outcome]:
-    """Build the notice unless its bytes are kept, then send it; raises ClaimLostError."""
-    if notice.channel is Channel.MAIL:
-        try:
-            mail_address(notice.recipient)
-        except ValueError as err:
-            return "failed", Outcome("failed", detail=str(err))
-    try:
-        wire = notice.wire or _built(post, notice, now())
-    except NoticeError as err:
-        # The error may quote an address: it goes to the ledger alone.
-        _log.warning("Notice %d of relocation %s cannot be built", notice.id, notice.relocation_id)
-        return "unbuildable", Outcome("retry", detail=err.internal)
-
-    def before_data() -> None:
-        mark_sending(post.ledger, notice, wire, lease_seconds=post.lease_seconds, now=now())
-
-    if notice.channel is Channel.BLOCK:
-        outcome = _tell(post, notice.recipient, wire, before_data)
-    else:
-        assert post.mailer is not None  # noqa: S101 - no mail is claimed without one
-        recipient = mail_address(notice.recipient).addr_spec
-        outcome = post.mailer.send(recipient, wire, before_data=before_data)
-    return ("ours" if outcome.ours else outcome.state), outcome
+def _is_there(outcome: Outcome) -> bool:
+    if not outcome.connected:
+        _log.warning("The mail server is not there: %s", outcome.code or outcome.detail)
+    return outcome.connected
 
 
 def _tell(post: Post, block: str, wire: bytes, before_sending: Callable[[], None]) -> Outcome:
@@ -184,36 +224,3 @@ def _tell(post: Post, block: str, wire: bytes, before_sending: Callable[[], None
         _log.warning("The notification block %s did not take a notice", block)
         return Outcome("retry", detail=type(err).__name__, ours=True)
     return Outcome("sent")
-
-
-def _attachments(post: Post, notice: Notice) -> dict[str, bytes]:
-    if notice.context.get("handover") != HandOver.ATTACHED:
-        return {}
-    facts = reports_of(post.ledger, notice.relocation_id).get(Task.COMPLETE)
-    return {KIT: kit_archive(facts)} if facts else {}
-
-
-def _built(post: Post, notice: Notice, now: datetime) -> bytes:
-    context = {**notice.context, "relocation_id": notice.relocation_id}
-    if notice.channel is Channel.BLOCK:
-        rendered = render_notice(
-            notice.kind,
-            recipient=notice.recipient,
-            context=context,
-            branding=post.branding,
-            templates=post.templates,
-        )
-        return f"{rendered.subject}\n\n{rendered.text}".encode()
-    message = build_notice(
-        notice.kind,
-        recipient=notice.recipient,
-        context=context,
-        message_id=notice.message_id,
-        date=now,
-        branding=post.branding,
-        templates=post.templates,
-        in_reply_to=thread_of(post.ledger, notice) if notice.kind in _REPLIES else None,
-        attachments=_attachments(post, notice),
-    )
-    wire = wire_bytes(message)
-    return post.signing_key.signed(wire) if post.signing_key else wire

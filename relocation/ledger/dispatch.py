@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from relocation.errors import RelocationError
+from relocation.ledger.crashes import doubt_what_a_crash_lost
 from relocation.ledger.outbox import Notice, enqueue, read_notice
 from relocation.ledger.tables import LEASED, OPEN, NoticeState, is_in, notices, relocations
 from relocation.notices.kinds import Channel, NoticeKind
@@ -87,16 +88,8 @@ def claim_due(
 @cache  # building it costs more than running it
 def _claim(of_one_relocation: bool) -> Executable:
     due = notices.alias("due")
-    is_due = [
-        is_in(due.c.state, (NoticeState.QUEUED,)),
-        due.c.not_before <= bindparam("at"),
-        due.c.channel == bindparam("way"),
-        or_(due.c.valid_until.is_(None), due.c.valid_until > bindparam("at")),
-        ~_waits_for_earlier(due),
-    ]
-    if of_one_relocation:
-        is_due.append(due.c.relocation_id == bindparam("relocation"))
-    first = select(due.c.id).where(*is_due).order_by(due.c.not_before, due.c.id).limit(1)
+    first = select(due.c.id).where(*is_due(due, of_one_relocation=of_one_relocation))
+    first = first.order_by(due.c.not_before, due.c.id).limit(1)
     return (
         update(notices)
         .where(notices.c.id == first.with_for_update(skip_locked=True).scalar_subquery())
@@ -108,6 +101,20 @@ def _claim(of_one_relocation: bool) -> Executable:
         )
         .returning(notices)
     )
+
+
+def is_due(due: FromClause, *, of_one_relocation: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions for a notice to be sent: parameters `at`, `way` and `relocation`."""
+    conditions = [
+        is_in(due.c.state, (NoticeState.QUEUED,)),
+        due.c.not_before <= bindparam("at"),
+        due.c.channel == bindparam("way"),
+        or_(due.c.valid_until.is_(None), due.c.valid_until > bindparam("at")),
+        ~_waits_for_earlier(due),
+    ]
+    if of_one_relocation:
+        conditions.append(due.c.relocation_id == bindparam("relocation"))
+    return conditions
 
 
 def _waits_for_earlier(due: FromClause) -> ColumnElement[bool]:
@@ -151,10 +158,13 @@ def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
         .with_for_update(skip_locked=True)
     )
     with engine.begin() as connection:
+        doubt_what_a_crash_lost(connection)
         silent = [read_notice(row) for row in connection.execute(expired)]
         for notice in silent:
             outcome: Outcome = "unknown" if notice.state is NoticeState.SENDING else "retry"
             changes = _after(notice, outcome, terms, now)
+            if outcome == "retry":
+                changes["reply"] = UNHEARD
             _record(connection, notice, changes, terms, now=now)
     return len(silent)
 
@@ -169,7 +179,7 @@ def mark_sending(
     """
     statement = (
         update(notices)
-        .where(_claim_of(notice, NoticeState.CLAIMED))
+        .where(claim_of(notice, NoticeState.CLAIMED))
         .values(
             state=NoticeState.SENDING,
             wire=func.coalesce(notices.c.wire, wire),
@@ -178,7 +188,7 @@ def mark_sending(
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
-            raise _claim_lost(notice)
+            raise claim_lost(notice)
 
 
 def finish(
@@ -196,7 +206,7 @@ def finish(
     claim = (*OPEN, NoticeState.UNKNOWN) if outcome == "sent" else LEASED
     with engine.begin() as connection:
         if not _record(connection, notice, {"reply": reply, **changes}, terms, *claim, now=now):
-            raise _claim_lost(notice)
+            raise claim_lost(notice)
     state: NoticeState = changes["state"]
     return state
 
@@ -242,7 +252,7 @@ def _record(
         changes = {**changes, "context": {}, "wire": None}
     statement = (
         update(notices)
-        .where(_claim_of(notice, *(states or LEASED)))
+        .where(claim_of(notice, *(states or LEASED)))
         .values(claimed_by=None, lease_until=None, **changes)
     )
     if connection.execute(statement).rowcount == 0:
@@ -275,7 +285,8 @@ def _tell_operator(
     )
 
 
-def _claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
+def claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
+    """Return the condition that the notice is in one of the states, and claimed by nobody since."""
     return and_(
         notices.c.id == notice.id,
         notices.c.tries == notice.tries,
@@ -283,7 +294,8 @@ def _claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
     )
 
 
-def _claim_lost(notice: Notice) -> ClaimLostError:
+def claim_lost(notice: Notice) -> ClaimLostError:
+    """Return the error of a claim that another process has taken over."""
     return ClaimLostError(
         "Another process is sending this notice.",
         internal=f"claim {notice.tries} of notice {notice.id} is no longer valid",

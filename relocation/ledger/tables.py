@@ -331,6 +331,17 @@ told_causes = Table(
 )
 """Until when further failures of a cause wait, so that operators read of them in one notice."""
 
+witnesses = Table(
+    "witness",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("boot", BoundedText(200), nullable=False),
+)
+"""One row: the run of the database's machine in which notices are sent.
+
+The migration makes it unlogged on PostgreSQL: a crash empties it.
+"""
+
 
 def is_in(
     column: ColumnElement[NoticeState], states: tuple[NoticeState, ...]

@@ -46,6 +46,11 @@ def wire_bytes(message: EmailMessage) -> bytes:
 
 
 def mail_address(address: str, name: str = "") -> Address:
+    """Return an address with a name for a header; raises ValueError as `bare_address` does."""
+    return Address(display_name=name, addr_spec=bare_address(address))
+
+
+def bare_address(address: str) -> str:
     """Return a checked address, its domain in ASCII; raises ValueError on anything else (W-45).
 
     Looks nothing up. A local part beyond ASCII is refused: few servers take one.
@@ -58,7 +63,7 @@ def mail_address(address: str, name: str = "") -> Address:
     )
     if checked.ascii_email is None:
         raise ValueError("the address has no ASCII form")
-    return Address(display_name=name, addr_spec=checked.ascii_email)
+    return checked.ascii_email
 
 
 def identifier(message_id: str) -> str:

@@ -5,7 +5,8 @@ import sys
 from sqlalchemy import create_engine, make_url
 
 from relocation.database import engine_options, prepare
-from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.deliver import deliver_due
+from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import Terms
 from relocation.notices.building import Branding

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.deliver import deliver_due
+from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer
 from relocation.ledger.dispatch import Terms
 from relocation.ledger.outbox import enqueue, notices_of

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select, text, update
 
-from relocation.delivery.deliver import DeliveryReport, Post, deliver_due
+from relocation.delivery.deliver import DeliveryReport, deliver_due
+from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import MOST_REFUSALS, Terms, claim_due, release_expired
 from relocation.ledger.outbox import enqueue, notices_of

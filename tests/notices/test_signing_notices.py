@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from relocation.delivery.deliver import Post, deliver_due
+from relocation.delivery.deliver import deliver_due
+from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer
 from relocation.errors import ConfigurationError
 from relocation.ledger.dispatch import Terms
