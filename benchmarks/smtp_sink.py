@@ -10,7 +10,7 @@ import sys
 import threading
 
 _REPLIES = {
-    b"ehlo": b"250-sink\r\n250 SIZE 50000000\r\n",
+    b"ehlo": b"250-sink\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n",
     b"data": b"354 go on\r\n",
     b"quit": b"221 bye\r\n",
 }

@@ -3,13 +3,13 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
 
 from relocation.delivery.post import SPARE_SECONDS, Post, built
-from relocation.delivery.smtp import Outcome
+from relocation.delivery.smtp import Envelope, Outcome
 from relocation.delivery.throttle import Pace
 from relocation.ledger.digests import gather_digests
 from relocation.ledger.dispatch import ClaimLostError, finish, mark_sending, release_expired
@@ -134,7 +134,7 @@ class _Delivery:
             waiting = [notice for notice, *_ in ready]
             keep_bytes(ledger, [(notice, wire) for notice, _, wire in ready if not notice.wire])
             with relaying(ledger, lease_seconds=self._post.lease_seconds, now=self._now) as relay:
-                for notice, to, wire in ready:
+                for number, (notice, to, wire) in enumerate(ready, 1):
                     if wait := self._pace.wait(time.monotonic()):
                         relay.flush()
                         time.sleep(wait)
@@ -142,7 +142,8 @@ class _Delivery:
                         renew(ledger, waiting, self._now() + lease)
                         renewal = self._now() + RENEWAL
                     waiting.remove(notice)
-                    outcome = self._send(notice, to, wire, partial(relay.mark, notice))
+                    then = None if self._post.per_minute else _envelope(ready[number : number + 1])
+                    outcome = self._send(notice, to, wire, partial(relay.mark, notice), then)
                     self._record(relay, notice, outcome)
                     if not _is_there(outcome):
                         return False
@@ -179,12 +180,19 @@ class _Delivery:
             self._finish(notice, "unbuildable", Outcome("retry", detail=err.internal))
             return None
 
-    def _send(self, notice: Notice, to: str, wire: bytes, mark: Callable[[], None]) -> Outcome:
+    def _send(
+        self,
+        notice: Notice,
+        to: str,
+        wire: bytes,
+        mark: Callable[[], None],
+        then: Envelope | None = None,
+    ) -> Outcome:
         """Hand the bytes over, after they are marked as being sent; raises ClaimLostError."""
         if notice.channel is Channel.BLOCK:
             return _tell(self._post, to, wire, mark)
         assert self._post.mailer is not None  # noqa: S101 - no mail is claimed without one
-        return self._post.mailer.send(to, wire, before_data=mark)
+        return self._post.mailer.send(to, wire, before_data=mark, then=then)
 
     def _finish(self, notice: Notice, became: RecordedOutcome, outcome: Outcome) -> None:
         post = self._post
@@ -205,6 +213,10 @@ class _Delivery:
             state,
             outcome.code,
         )
+
+
+def _envelope(next_one: Sequence[tuple[Notice, str, bytes]]) -> Envelope | None:
+    return (next_one[0][1], len(next_one[0][2])) if next_one else None
 
 
 def _is_there(outcome: Outcome) -> bool:

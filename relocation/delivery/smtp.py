@@ -5,6 +5,7 @@ its parts, connect anew for each message, and send copies where a connection bre
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import time
@@ -26,6 +27,11 @@ IDLE_SECONDS = 30.0
 _CONCERNS_US = (421, 530, 535)
 """The server closes the service, wants a login, or refuses ours: no fault of the message."""
 _TOO_BIG = (523, 552)
+_GO_ON = 354
+_LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+
+Envelope = tuple[str, int]
+"""Who gets a message, and its size in bytes."""
 
 State = Literal["sent", "retry", "failed", "unknown"]
 """What became of an attempt.
@@ -80,6 +86,8 @@ class Mailer:
         self._tls: ssl.SSLContext | None = None
         self._connection: Any = None
         self._served = False
+        self._ahead: Envelope | None = None
+        """Sent with the message before it; its two answers are still to be read."""
         self._last_used = 0.0
 
     def __enter__(self) -> Self:
@@ -104,23 +112,34 @@ class Mailer:
 
     def close(self) -> None:
         """Take leave of the server; idempotent, and never raises for a connection that is gone."""
-        connection, self._connection = self._connection, None
+        connection, ahead = self._connection, self._ahead
+        self._connection = self._ahead = None
         if connection is not None:
             with contextlib.suppress(OSError):
+                if ahead:
+                    _answers(connection.smtp)
                 connection.smtp.quit()
             connection.smtp.close()
 
     def send(
-        self, recipient: str, wire: bytes, *, before_data: Callable[[], None] = lambda: None
+        self,
+        recipient: str,
+        wire: bytes,
+        *,
+        before_data: Callable[[], None] = lambda: None,
+        then: Envelope | None = None,
     ) -> Outcome:
         """Send finished bytes to one address; network errors become outcomes.
 
         `before_data` runs once the server took the recipient, before the message is handed over:
         from then on a lost connection means an unknown outcome. Where it raises, nothing is sent,
         and the error goes to the caller. The bytes are those of `wire_bytes`: 7 bit, CRLF alone.
+        `then` is the message that is sent next: a server that takes commands in advance gets its
+        envelope together with this message, which saves two waits.
         """
-        if not recipient.isascii() or any(char in " <>\r\n\0" for char in recipient):
-            raise ValueError("a recipient must be a bare ASCII address")
+        for address in (recipient, *(then[:1] if then else ())):
+            if not address.isascii() or any(char in " <>\r\n\0" for char in address):
+                raise ValueError("a recipient must be a bare ASCII address")
         handed_over = False
 
         def hand_over() -> None:
@@ -133,7 +152,7 @@ class Mailer:
             try:
                 self.connect()
                 served = self._served
-                outcome = self._exchange(self._connection.smtp, recipient, wire, hand_over)
+                outcome = self._exchange(recipient, wire, hand_over, then)
             except OSError as err:  # every error of the SMTP client is one
                 self._drop()
                 outcome = _broken(err, handed_over=handed_over)
@@ -145,22 +164,22 @@ class Mailer:
                 return outcome
 
     def _exchange(
-        self, smtp: Any, recipient: str, wire: bytes, hand_over: Callable[[], None]
+        self, recipient: str, wire: bytes, hand_over: Callable[[], None], then: Envelope | None
     ) -> Outcome:
+        smtp = self._connection.smtp
         smtp.ehlo_or_helo_if_needed()
-        options = [f"size={len(wire)}"] if smtp.has_extn("size") else []
-        code, text = smtp.mail(self._server.sender, options)
+        (code, text), taken = self._enveloped(smtp, recipient, len(wire))
         if not _accepted(code):
             # Except for the size, it is our sender that is refused here, and with it every message.
             return self._refused(code, text, concerns_us=code not in _TOO_BIG)
-        code, text = smtp.rcpt(recipient)
+        code, text = taken or smtp.rcpt(recipient)
         if not _accepted(code):
             return self._refused(code, text)
         try:
             hand_over()
         except OSError as err:  # must not pass for an error of the connection
             raise RuntimeError("the notice could not be marked as being sent") from err
-        code, text = _data(smtp, wire)
+        code, text = self._data(smtp, wire, then if smtp.has_extn("pipelining") else None)
         self._served = True
         if _accepted(code):
             return Outcome("sent", code, _words(text))
@@ -168,6 +187,41 @@ class Mailer:
             return self._refused(code, text)
         self._drop()  # no SMTP: what the server made of the message is anyone's guess
         return Outcome("unknown", code, _words(text), connected=False)
+
+    def _enveloped(
+        self, smtp: Any, recipient: str, size: int
+    ) -> tuple[tuple[int, bytes], tuple[int, bytes] | None]:
+        """Return the answer to MAIL, and the one to RCPT where that was sent in advance."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, None
+            answers = _answers(smtp)
+            if ahead == (recipient, size):
+                return answers
+            smtp.rset()
+        options = [f"size={size}"] if smtp.has_extn("size") else []
+        return smtp.mail(self._server.sender, options), None
+
+    def _data(self, smtp: Any, wire: bytes, then: Envelope | None) -> tuple[int, bytes]:
+        """Hand the message over; a refusal before its first byte is a reply like any other."""
+        code, text = smtp.docmd("data")
+        if code != _GO_ON:
+            # An unreadable reply has a code too, but it closes the socket.
+            if smtp.sock is None or not _refusal(code):
+                err = ConnectionError(f"{code} {_words(text)}")
+                err.smtp_code = code  # type: ignore[attr-defined]
+                raise err
+            return code, text
+        body = _LEADING_DOT.sub(b"..", wire)
+        end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
+        envelope = b""
+        if then:
+            size = f" size={then[1]}" if smtp.has_extn("size") else ""
+            lines = f"mail FROM:<{self._server.sender}>{size}\r\nrcpt TO:<{then[0]}>\r\n"
+            envelope = lines.encode("ascii")
+        smtp.send(body + end + envelope)
+        self._ahead = then
+        answer: tuple[int, bytes] = smtp.getreply()
+        return answer
 
     def _refused(self, code: int, text: bytes, *, concerns_us: bool = False) -> Outcome:
         """Judge a refusal; one that concerns us, not the message, ends the connection."""
@@ -177,6 +231,9 @@ class Mailer:
             self._drop()
         else:
             try:
+                if self._ahead:
+                    self._ahead = None
+                    _answers(self._connection.smtp)
                 self._connection.smtp.rset()
             except OSError:
                 self._drop()
@@ -216,22 +273,14 @@ class Mailer:
 
     def _drop(self) -> None:
         """Close without a word: the server is gone, or in the middle of a message."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._ahead = self._connection, None, None
         if connection is not None:
             connection.smtp.close()
 
 
-def _data(smtp: Any, wire: bytes) -> tuple[int, bytes]:
-    """Hand the message over; a refusal before its first byte is a reply like any other."""
-    try:
-        code, text = smtp.data(wire)
-    except OSError as err:
-        code = getattr(err, "smtp_code", None)
-        # An unreadable reply has a code too, but it closes the socket.
-        if code is None or not _refusal(code) or smtp.sock is None:
-            raise
-        text = err.smtp_error  # type: ignore[attr-defined]
-    return code, text
+def _answers(smtp: Any) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
+    """Read the two answers to an envelope that was sent in advance."""
+    return smtp.getreply(), smtp.getreply()
 
 
 def _broken(err: OSError, *, handed_over: bool) -> Outcome:

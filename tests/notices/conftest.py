@@ -92,6 +92,8 @@ class Peer:
     rcpt_reply: dict[str, str] = field(default_factory=dict)
     data_reply: str = "250 2.0.0 queued as T1"
     drop_after_data: bool = False
+    pipelining: bool = False
+    """Whether it says that it takes commands in advance."""
     together: int = 1
     """Connections that have to be there before the first recipient is taken."""
     on_rcpt: Callable[[], None] = lambda: None
@@ -101,6 +103,12 @@ class Peer:
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     # The names and the parameters are the library's.
+    async def handle_EHLO(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], *["250-PIPELINING"] * self.pipelining, responses[-1]]
+
     async def handle_RCPT(  # noqa: N802
         self,
         server: Any,

@@ -90,13 +90,13 @@ def test_a_process_killed_while_it_sends_costs_one_copy_with_the_same_bytes(
     _go(victim)
     assert victim.returncode == -signal.SIGKILL
     states = [one.state for one in notices_of(ledger, RELOCATION)]
-    assert states == [*[NoticeState.SENT] * 2, NoticeState.SENDING, *[NoticeState.QUEUED] * 2]
+    assert states == [*[NoticeState.SENT] * 2, NoticeState.SENDING, *[NoticeState.CLAIMED] * 2]
 
-    # Nobody touches it until its lease has run out; then it is due again.
+    # Nobody touches it, nor the rest of its group, until the lease has run out; then all are due.
     heir = _start(ledger, peer.port, "w:2")
     _go(heir)
     assert [one.state for one in notices_of(ledger, RELOCATION)].count(NoticeState.SENDING) == 1
-    assert release_expired(ledger, TERMS, now=datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert release_expired(ledger, TERMS, now=datetime.now(UTC) + timedelta(hours=1)) == 3
     with ledger.begin() as connection:
         connection.execute(notices.update().values(not_before=datetime.now(UTC)))
     _go(_start(ledger, peer.port, "w:3"))
