@@ -47,7 +47,7 @@ class Operator:
 
     def cancel(self, how: str) -> None:
         """Cancel or abort a relocation, wherever it is."""
-        if one := self._pick(Step.NOTIFYING):
+        if one := self._pick(Step.REVEALING):
             self.cancelled.add(one)
             taken = self._run(how, one)
             self.done[f"{how}, {'taken' if taken else 'refused'}"] += 1

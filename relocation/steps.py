@@ -26,15 +26,19 @@ class RollBackState(StrEnum):
 
 
 class Step(IntEnum):
-    """The steps in their order; stored by name."""
+    """The steps in their order; stored by name.
+
+    NOTIFYING is what REVEALING was called: settings, commands and older ledgers may still say it.
+    """
 
     UPLOADING = 1
     PREPROCESSING = 2
     VALIDATING = 3
     IMPORTING = 4
     POSTPROCESSING = 5
-    NOTIFYING = 6
+    REVEALING = 6
     COMPLETED = 7
+    NOTIFYING = REVEALING
 
 
 class Task(StrEnum):
@@ -118,7 +122,7 @@ POLICIES: dict[Task, Policy] = {
         "We couldn't hand over the imported organizations because of a problem on our side.",
     ),
     Task.REVEAL_ORGANIZATIONS: Policy(
-        Step.NOTIFYING,
+        Step.REVEALING,
         4,
         60,
         "We couldn't make the imported organizations visible because of a problem on our side.",

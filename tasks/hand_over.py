@@ -1,4 +1,4 @@
-"""POSTPROCESSING and NOTIFYING: the organizations get their owner and become visible."""
+"""POSTPROCESSING and REVEALING: the organizations get their owner and become visible."""
 
 from relocation.errors import PersonError
 from relocation.ledger.tries import done_result

@@ -24,7 +24,7 @@ _SCHEDULABLE = (
     Step.VALIDATING,
     Step.IMPORTING,
     Step.POSTPROCESSING,
-    Step.NOTIFYING,
+    Step.REVEALING,
 )
 
 

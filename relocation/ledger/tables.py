@@ -140,7 +140,8 @@ def _by_value(enum: type[StrEnum]) -> Enum:
 
 
 def _step() -> Enum:
-    return Enum(Step, native_enum=False, length=40)
+    # With the names that steps had before: a process of an older version may still write them.
+    return Enum(Step, native_enum=False, length=40, omit_aliases=False)
 
 
 metadata = MetaData(

@@ -14,7 +14,7 @@ from relocation.ledger.reconciling import Discard, begin_discarding, to_discard
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import metadata
 from relocation.ledger.tries import done_round
-from relocation.steps import Task
+from relocation.steps import Step, Task
 
 
 def _statements(engine: Engine, kind: str = "%") -> set[str]:
@@ -135,6 +135,32 @@ def test_an_older_ledger_keeps_what_it_knows_of_files_and_roll_backs(
     assert Discard("kept", 0, 2) in to_discard(empty_database)
 
 
+def test_an_older_ledger_learns_the_name_of_the_step_that_reveals(empty_database: Engine) -> None:
+    with empty_database.begin() as connection:
+        command.upgrade(_config(connection), "0009")
+        connection.execute(text(_REVEALING_BEFORE))
+    migrate(empty_database)
+    relocation = get_relocation(empty_database, "old")
+    assert (relocation.step, relocation.pause_before_step) == (Step.REVEALING, Step.REVEALING)
+    with empty_database.begin() as connection:
+        stored = connection.execute(text("SELECT step, pause_before_step FROM relocation")).one()
+    assert stored == ("REVEALING", "REVEALING")
+
+
+def test_the_old_name_of_a_step_is_still_read(ledger: Engine) -> None:
+    """A process of an older version may write it while the workers are replaced."""
+    with ledger.begin() as connection:
+        connection.execute(text(_REVEALING_BEFORE))
+    assert get_relocation(ledger, "old").step is Step.REVEALING
+    assert Step["NOTIFYING"] is Step.REVEALING
+
+
+_REVEALING_BEFORE = """
+    INSERT INTO relocation (id, status, step, round, settled_round, fence, owner, archive,
+        organizations, pause_before_step, created_at, updated_at)
+    VALUES ('old', 'PAUSED', 'NOTIFYING', 1, 0, 1, 'o', 'a', '[]', 'NOTIFYING', '2026-01-01',
+        '2026-01-01')
+"""
 _OLD_RELOCATION = """
     INSERT INTO relocation (id, status, step, round, settled_round, fence, owner, archive,
         organizations, files_kept, internal_error, created_at, updated_at)

@@ -42,9 +42,9 @@ def test_it_is_the_next_step_unless_one_is_named(
 @both
 def test_it_may_be_any_later_step(ledger: Engine, scanning: Hold, schedule: Schedule) -> None:
     """A-131, A-132."""
-    assert schedule(ledger, "r-1", Step.NOTIFYING) is Step.NOTIFYING
+    assert schedule(ledger, "r-1", Step.REVEALING) is Step.REVEALING
     stored = get_relocation(ledger, "r-1")
-    assert Step.NOTIFYING in {stored.pause_before_step, stored.cancel_before_step}
+    assert Step.REVEALING in {stored.pause_before_step, stored.cancel_before_step}
 
 
 @both
@@ -54,7 +54,7 @@ def test_a_past_the_current_and_the_last_step_are_refused_by_name(
 ) -> None:
     """A-131, A-132."""
     before = get_relocation(ledger, "r-1")
-    with pytest.raises(PermanentError, match="VALIDATING, IMPORTING, POSTPROCESSING, NOTIFYING"):
+    with pytest.raises(PermanentError, match="VALIDATING, IMPORTING, POSTPROCESSING, REVEALING"):
         schedule(ledger, "r-1", step)
     assert get_relocation(ledger, "r-1") == before
 
@@ -92,8 +92,8 @@ def test_a_paused_one_can_be_paused_again_later_or_not_at_all(
     pause_here(ledger, scanning, Step.IMPORTING, now)
     with pytest.raises(PermanentError, match="POSTPROCESSING"):
         reschedule_pause(ledger, "r-1", Step.IMPORTING)
-    assert reschedule_pause(ledger, "r-1", Step.NOTIFYING).status is Status.PAUSED
-    assert get_relocation(ledger, "r-1").pause_before_step is Step.NOTIFYING
+    assert reschedule_pause(ledger, "r-1", Step.REVEALING).status is Status.PAUSED
+    assert get_relocation(ledger, "r-1").pause_before_step is Step.REVEALING
     reschedule_pause(ledger, "r-1", None)
     assert get_relocation(ledger, "r-1").pause_before_step is None
 
@@ -101,8 +101,8 @@ def test_a_paused_one_can_be_paused_again_later_or_not_at_all(
 def test_a_scheduled_pause_can_be_moved_and_dropped(ledger: Engine, scanning: Hold) -> None:
     """A-134: of a merely scheduled pause, unpausing only edits it."""
     schedule_pause(ledger, "r-1", Step.IMPORTING)
-    assert reschedule_pause(ledger, "r-1", Step.NOTIFYING).status is Status.IN_PROGRESS
-    assert get_relocation(ledger, "r-1").pause_before_step is Step.NOTIFYING
+    assert reschedule_pause(ledger, "r-1", Step.REVEALING).status is Status.IN_PROGRESS
+    assert get_relocation(ledger, "r-1").pause_before_step is Step.REVEALING
     reschedule_pause(ledger, "r-1", None)
     with pytest.raises(PermanentError, match="not paused"):
         reschedule_pause(ledger, "r-1", None)

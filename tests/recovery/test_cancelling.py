@@ -184,7 +184,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     """Its process died between the two commits of the reveal."""
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL)
-    schedule_cancel(world.around.ledger, "r-1", Step.NOTIFYING, world.now)
+    schedule_cancel(world.around.ledger, "r-1", Step.REVEALING, world.now)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
     destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
@@ -206,7 +206,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
-    pause_here(world.around.ledger, hold, Step.NOTIFYING, world.now)
+    pause_here(world.around.ledger, hold, Step.REVEALING, world.now)
     destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
