@@ -137,7 +137,7 @@ def test_an_older_ledger_keeps_what_it_knows_of_files_and_roll_backs(
 
 def test_an_older_ledger_learns_the_name_of_the_step_that_reveals(empty_database: Engine) -> None:
     with empty_database.begin() as connection:
-        command.upgrade(_config(connection), "0009")
+        command.upgrade(_config(connection), "0010")
         connection.execute(text(_REVEALING_BEFORE))
     migrate(empty_database)
     relocation = get_relocation(empty_database, "old")
