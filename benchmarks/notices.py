@@ -1,9 +1,8 @@
-"""The speed of the notices: rendering, building, sending, and the outbox (docs/performance.md)."""
+"""The speed of the notices: rendering, building, sending (docs/performance.md)."""
 
 import contextlib
 import copy
 import datetime
-import itertools
 import os
 import smtplib
 import socket
@@ -18,26 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import trustme
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, make_url
 
 from relocation.database import engine_options, prepare
-from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import Terms
-from relocation.ledger.holds import open_relocation
 from relocation.ledger.migrate import migrate
-from relocation.ledger.outbox import enqueue
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.inlining import flatten, premailed
-from relocation.notices.kinds import Draft, NoticeKind
-from relocation.notices.operator import Operator
+from relocation.notices.kinds import NoticeKind
 from relocation.notices.rendering import load_templates
 from relocation.notices.samples import samples
 from relocation.notices.wire import wire_bytes
-from relocation.request import RelocationRequest
 from relocation.settings import Settings
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -48,20 +39,15 @@ SAMPLES = {sample.name: sample.context for sample in samples()}
 MANY = SAMPLES["succeeded-many"]
 FACTS = {**MANY, **{name: MANY[name][:20] for name in ("organizations", "not_moved")}}
 CLAIM = SAMPLES["claim"]
-CLAIMS = 10_000
-"""Notices of the outbox."""
 ROUNDS = 60
 """In which the sending of mails is measured; a quarter of it for what is rendered."""
 
 
-def main(claims: int = CLAIMS, rounds: int = ROUNDS) -> None:
+def main(rounds: int = ROUNDS) -> None:
     """Measure everything, and print it as the rows of tables."""
     _rendering(max(1, rounds // 4))
     with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
         _sending(Path(folder), rounds)
-        with _sink() as port:
-            for name, ledger in _ledgers(Path(folder)):
-                _outbox(name, ledger, port, claims)
 
 
 def _timed(work: Callable[[], object], times: int) -> float:
@@ -137,7 +123,7 @@ def _rendering(rounds: int) -> None:
 def _sending(folder: Path, rounds: int) -> None:
     certificate = _certificate(folder / "sink.pem")
     for secured in (False, True):
-        with _sink(certificate if secured else None) as port:
+        with sink(certificate if secured else None) as port:
             for size in (5_000, 24_000):
                 ours, raw = _sent(port, size, certificate if secured else None, rounds)
                 print(
@@ -180,58 +166,8 @@ def _sent(port: int, size: int, certificate: Path | None, rounds: int) -> tuple[
     return ours, plain
 
 
-def _outbox(name: str, ledger: Engine, port: int, claims: int) -> None:
-    open_relocation(
-        ledger,
-        RELOCATION,
-        RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia"),
-        NOW,
-    )
-    drafts = [Draft(NoticeKind.CLAIM, f"{n}@example.org", CLAIM, str(n)) for n in range(claims)]
-    begin = time.perf_counter()
-    with ledger.begin() as connection:
-        enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=NOW)
-    queued = time.perf_counter() - begin
-    del drafts
-    commits = 0
-
-    def count(_: object) -> None:
-        nonlocal commits
-        commits += 1
-
-    event.listen(ledger, "commit", count)
-    memory: list[float] = []
-    halves: list[float] = []
-
-    def look() -> datetime.datetime:
-        if commits // (claims // 2 * 3) >= len(halves):
-            halves.append(time.perf_counter())
-            memory.append(psutil.Process().memory_info().rss / 1e6)
-        return datetime.datetime.now(datetime.UTC)
-
-    server = MailServerSettings("127.0.0.1", port, "none", None, None, SENDER)
-    with Mailer(server) as mailer:
-        post = Post(
-            ledger,
-            mailer,
-            load_templates(),
-            Branding.of(Settings(sender_email=SENDER)),
-            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
-        )
-        begin = time.perf_counter()
-        report = deliver_due(post, claimed_by="bench", now=look)
-        drained = time.perf_counter() - begin
-    assert report.sent == claims, report
-    first, second = (later - earlier for earlier, later in itertools.pairwise(halves))
-    print(
-        f"{name}: {claims} queued in {queued:.1f} s, drained in {drained:.0f} s"
-        f" | {claims / drained:.0f}/s | {commits / claims:.2f} commits a message"
-        f" | the second half took {second / first:.2f} times the first"
-        f" | memory {memory[0]:.0f}, {memory[1]:.0f}, {memory[2]:.0f} MB: begin, half, end"
-    )
-
-
-def _ledgers(folder: Path) -> Iterator[tuple[str, Engine]]:
+def ledgers(folder: Path) -> Iterator[tuple[str, Engine]]:
+    """Give an empty ledger on each database, one after the other."""
     path = f"sqlite:///{folder / 'ledger.db'}"
     ledger = prepare(create_engine(path, **engine_options("sqlite")))
     migrate(ledger)
@@ -251,14 +187,16 @@ def _ledgers(folder: Path) -> Iterator[tuple[str, Engine]]:
 
 
 @contextlib.contextmanager
-def _sink(certificate: Path | None = None) -> Iterator[int]:
+def sink(certificate: Path | None = None, *, once: bool = False) -> Iterator[int]:
+    """Give the port of a mail server; `once` asserts that nobody got more than one mail."""
     command = [sys.executable, "-m", "benchmarks.smtp_sink", *filter(None, [certificate])]
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
-        process.communicate()
+        taken, recipients = process.communicate()[0].split()
+        assert not once or taken == recipients, f"{taken} mails for {recipients} recipients"
 
 
 def _certificate(path: Path) -> Path:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import failures, growth, loaddata, notices, transfer
+from benchmarks import failures, growth, loaddata, notices, outbox, transfer
 
 RECORDS = 300
 
@@ -21,7 +21,8 @@ def _all() -> list[str]:
     took = []
     with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
         for name, run in {
-            "notices": lambda: notices.main(claims=60, rounds=1),
+            "notices": lambda: notices.main(rounds=1),
+            "outbox": lambda: outbox.main(mails=60),
             "transfer": lambda: transfer.main(RECORDS, 1),
             "loaddata": lambda: loaddata.main(RECORDS),
             "growth": lambda: growth.main(RECORDS * 100),
