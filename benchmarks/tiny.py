@@ -22,7 +22,7 @@ def _all() -> list[str]:
     with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
         for name, run in {
             "notices": lambda: notices.main(rounds=1),
-            "outbox": lambda: outbox.main(mails=60),
+            "outbox": lambda: outbox.main(mails=60, rounds=1),
             "transfer": lambda: transfer.main(RECORDS, 1),
             "loaddata": lambda: loaddata.main(RECORDS),
             "growth": lambda: growth.main(RECORDS * 100),
