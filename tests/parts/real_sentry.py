@@ -28,7 +28,7 @@ HOME: Final = Path(__file__).parents[2] / ".real-sentry"
 
 PYTHON: Final = HOME / "venv/bin/python"
 _DUMP = HOME / f"migrated-{VERSION}.dump"
-_BUILD_TOOLS: Final = ("pip<24.1", "setuptools==56.0.0", "wheel==0.38.4")
+_BUILD_TOOLS: Final = ("setuptools==56.0.0", "wheel==0.38.4")
 _LOCKS: Final = {"max_locks_per_transaction": 512, "fsync": "off"}
 """Its migrations take more locks than a server of default size has."""
 
@@ -74,6 +74,10 @@ SENTRY_TSDB = "sentry.tsdb.redis.RedisTSDB"
 SENTRY_DIGESTS = "sentry.digests.backends.redis.RedisBackend"
 BROKER_URL = "redis://127.0.0.1:" + os.environ["REAL_REDIS_PORT"]
 """
+
+
+class PackagesError(Exception):
+    """The packages of the product cannot be installed here."""
 
 
 def find_python() -> str | None:
@@ -183,12 +187,13 @@ def _install() -> None:
     made = HOME / "venv-unfinished"
     shutil.rmtree(made, ignore_errors=True)
     _call(str(python), "-m", "venv", made)
-    pip = (made / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    _call(*pip, *_BUILD_TOOLS)
-    _call(*pip, "--no-deps", "--ignore-requires-python", f"sentry=={VERSION}")
+    uv = (Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--no-deps")
+    into = (*uv, "--python", made / "bin/python")
+    _call(*into, *_BUILD_TOOLS)
+    _call(*into, f"sentry=={VERSION}")
     pins = HOME / "pins.txt"
     pins.write_text(_output(str(made / "bin/python"), "-c", _LIST_PINS))
-    _call(*pip, "--no-deps", "--no-build-isolation", "-r", pins)
+    _call(*into, "--no-build-isolation", "-r", pins)
     for script in (made / "bin").iterdir():  # they name the folder they were made in
         if script.is_file() and not script.is_symlink():
             script.write_bytes(
@@ -213,7 +218,10 @@ def program(name: str) -> Path:
 
 
 def _call(*command: str | Path) -> None:
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    try:
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as err:
+        raise PackagesError("its packages cannot be had") from err
 
 
 def _output(*command: str) -> str:
@@ -228,5 +236,9 @@ if __name__ == "__main__":
         print(f"The real product cannot be set up here: there is no {lacking}.")  # noqa: T201
         sys.exit(0)
     began = time.monotonic()
-    set_up()
+    try:
+        set_up()
+    except PackagesError as err:
+        print(f"The real product cannot be set up here: {err}.")  # noqa: T201
+        sys.exit(0)
     print(f"Sentry {VERSION} is set up in {HOME} ({time.monotonic() - began:.0f} s)")  # noqa: T201

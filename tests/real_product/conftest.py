@@ -16,6 +16,8 @@ def servers() -> Iterator[real_sentry.RealServers]:
         pytest.skip("make real-sentry runs this: a real product has to be set up first")
     if lacking := real_sentry.missing_tools():
         pytest.skip(f"there is no {lacking}")
+    if not real_sentry.is_set_up():
+        pytest.skip("the packages of the product cannot be had")
     with real_sentry.running() as servers:
         yield servers
 
