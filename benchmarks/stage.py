@@ -62,6 +62,11 @@ class Stage:
         return self.folder / "export.tar"
 
     @property
+    def slugs(self) -> list[str]:
+        """The organizations that are moved."""
+        return organization_slugs(self.records)
+
+    @property
     def storage(self) -> Folder:
         return Folder(self.folder / "storage")
 
@@ -87,7 +92,7 @@ class Stage:
     def _scan(self, stream: BinaryIO) -> ScanReport:
         return scan_export(
             read_records(stream),
-            wanted=organization_slugs(self.records),
+            wanted=self.slugs,
             max_organizations=ANY_NUMBER,
             max_users=ANY_NUMBER,
             storage=self.storage,

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import failures, growth, loaddata, notices, outbox, transfer
+from benchmarks import failures, growth, hostile, loaddata, notices, outbox, transfer
 
 RECORDS = 300
 
@@ -26,6 +26,7 @@ def _all() -> list[str]:
             "transfer": lambda: transfer.main(RECORDS, 1),
             "loaddata": lambda: loaddata.main(RECORDS),
             "growth": lambda: growth.main(RECORDS * 100),
+            "hostile": lambda: hostile.main([2, 4], ["escapes", "empty lists"]),
             "failures": lambda: failures.in_one_process(Path(folder)),
         }.items():
             began = time.monotonic()
