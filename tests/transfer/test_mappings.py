@@ -91,6 +91,18 @@ def test_the_owner_who_was_added_is_mapped_too(relocated: Engine) -> None:
     assert membership in [about for _, _, kind, about, _ in ask(relocated, OUTBOX) if kind == 3]
 
 
+def test_what_is_imported_visible_is_mapped_as_well(known: Engine) -> None:
+    bind(known, "one", 1)
+    import_records(known, exported_by_it(), relocation_id="one", fence=1, hide=False)
+    [(organization,)] = ask(known, "SELECT id FROM sentry_organization")
+    members = ask(known, "SELECT id FROM sentry_organizationmember ORDER BY id")
+    assert ask(known, OUTBOX) == [
+        (0, organization, 2, organization, None),
+        *((0, organization, 3, member, None) for (member,) in members),
+    ]
+    assert reveal_organizations(known, "one", 1) == 0
+
+
 @pytest.mark.parametrize(
     "unlike",
     [

@@ -38,6 +38,7 @@ from relocation.transfer.load.chunks import (
     write_chunk,
 )
 from relocation.transfer.load.owners import ACTOR, owned
+from relocation.transfer.load.ownership import map_visible
 from relocation.transfer.load.references import referenced_models
 from relocation.transfer.load.rules import WRITTEN
 from relocation.transfer.load.trailing import Trailing
@@ -46,6 +47,7 @@ from relocation.transfer.source import PortionedSource, Source
 
 __all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
 
+_ORGANIZATION: Final = "sentry.organization"
 _CHUNK_BYTES: Final = 32 * 1024**2
 """About how much memory the records of a transaction may take; three of them are there at once."""
 
@@ -80,6 +82,8 @@ def import_records(
     `hide`, `merge_users`, `overwrite_configs` and `plan` are those of `Options`. The scope Global
     is for an empty destination alone, and empties none (I-17 is not followed: nothing here deletes
     what it did not bring).
+
+    What is not hidden the product is asked to map at the end, as the reveal does for what is.
 
     Idempotent: chunks that were written before are left alone, so that an import that was killed
     goes on after its last one. `progress` is called with a model and the number of its records
@@ -123,6 +127,8 @@ def import_records(
                     maps.setdefault(model, {}).update(chunk.pks)
             done = [(model, len(piece)) for model, _, piece, _ in pieces]
             transaction.commit(partial(_tell, progress, done))
+    if not hide and any(model.name == _ORGANIZATION for model in present):
+        map_visible(engine, relocation_id, fence)
     return import_report(engine, relocation_id)
 
 

@@ -118,6 +118,17 @@ def reveal_organizations(engine: Engine, relocation_id: str, fence: int) -> int:
         return request_mappings(connection, revealed, members)
 
 
+def map_visible(engine: Engine, relocation_id: str, fence: int) -> int:
+    """Ask the product to map what an import brought without hiding it; returns how many mappings.
+
+    To ask again does no harm: the product makes each of them once.
+    """
+    (members,) = tables_of(engine, _MEMBER)
+    with fenced(engine, relocation_id, fence) as connection:
+        inserted = inserted_pks(connection, relocation_id, _ORGANIZATION).values()
+        return request_mappings(connection, list(inserted), members)
+
+
 def mappings_of(engine: Engine, relocation_id: str) -> MappingCount | None:
     """Count the product's mappings of what this relocation moved; None where it has none."""
     organizations, members = tables_of(engine, _ORGANIZATION, _MEMBER)
