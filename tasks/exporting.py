@@ -7,6 +7,7 @@ from relocation.errors import MissingOrganizationError
 from relocation.steps import Task
 from relocation.text import listed
 from relocation.transfer.live import export_live
+from relocation.transfer.prepare.origin import host_of
 from tasks.boundary import Done, Work, relocation_task
 from tasks.people import meet_people
 
@@ -36,4 +37,6 @@ def export_source(work: Work) -> Done:
         size = archive.seek(0, 2)
         work.opened.storage.write_file(relocation.archive, archive)
     work.log.info("Exported %d records, %d bytes", taken.records, size)
-    return Done({"records": taken.records, "bytes": size})
+    # An export of organizations has no settings of the installation.
+    host = host_of(work.opened.source)
+    return Done({"records": taken.records, "bytes": size, "old_host": host})

@@ -6,6 +6,7 @@ from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.reading import read_records
 from relocation.ledger.reports import keep_report
+from relocation.ledger.tries import done_result
 from relocation.notices.success import started_drafts
 from relocation.steps import Task
 from relocation.transfer.prepare.origin import Origin
@@ -44,4 +45,6 @@ def scan_export(work: Work) -> Done:
     records = sum(report.selected.values())
     now = datetime.now(UTC)
     started = started_drafts(relocation, settings.operator_email, now, records=records)
-    return Done({**report.as_json(), "old_host": origin.host}, started)
+    exported = done_result(work.opened.ledger, relocation.id, Task.EXPORT_SOURCE) or {}
+    old_host = origin.host or exported.get("old_host") or ""
+    return Done({**report.as_json(), "old_host": old_host}, started)
