@@ -173,8 +173,10 @@ def _ledger(settings: Settings) -> str:
 def _destination(settings: Settings) -> str:
     """Tell what is missing: what every relocation needs, or what only newer versions have."""
     destination = load_destination(settings)
-    file = destination.url.database
-    if destination.dialect.name == "sqlite" and file and not Path(file).exists():
+    file = (destination.url.database or "").removeprefix(
+        "file:"
+    )  # it is a URI, so as not to be made
+    if destination.dialect.name == "sqlite" and not Path(file).exists():
         raise BadError(
             f"the file {file} is not there",
             f"put it back, from a backup if need be; or {_BLOCK}",
