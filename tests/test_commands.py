@@ -191,3 +191,14 @@ def test_frames_of_prefect_are_no_part_of_what_an_error_says() -> None:
         "step()",
         "ValueError: it is full",
     ]
+
+
+@pytest.mark.parametrize("option", ["-o", "--organization", "--organizations"])
+def test_slugs_are_named_the_same_way_for_every_command(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    run.invoke(app, ["example", str(file)])
+    said = run.invoke(app, ["scan", str(file), option, "acme,birch-labs,", "--json"])
+    assert [one["to_move"] for one in json.loads(said.stdout)["organizations"]] == [True, True]
+    for command in (["submit", str(file), "--owner", "olivia"], ["plan", str(file)]):
+        said = run.invoke(app, [*command, option, "acme,birch-labs"])
+        assert "No Prefect server is known" in said.stderr

@@ -36,6 +36,7 @@ def scan(
         list[str] | None,
         typer.Option(
             "--organizations",
+            "--organization",
             "-o",
             help="Slugs to move, with commas between them; all of the file when left out.",
         ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from relocation.catalogue import Scope
+from relocation.cli.archives import split_slugs
 from relocation.cli.output import AsJson, counting, fail, out, plain_errors, print_json
 from relocation.cli.sealing import PublicKey, new_file, public_pem_of
 from relocation.cli.server import reach_server
@@ -48,7 +49,13 @@ class End(StrEnum):
 
 Slugs = Annotated[
     list[str] | None,
-    typer.Option("--organization", "-o", help="Slug of an organization; repeatable."),
+    typer.Option(
+        "--organization",
+        "--organizations",
+        "-o",
+        callback=lambda given: split_slugs(given) if given else None,
+        help="Slugs of organizations, with commas between them; repeatable.",
+    ),
 ]
 
 

@@ -34,7 +34,11 @@ def submit(
     organization: Annotated[
         list[str],
         typer.Option(
-            "--organization", "-o", help="Slugs to move, with commas between them; repeatable."
+            "--organization",
+            "--organizations",
+            "-o",
+            callback=split_slugs,
+            help="Slugs to move, with commas between them; repeatable.",
         ),
     ],
     owner: Annotated[
@@ -94,7 +98,7 @@ def submit(
         request = RelocationRequest(
             archive=key,
             source=settings.source_block if live else None,
-            organizations=split_slugs(organization),
+            organizations=organization,
             owner=owner,
             creator=creator,
             plan=read_plan(plan) if plan else Plan(),
