@@ -3,6 +3,7 @@
 import functools
 import os
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,8 @@ def on_server(command: Callable[P, R]) -> Callable[P, R]:
 
 def reach_server() -> None:
     """End the command, within a second or so, unless a Prefect server is known and listens."""
+    if _chosen():
+        return
     url = find_server()
     if url is None:
         if _configured_elsewhere():
@@ -55,6 +58,12 @@ def find_server() -> str | None:
     if url:
         os.environ[ADDRESS] = url
     return url
+
+
+def _chosen() -> bool:
+    """Say whether this process has Prefect, with a server, already: as a test has."""
+    settings = sys.modules.get("prefect.settings")
+    return settings is not None and bool(settings.PREFECT_API_URL.value())
 
 
 def _configured_elsewhere() -> bool:

@@ -289,6 +289,34 @@ def test_a_roll_back_of_what_never_began_an_import_does_nothing(
     assert (world.stored(), story(world)) == before
 
 
+class NotAgreedError(Exception):
+    """A person said no."""
+
+
+def test_nobody_is_asked_to_agree_to_a_roll_back_that_cannot_be_done(
+    world: Any, destination: Destination
+) -> None:
+    failed(world, *BEFORE_REVEAL)
+    destination.refusal = CommandError("1 of sentry.team refers to what would be removed.")
+    with pytest.raises(CommandError, match="refers to"):
+        roll_back_ended(world.around, "r-1", lambda: pytest.fail("it asks"))
+
+
+def test_a_roll_back_that_is_not_agreed_to_removes_nothing(
+    world: Any, destination: Destination
+) -> None:
+    def refuse() -> None:
+        raise NotAgreedError
+
+    failed(world, *BEFORE_REVEAL)
+    rows = dict(destination.rows)
+    with pytest.raises(NotAgreedError):
+        roll_back_ended(world.around, "r-1", refuse)
+    assert destination.rows == rows
+    assert (world.stored().roll_back, world.stored().lease_until) == (None, None)
+    assert roll_back_ended(world.around, "r-1").removed
+
+
 def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
     world: Any, destination: Destination
 ) -> None:

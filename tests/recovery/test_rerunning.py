@@ -132,4 +132,4 @@ def test_one_whose_owner_is_busy_and_one_that_no_server_knows_are_refused_in_wor
     done = recover_all(world.around, failed, at_once=3, sleep=lambda _: pytest.fail("it waits"))
     assert done.ended == {}
     assert "another relocation" in done.refused["r-1"]
-    assert "no such flow run" in done.refused["r-2"]
+    assert "has no run of this relocation" in done.refused["r-2"]
