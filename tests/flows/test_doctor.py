@@ -214,7 +214,8 @@ def test_claim_links_that_lead_home_from_a_destination_elsewhere(
     engine = prepare(create_engine(postgres_server, **engine_options("postgresql")))
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE IF NOT EXISTS sentry_lostpasswordhash (id int)"))
-    monkeypatch.setattr("relocation.prefect_api.doctor.load_destination", lambda _settings: engine)
+    load = "relocation.prefect_api.doctor_mail.load_destination"
+    monkeypatch.setattr(load, lambda _settings: engine)
     found = look(service, "claim links")
     engine.dispose()
     assert not found.good
@@ -259,7 +260,7 @@ def test_an_archive_that_never_fitted_is_its_makers_mistake(service: Any) -> Non
 
 
 def test_a_destination_whose_file_is_gone_is_put_back_and_not_made_anew(service: Any) -> None:
-    Path(service.destination.url.database).unlink()
+    Path(service.destination.url.database.removeprefix("file:")).unlink()
     found = look(service, "destination")
     assert not found.good
     assert "is not there" in found.detail
