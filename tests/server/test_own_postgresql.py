@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 from command_line import COMMAND, PATIENCE
-from real_tables import make_real_tables
+from real_tables import exported_by_it, make_real_tables
 from sqlalchemy import URL, create_engine, text
 
 from relocation.archive.envelope import seal_export
 from relocation.database import engine_options, prepare
-from relocation.example import example_export, write_export
+from relocation.example import write_export
 from relocation.local.inbox import Inbox
 from relocation.local.processes import free_port, prefect_server, prefect_worker
-from relocation.transfer.load.embedded import add_users
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-postgresql.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -27,6 +26,11 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
     for line in block.strip().splitlines()
 ]
+OWNER = (
+    "INSERT INTO auth_user (username, email, first_name, password, is_active, is_staff,"
+    " is_superuser, is_managed, is_password_expired, avatar_type, date_joined) VALUES"
+    " ('olivia', 'olivia@example.org', 'Olivia', '!', true, false, false, false, false, 0, now())"
+)
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_what_the_page_says_works(databases: dict[str, URL], tmp_path: Path) -> 
     destination = prepare(create_engine(databases["sentry"], **engine_options("postgresql")))
     with destination.begin() as connection:
         make_real_tables(connection)
-    add_users(destination, ("olivia",))
+        connection.execute(text(OWNER))
     (described,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     (tmp_path / "blocks.yaml").write_text(described, encoding="utf-8")
     with ExitStack() as stack:
@@ -114,9 +118,9 @@ def _run(line: str, home: Path, environment: dict[str, str]) -> Any:
 
 def _export(home: Path) -> None:
     """Make the archive at the other end, for the key that was handed over."""
-    plain = home / "export.json"
+    plain, records = home / "export.json", exported_by_it()
     with plain.open("wb") as out:
-        write_export(example_export(organizations=1, newer=False), out)
+        write_export([one for model in records.models() for one in records.records(model)], out)
     key = (home / "relocation-public.pem").read_text()
     with plain.open("rb") as export, (home / "acme.tar").open("wb") as archive:
         seal_export(export, key, archive)
