@@ -76,11 +76,13 @@ class Settings(BaseSettings):
     )
 
     accept_plain_exports: bool = Field(
-        default=False, description="Take an unencrypted JSON export for an archive."
+        default=False, description="Accept an unencrypted JSON export in place of an archive."
     )
-    max_archive_bytes: int = Field(default=2 * 1024**3, gt=0, description="Largest archive taken.")
+    max_archive_bytes: int = Field(
+        default=2 * 1024**3, gt=0, description="Largest archive accepted, in bytes."
+    )
     max_organizations: int = Field(
-        default=20, ge=1, description="Most organizations one relocation moves."
+        default=20, ge=1, description="Most organizations one relocation may move."
     )
     max_users: int = Field(
         default=2000, ge=1, description="Most members the moved organizations may have together."
@@ -104,8 +106,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         default=30,
         gt=0,
-        description="How long a process that holds a relocation may be silent before it is taken "
-        "for dead.",
+        description=(
+            "How long a process that holds a relocation may be silent before it is considered dead."
+        ),
     )
     lease_renewal: float = Field(
         default=10, gt=0, description="Seconds between two signs of life of such a process."
@@ -124,17 +127,23 @@ class Settings(BaseSettings):
     interrupted_limit: float = Field(
         default=86400,
         gt=0,
-        description="Seconds in which an interrupted relocation must go on; then it fails.",
+        description=(
+            "Seconds within which an interrupted relocation must resume; after that it fails."
+        ),
     )
     max_resumes: int = Field(
         default=12,
         ge=1,
-        description="Times a relocation is asked to go on without getting a task done.",
+        description=(
+            "Times a relocation is resumed without getting a task done; after that it fails."
+        ),
     )
     stuck_after: float = Field(
         default=3600,
         gt=0,
-        description="Seconds after which the operator is told that a relocation does not go on.",
+        description=(
+            "Seconds of silence after which the operator is told that a relocation is stuck."
+        ),
     )
     settle_patience: float = Field(
         default=30,
@@ -187,11 +196,12 @@ class Settings(BaseSettings):
         "when left out.",
     )
     support_email: str = Field(
-        default="support@relocation.example.org", description="Whom readers of a notice may ask."
+        default="support@relocation.example.org",
+        description="Address that readers of a notice can write to.",
     )
     operator_email: str = Field(
         default="operator@relocation.example.org",
-        description="Who is told when nobody else can be.",
+        description="Address of the operator, who is told when nobody else can be.",
     )
     operator_block: str = Field(
         default="",
@@ -205,12 +215,15 @@ class Settings(BaseSettings):
         "of them in one mail; the first is told at once.",
     )
     sender_email: str = Field(
-        default="noreply@relocation.example.org", description="Whom the notices come from."
+        default="noreply@relocation.example.org",
+        description="Address that the notices come from.",
     )
     unknown_notices: Literal["resend", "hold"] = Field(
         default="resend",
-        description="What to do about a mail of which nobody knows whether it arrived: "
-        "send it once more, or leave it and tell the operator.",
+        description=(
+            "What to do when nobody knows whether a mail arrived: send it once more, or "
+            "leave it and tell the operator."
+        ),
     )
     notices_per_minute: int = Field(
         default=0, ge=0, description="Most mails one process sends a minute; 0 is no limit."
@@ -239,8 +252,10 @@ class Settings(BaseSettings):
     claim_reminders: int = Field(
         default=0,
         ge=0,
-        description="Times a user who has not claimed the account is mailed a new link, once the "
-        "last one is dead.",
+        description=(
+            "Times a user who has not claimed the account is mailed a new link, once the "
+            "last one has expired."
+        ),
     )
     templates: Path | None = Field(
         default=None, description="Folder whose templates replace the built-in ones."

@@ -49,7 +49,7 @@ def show_request(relocation: Relocation) -> None:
         f"- {'From' if relocation.source else 'Archive'}: "
         f"`{code(relocation.source or relocation.archive)}`\n"
         f"- Round: {relocation.round}\n",
-        "What was asked",
+        "What was requested",
     )
 
 

@@ -85,9 +85,9 @@ def reconcile(
         case Move.AWAIT:
             return Outcome.HELD
         case Move.SHOW_SUCCESS if set_state:
-            message = "The relocation had succeeded when its process ended."
+            message = "The relocation had already succeeded when its process ended."
             if run is not None and run.state in CANCELS:
-                message = "The relocation had succeeded: the cancellation came too late."
+                message = "The relocation had already succeeded, so the cancellation came too late."
             around.runs.conclude(relocation_id, RunState.COMPLETED, message)
             return Outcome.LEFT
         case Move.FAIL | Move.CANCEL:
@@ -231,7 +231,7 @@ def _see_to_its_pause(case: _Case) -> Outcome:
         case Move.PAUSE:
             done = pause_abandoned(around.ledger, relocation, run.since, case.facts.now)
         case Move.UNPAUSE:
-            cancelled = "it was cancelled too late: the organizations are visible already"
+            cancelled = "it was cancelled too late: the organizations are already visible"
             detail = cancelled if run.state in CANCELS else "its flow run was resumed"
             if unpause(around.ledger, relocation, detail, case.facts.now):
                 then = reconcile(around, relocation.id, run, set_state=case.set_state)
@@ -270,7 +270,7 @@ def _see_to_its_run(case: _Case) -> Outcome:
             return _settle(case, cancelled=False)  # its owner has another one (B-9)
         outcome = Outcome.INTERRUPTED
     elif relocation.status is not Status.INTERRUPTED:
-        too_late = "a cancellation came too late: the organizations are visible already"
+        too_late = "a cancellation came too late: the organizations are already visible"
         detail = too_late if run.state in CANCELS else run.message
         detail = detail or f"its flow run was {run.state.lower()}, its process gone"
         if not interrupt(around.ledger, relocation, detail, own=case.own, now=case.facts.now):

@@ -93,7 +93,7 @@ def end(
             undo_import(around, hold)
         except RevealedError:
             # Its process died before it could tell the ledger.
-            too_late = "the organizations are visible already"
+            too_late = "the organizations are already visible"
             refuse_cancel(around.ledger, hold, too_late, around.clock())
             release(around.ledger, hold)
             raise
