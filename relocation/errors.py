@@ -4,7 +4,7 @@ Every error carries a `reason`: one sentence that the owner of an organization m
 an operator should see (addresses, SQL, tracebacks) goes into `internal` or the cause.
 
 The classes are the catalogue of reasons: each says what the owner can do about its fault, or that
-it is ours to mend. A reason is raised as one of them and never as a bare PermanentError: the test
+it is ours to fix. A reason is raised as one of them and never as a bare PermanentError: the test
 of the catalogue finds every place that raises one, and holds it to that.
 """
 
@@ -28,7 +28,7 @@ class RelocationError(Exception):
 
     next_step = NOTHING_TO_DO
     """What the owner can do, as a FAILED notice says it; `NOTHING_TO_DO` where an operator has to
-    mend what failed, and can go on."""
+    fix what failed, and can go on."""
 
     def __init__(self, reason: str, *, internal: str = "") -> None:
         self.reason = one_line(reason, limit=MAX_REASON)

@@ -33,7 +33,7 @@ class DeliveryReport:
 
     sent: int = 0
     retry: int = 0
-    """Those that cannot be built are among them: they wait until that is mended."""
+    """Those that cannot be built are among them: they wait until that is fixed."""
     failed: int = 0
     unknown: int = 0
 

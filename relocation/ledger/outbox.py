@@ -43,7 +43,7 @@ class Notice:
     refusals: int
     """Tries since it was queued that were refused on account of the notice itself."""
     unbuildable: bool
-    """Whether its template or its facts were found wrong; it waits until that is mended."""
+    """Whether its template or its facts were found wrong; it waits until that is fixed."""
     valid_until: datetime | None
     """When the link in it is dead."""
     cause: str | None

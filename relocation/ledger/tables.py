@@ -41,7 +41,7 @@ class TryOutcome(StrEnum):
     DONE = "DONE"
     FAILED = "FAILED"
     REFUSED = "REFUSED"
-    """It failed in a way that no further try can mend."""
+    """It failed in a way that no further try can fix."""
     INTERRUPTED = "INTERRUPTED"
     """Its process went away."""
 

@@ -67,7 +67,7 @@ def failed_drafts(
     window: Window,
     now: datetime,
 ) -> list[Draft]:
-    """Return the notice of a failure that its owner cannot mend.
+    """Return the notice of a failure that its owner cannot fix.
 
     `fault` is what an operator may read of the internal error (`relocation.faults`). Those of one
     cause wait for each other within the window.
@@ -141,7 +141,7 @@ def undeliverable_drafts(
     """Return the notice of a kind of notice that could not be delivered; once for each kind.
 
     `reply` is what the mail server said, or why the notice could not be built; `waits` where it
-    goes out by itself once that is mended. Nothing where it is an OPERATOR notice itself: no mail
+    goes out by itself once that is fixed. Nothing where it is an OPERATOR notice itself: no mail
     can tell of that.
     """
     if kind is NoticeKind.OPERATOR:

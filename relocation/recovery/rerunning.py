@@ -1,4 +1,4 @@
-"""Let many failed relocations go on, a few at a time, once their cause is mended."""
+"""Let many failed relocations go on, a few at a time, once their cause is fixed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ def recover_all(
     """Let failed relocations go on, at most `at_once` at a time, and wait until they have ended.
 
     One of an owner's at a time, since a second one would be refused. Where the first ones all fail
-    again with their old cause, it is not mended: the others are left as they are. `tell` hears of
+    again with their old cause, it is not fixed: the others are left as they are. `tell` hears of
     each turn. Ended in the middle, nothing is lost: what goes on goes on.
     """
     done, waiting = Rerun(), list(failed)

@@ -1,4 +1,4 @@
-"""Tell operators of a failure that is theirs to mend, in the transaction that settles it."""
+"""Tell operators of a failure that is theirs to fix, in the transaction that settles it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ def tell_operators(
     destination: Destination,
     now: datetime,
 ) -> Telling:
-    """Return the cause of a failure, and the OPERATOR notices of one its owner cannot mend.
+    """Return the cause of a failure, and the OPERATOR notices of one its owner cannot fix.
 
     The process that settles need not be the one in which the task failed: what the ledger says of
     the last try comes before what was raised after it.
