@@ -95,8 +95,10 @@ def cost(here: Hostile) -> Cost:
 
     def run(step: int, work: Callable[[], object]) -> None:
         begin = time.process_time()
-        work()
-        seconds[step] = time.process_time() - begin
+        try:
+            work()
+        finally:  # what is refused takes its time as well
+            seconds[step] = time.process_time() - begin
 
     try:
         run(0, here.scan_plain)
