@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.export_fields import Fields, Shape
 from benchmarks.export_models import MODELS
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import FieldType, load_catalogue
 from relocation.example import write_export
 

@@ -40,11 +40,11 @@ _ENGINE = {
     "tasks.scan": ["open_export", "scan"],
     "tasks.capture": ["bind", "export_records", "write_records"],
     "tasks.try_import": ["open_normalised", "trial"],
-    "tasks.importing": ["open_normalised", "import_records"],
+    "tasks.import_organizations": ["open_normalised", "import_records"],
     "tasks.hand_over": ["find_user", "grant", "reveal"],
     "tasks.complete": ["moved_organizations", "issue_claims", "import_report"],
     "tasks.working_files": ["delete_normalised"],
-    "tasks.deliver": ["load_templates", "deliver_due"],
+    "tasks.notices": ["load_templates", "deliver_due"],
 }
 """What a relocation does besides handling failure: the engine's work, and the mail's."""
 
@@ -168,7 +168,7 @@ def nothing() -> None:
 _PARTS = {
     "tasks.hook": ["_settle"],
     "flows.relocate": ["notify"],
-    "tasks.deliver": ["deliver_notices", "load_templates"],
+    "tasks.notices": ["deliver_notices", "load_templates"],
     "relocation.delivery.deliver": ["built"],
 }
 

@@ -13,13 +13,13 @@ from sqlalchemy import Engine, create_engine, event, text, update
 
 from benchmarks.soak_machines import Postgres
 from relocation.database import engine_options, prepare
-from relocation.ledger.dispatch import claim_due
+from relocation.ledger.dispatch import lease_due
 from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.migrate import migrate
-from relocation.ledger.reconciling import abandoned, unsettled_among, with_old_files
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import relocations, utc_now
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.ledger.worklist import abandoned, unsettled_among, with_old_files
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
 
@@ -57,7 +57,8 @@ def _settling(engine: Engine, relocation_id: str) -> float:
     request = RelocationRequest(archive="a", organizations=["acme"], owner=relocation_id)
     hold = hold_of(open_relocation(engine, relocation_id, request))
     drafts = [
-        Draft(NoticeKind.FAILED, f"{who}@example.org", {"reason": "No."}) for who in ("a", "b")
+        NoticeDraft(NoticeKind.FAILED, f"{who}@example.org", {"reason": "No."})
+        for who in ("a", "b")
     ]
     settlement = Settlement(Status.FAILURE, "No.", Task.SCAN_EXPORT, "Trace", drafts)
     return seconds(
@@ -96,8 +97,8 @@ def compare_queries(home: Path) -> None:
             "abandoned relocations": lambda engine: abandoned(engine, now),
             "twenty runs, settled or not": lambda engine: unsettled_among(engine, some),
             "old working files": lambda engine: with_old_files(engine, long_ago),
-            "next notice of the outbox": lambda engine: claim_due(
-                engine, claimed_by="w", lease_seconds=1, now=now
+            "next notice of the outbox": lambda engine: lease_due(
+                engine, worker="w", lease_seconds=1, now=now
             ),
         }
         plans = {}

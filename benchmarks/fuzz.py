@@ -27,7 +27,7 @@ from benchmarks.fuzz_mutations import SECRET, Elements, change_archive, change_e
 from benchmarks.stage import Folder, destination, postgresql, private_key
 from relocation.archive.envelope import open_export, seal_export
 from relocation.archive.keys import public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
 from relocation.errors import MAX_REASON, PermanentError
 from relocation.example import example_export
 from relocation.transfer.bulk import bulk_work

@@ -22,15 +22,15 @@ from sqlalchemy import Engine, create_engine, delete, func, select, text, update
 from benchmarks.notices import CLAIM, NOW, RELOCATION, SENDER, ledgers, sink
 from benchmarks.post_office import seconds_of_post_office, versions
 from relocation.database import engine_options, prepare
+from relocation.delivery.context import GROUP, DeliveryContext
 from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import GROUP, Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.tables import NoticeState, notices
 from relocation.notices.building import Branding, build_notice
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 from relocation.notices.wire import wire_bytes
@@ -148,7 +148,9 @@ def _rate(mails: int, work: Callable[[], object]) -> float:
 
 
 def _fill(ledger: Engine, mails: int, *, built: bool) -> None:
-    drafts = [Draft(NoticeKind.CLAIM, f"{n}@example.org", CLAIM, str(n)) for n in range(mails)]
+    drafts = [
+        NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", CLAIM, str(n)) for n in range(mails)
+    ]
     with ledger.begin() as connection:
         connection.execute(delete(notices))
         enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=NOW)
@@ -184,15 +186,15 @@ def _mailer(port: int) -> Mailer:
 
 def _drain(ledger: Engine, port: int, group: int = GROUP) -> int:
     with _mailer(port) as mailer:
-        post = Post(
+        post = DeliveryContext(
             ledger,
             mailer,
             load_templates(),
             _branding(),
-            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
+            DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True),
             group=group,
         )
-        deliver_due(post, claimed_by=f"bench:{os.getpid()}", now=lambda: datetime.now(UTC))
+        deliver_due(post, worker=f"bench:{os.getpid()}", now=lambda: datetime.now(UTC))
     with ledger.begin() as connection:
         unsent = select(func.count()).where(notices.c.state == NoticeState.QUEUED)
         assert connection.execute(unsent).scalar_one() == 0

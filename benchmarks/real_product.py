@@ -21,10 +21,9 @@ from typing import Any
 from sqlalchemy import Engine
 
 from benchmarks.measuring import timed
-from relocation.archive.folder import FolderStorage
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
-from relocation.archive.writing import write_export
+from relocation.archive.records import read_records, write_export
+from relocation.archive.storage import FolderStorage
 from relocation.catalogue import Scope
 from relocation.transfer.compare.arrival import verify_import
 from relocation.transfer.database.exporting import export_records

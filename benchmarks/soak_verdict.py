@@ -12,10 +12,10 @@ from benchmarks.soak_operator import Operator
 from benchmarks.soak_peer import Taken
 from benchmarks.soak_stage import Asked, Stage
 from relocation.catalogue import load_catalogue
+from relocation.ledger.history import history_of
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import find_relocation
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening, NoticeState, events, is_open, relocations
+from relocation.ledger.tables import HistoryEvent, NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
 from relocation.ledger.tries import done_result
 from relocation.model import Relocation
@@ -110,7 +110,7 @@ def why_good_ones_failed(ledger: Engine, asked: Sequence[Asked]) -> list[str]:
         f"{one.id} failed in {one.failed_task}: {one.reason}\n"
         + "\n".join(
             f"  {event.at:%H:%M:%S} {event.what} {event.detail}"
-            for event in story_of(ledger, one.id)
+            for event in history_of(ledger, one.id)
         )
         + f"\n{(one.internal_error or '').strip()[-600:]}"
         for one in found
@@ -246,8 +246,10 @@ def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
         when = datetime.fromtimestamp(death.at, UTC)
         for story_of_one in by_relocation.values():
             earlier = [event for event in story_of_one if event.at <= when]
-            holders = [e for e in earlier if e.what in {Happening.OPENED, Happening.TAKEN_OVER}]
-            over = {Happening.SUCCEEDED, Happening.FAILED, Happening.CANCELLED}
+            holders = [
+                e for e in earlier if e.what in {HistoryEvent.OPENED, HistoryEvent.TAKEN_OVER}
+            ]
+            over = {HistoryEvent.SUCCEEDED, HistoryEvent.FAILED, HistoryEvent.CANCELLED}
             if not holders or any(event.what in over for event in earlier):
                 continue
             if holders[-1].detail.rpartition(":")[2] != str(death.pid):
@@ -255,7 +257,7 @@ def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
             later = [
                 event.at
                 for event in story_of_one
-                if event.at > when and event.what in {Happening.TAKEN_OVER, *over}
+                if event.at > when and event.what in {HistoryEvent.TAKEN_OVER, *over}
             ]
             delays.append((later[0] - when).total_seconds() if later else float("inf"))
     return delays

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url
 from benchmarks.export import make_records, organization_slugs
 from relocation.archive.envelope import open_export, seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
 from relocation.database import engine_options, prepare
 from relocation.example import write_export
 from relocation.transfer.database.schema import create_embedded

@@ -5,7 +5,7 @@ from typing import Annotated
 from prefect import flow, runtime
 from pydantic import Field
 
-from tasks.deliver import deliver_notices
+from tasks.notices import deliver_notices
 
 
 def _name() -> str:

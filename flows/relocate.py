@@ -6,19 +6,19 @@ from flows.notify import notify
 from relocation.request import RelocationRequest
 from tasks.capture import capture_baseline, capture_colliding_users
 from tasks.complete import complete
-from tasks.exporting import export_source
+from tasks.export_source import export_source
 from tasks.hand_over import grant_ownership, reveal_organizations
-from tasks.holding import hold_relocation
 from tasks.hook import settling_hook
-from tasks.importing import import_organizations
+from tasks.import_organizations import import_organizations
 from tasks.receive import receive_archive
 from tasks.scan import scan_export
+from tasks.session import hold_relocation
 from tasks.try_import import try_import
-from tasks.verifying import verify_import
+from tasks.verify_import import verify_import
 from tasks.working_files import discard_working_files
 
 
-def tell(relocation_id: str) -> None:
+def send_notices(relocation_id: str) -> None:
     """Send the relocation's notices; what fails stays in the outbox and changes nothing (W-42)."""
     try:
         notify(relocation_id, return_state=True)
@@ -26,15 +26,15 @@ def tell(relocation_id: str) -> None:
         get_run_logger().exception("The notices of %s wait in the outbox", relocation_id)
 
 
-settle_and_tell = settling_hook(tell)
+settle_and_notify = settling_hook(send_notices)
 
 
 @flow(
     name="relocate",
     persist_result=False,
-    on_failure=[settle_and_tell],
-    on_crashed=[settle_and_tell],
-    on_cancellation=[settle_and_tell],
+    on_failure=[settle_and_notify],
+    on_crashed=[settle_and_notify],
+    on_cancellation=[settle_and_notify],
 )
 def relocate(request: RelocationRequest) -> None:
     """Move organizations out of an archive or a live product, and tell their owner.
@@ -42,12 +42,12 @@ def relocate(request: RelocationRequest) -> None:
     Each line below is a step that the ledger remembers: press **Retry** on a failed run, and the
     work goes on at the step that failed.
     """
-    with hold_relocation(request, tell) as hold:
+    with hold_relocation(request, send_notices) as hold:
         if request.source is not None:
             export_source(hold)
         receive_archive(hold)
         scan_export(hold)
-        tell(hold.relocation_id)
+        send_notices(hold.relocation_id)
         capture_baseline(hold)
         capture_colliding_users(hold)
         try_import(hold)
@@ -56,5 +56,5 @@ def relocate(request: RelocationRequest) -> None:
         grant_ownership(hold)
         reveal_organizations(hold)
         complete(hold)
-    tell(hold.relocation_id)
+    send_notices(hold.relocation_id)
     discard_working_files(hold, return_state=True)

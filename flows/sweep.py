@@ -9,7 +9,7 @@ from prefect.states import Cancelled
 
 from flows.notify import notify
 from relocation.ledger.clock import ledger_now
-from relocation.ledger.sweeping import leased_sweep
+from relocation.ledger.leases import leased_sweep
 from relocation.prefect_api.blocks import load_ledger
 from relocation.process import worker_name
 from relocation.settings import Settings

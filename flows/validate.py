@@ -5,7 +5,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from tasks.examine import examine_archive
+from tasks.validate_archive import examine_archive
 
 
 @flow(name="validate-archive", persist_result=False)

@@ -30,7 +30,7 @@ def fault_of(error: BaseException) -> str:
     One line that begins with the class and a colon.
     """
     chain = list(_chain(error))[:_LINKS]
-    first, *causes = [_told(one) for one in chain]
+    first, *causes = [_told(link) for link in chain]
     kind, detail = first
     told = [f"{kind}: {detail}" if detail else f"{kind}:"]
     told += [f"caused by {kind}" + (f": {detail}" if detail else "") for kind, detail in causes]
@@ -46,11 +46,13 @@ def kind_of(fault: str) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
 
 
 def _told(error: BaseException) -> tuple[str, str]:

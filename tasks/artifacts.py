@@ -13,8 +13,8 @@ from relocation.prefect_api import artifacts
 from relocation.prefect_api.artifacts import show, show_progress
 from relocation.recovery.next_steps import code, code_list
 from relocation.text import counted
-from relocation.transfer.load.chunks import Account
-from tasks.held import opened_for
+from relocation.transfer.load.chunks import RecordCounts
+from tasks.resources import resources_for
 
 SHOWN = 200
 """Most rows of a table: the ledger and the destination have them all."""
@@ -53,9 +53,9 @@ def show_request(relocation: Relocation) -> None:
     )
 
 
-def show_accounts(relocation_id: str, accounts: Mapping[str, Account]) -> None:
+def show_accounts(relocation_id: str, accounts: Mapping[str, RecordCounts]) -> None:
     """Show what became of the records, model by model (B-4)."""
-    total = sum(accounts.values(), Account())
+    total = sum(accounts.values(), RecordCounts())
     rows = [{"model": model, **asdict(account)} for model, account in accounts.items()]
     _table(
         relocation_id,
@@ -65,7 +65,7 @@ def show_accounts(relocation_id: str, accounts: Mapping[str, Account]) -> None:
     )
 
 
-def _parts(total: Account) -> str:
+def _parts(total: RecordCounts) -> str:
     """Say what became of all that was read: the parts are the whole."""
     parts = {"inserted": total.inserted, "merged": total.merged, "overwritten": total.overwritten}
     parts |= {"skipped": total.skipped, "dropped": total.dropped}
@@ -80,7 +80,7 @@ def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
 
 def show_notices(relocation_id: str) -> None:
     """Show what became of the mails; whom they went to is in the ledger alone."""
-    notices = notices_of(opened_for(relocation_id).ledger, relocation_id)
+    notices = notices_of(resources_for(relocation_id).ledger, relocation_id)
     rows = [
         {
             "kind": notice.kind,
@@ -94,9 +94,9 @@ def show_notices(relocation_id: str) -> None:
     _table(relocation_id, "notices", rows, counted(len(notices), "mail"))
 
 
-def show_standing(relocation_id: str) -> None:
+def show_next_steps(relocation_id: str) -> None:
     """Show how a relocation ended or why it waits, and what an operator can do next."""
-    artifacts.show_standing(opened_for(relocation_id).ledger, relocation_id)
+    artifacts.show_next_steps(resources_for(relocation_id).ledger, relocation_id)
 
 
 def _markdown(relocation_id: str, what: str, text: str, description: str) -> None:

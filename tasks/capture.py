@@ -7,9 +7,9 @@ from relocation.steps import Task
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.load.accounts import check_plan
 from relocation.transfer.load.importing import bind
-from relocation.transfer.load.naming import look_of
+from relocation.transfer.load.naming import visible_form
 from relocation.transfer.prepare.normalised import write_records
-from tasks.boundary import Done, Work, relocation_task
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import files_of
 
 
@@ -19,12 +19,12 @@ def capture_baseline(work: Work) -> Done:
 
     From here on this destination is the relocation's: every later task checks that it still is.
     """
-    bind(work.opened.destination, work.hold.relocation_id, work.hold.fence)
-    records = export_records(work.opened.destination, scope=Scope.CONFIG, privileged_only=True)
+    bind(work.resources.destination, work.hold.relocation_id, work.hold.fence)
+    records = export_records(work.resources.destination, scope=Scope.CONFIG, privileged_only=True)
     write_records(
-        work.opened.storage,
+        work.resources.storage,
         files_of(Task.CAPTURE_BASELINE, work.hold),
-        public_key_of(work.opened.private_key),
+        public_key_of(work.resources.private_key),
         records,
     )
     return Done()
@@ -36,18 +36,18 @@ def capture_colliding_users(work: Work) -> Done:
 
     Those whom the plan names as well; a plan that this destination cannot obey is refused here.
     """
-    scanned = done_result(work.opened.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
+    scanned = done_result(work.resources.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
     names = scanned.get("usernames", [])
-    named = check_plan(work.opened.destination, work.relocation.request.plan, names)
+    named = check_plan(work.resources.destination, work.relocation.request.plan, names)
     records = export_records(
-        work.opened.destination,
+        work.resources.destination,
         scope=Scope.USER,
-        usernames={*names, *map(look_of, names), *named},
+        usernames={*names, *map(visible_form, names), *named},
     )
     write_records(
-        work.opened.storage,
+        work.resources.storage,
         files_of(Task.CAPTURE_COLLIDING_USERS, work.hold),
-        public_key_of(work.opened.private_key),
+        public_key_of(work.resources.private_key),
         records,
     )
     return Done()

@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relocation.findings import Finding
-from relocation.handover import MAX_ATTACHED, kit_archive
 from relocation.ledger.reports import keep_report
 from relocation.ledger.tries import done_result
 from relocation.model import MovedOrganization
+from relocation.notices.handover_kit import MAX_ATTACHED, kit_archive
 from relocation.notices.labels import label
 from relocation.notices.success import HandOver, claim_drafts, success_drafts
 from relocation.steps import Task
-from relocation.transfer.handing_over import handover_facts
+from relocation.transfer.handover_facts import handover_facts
 from relocation.transfer.load.importing import import_report
 from relocation.transfer.load.ownership import issue_claims, moved_organizations
-from tasks.boundary import Done, Work, relocation_task
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import open_files
 
 
@@ -27,10 +27,10 @@ def complete(work: Work) -> Done:
     """
     now = datetime.now(UTC)
     relocation_id = work.hold.relocation_id
-    moved = moved_organizations(work.opened.destination, relocation_id)
-    claims = issue_claims(work.opened.destination, relocation_id, work.hold.fence, now)
-    report = import_report(work.opened.destination, relocation_id)
-    scanned = done_result(work.opened.ledger, relocation_id, Task.SCAN_EXPORT) or {}
+    moved = moved_organizations(work.resources.destination, relocation_id)
+    claims = issue_claims(work.resources.destination, relocation_id, work.hold.fence, now)
+    report = import_report(work.resources.destination, relocation_id)
+    scanned = done_result(work.resources.ledger, relocation_id, Task.SCAN_EXPORT) or {}
     kit = _keep_kit(work, moved, scanned, report.findings)
     return Done(
         {"organizations": [organization.slug for organization in moved], "claims": len(claims)},
@@ -64,9 +64,9 @@ def _keep_kit(
     findings: Sequence[Finding],
 ) -> HandOver:
     """Keep the facts of the hand-over kit: the archive's side of it goes with the working files."""
-    opened, relocation_id = work.opened, work.hold.relocation_id
+    resources, relocation_id = work.resources, work.hold.relocation_id
     facts = handover_facts(
-        opened.destination,
+        resources.destination,
         open_files(work, Task.SCAN_EXPORT),
         relocation_id,
         moved=moved,
@@ -75,6 +75,6 @@ def _keep_kit(
         ingest_url=(work.settings.ingest_url or work.settings.base_url).rstrip("/"),
         label=label,
     )
-    keep_report(opened.ledger, work.hold, Task.COMPLETE, facts)
+    keep_report(resources.ledger, work.hold, Task.COMPLETE, facts)
     attached = len(kit_archive(facts)) < MAX_ATTACHED
     return HandOver.ATTACHED if attached else HandOver.ON_REQUEST

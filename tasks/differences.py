@@ -7,7 +7,7 @@ from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
 from relocation.steps import Task
 from tasks.artifacts import show_findings
-from tasks.boundary import Work
+from tasks.relocation_task import Work
 
 _QUOTED = 20
 
@@ -15,7 +15,7 @@ _QUOTED = 20
 def refuse_differences(work: Work, task: Task, findings: Sequence[Finding], reason: str) -> None:
     """Keep all findings in the ledger; raises DifferencesError where there are any."""
     report = {"findings": [finding.as_json() for finding in findings]}
-    keep_report(work.opened.ledger, work.hold, task, report)
+    keep_report(work.resources.ledger, work.hold, task, report)
     if findings:
         show_findings(work.hold.relocation_id, findings)
         raise DifferencesError(

@@ -6,7 +6,7 @@ from relocation.steps import Task
 from relocation.transfer.load.ownership import find_user
 from relocation.transfer.load.ownership import grant_ownership as grant
 from relocation.transfer.load.ownership import reveal_organizations as reveal
-from tasks.boundary import Done, Work, relocation_task
+from tasks.relocation_task import Done, Work, relocation_task
 
 
 @relocation_task(Task.GRANT_OWNERSHIP)
@@ -15,17 +15,21 @@ def grant_ownership(work: Work) -> Done:
 
     The one whom the username named when the relocation began: the name may be another's by now.
     """
-    received = done_result(work.opened.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
-    owner = find_user(work.opened.destination, work.relocation.owner)
+    received = (
+        done_result(work.resources.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
+    )
+    owner = find_user(work.resources.destination, work.relocation.owner)
     if owner is None or owner.id != received.get("owner_id"):
         raise PersonError("The owner named in the request is no longer a user here.")
-    grant(work.opened.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner)
+    grant(
+        work.resources.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner
+    )
     return Done()
 
 
 @relocation_task(Task.REVEAL_ORGANIZATIONS)
 def reveal_organizations(work: Work) -> Done:
     """Make the imported organizations visible; idempotent (A-118)."""
-    asked = reveal(work.opened.destination, work.hold.relocation_id, work.hold.fence)
+    asked = reveal(work.resources.destination, work.hold.relocation_id, work.hold.fence)
     work.log.info("The product was asked for %d mappings of what was revealed", asked)
     return Done({"mappings_asked_for": asked})

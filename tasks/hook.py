@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import RequestError
-from relocation.prefect_api.context import surroundings
+from relocation.prefect_api.context import recovery_context
 from relocation.prefect_api.flow_runs import to_run
-from relocation.recovery.reconcile import Outcome, reconcile
-from relocation.recovery.settlement import Surroundings
+from relocation.recovery.context import RecoveryContext
+from relocation.recovery.reconcile import ReconcileResult, reconcile
 from relocation.settings import Settings
-from tasks.artifacts import show_standing
-from tasks.held import opened_for, own_hold
+from tasks.artifacts import show_next_steps
+from tasks.resources import own_hold, resources_for
 
 _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
 """What a run whose parameters do not fit fails with."""
@@ -53,9 +53,9 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
         if flow_run.deployment_id is None and not state.is_cancelled():
             log.warning(_GO_ON, relocation_id, relocation_id)
         # Also where it was settled before: that process may have died before it told anybody.
-        tellers = [] if outcome in {Outcome.INTERRUPTED, Outcome.HELD} else [notify]
+        tellers = [] if outcome in {ReconcileResult.INTERRUPTED, ReconcileResult.HELD} else [notify]
         if outcome.is_change:
-            tellers.append(show_standing)
+            tellers.append(show_next_steps)
         for tell in tellers:
             try:
                 tell(relocation_id)
@@ -65,13 +65,15 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
     return settle_and_notify
 
 
-def _settle(flow_run: FlowRun, state: "State[Any]") -> Outcome:
+def _settle(flow_run: FlowRun, state: "State[Any]") -> ReconcileResult:
     """Reconcile the relocation; tries for a bounded time where the ledger is away."""
     deadline = time.monotonic() + Settings().settle_patience
     wait = 0.5
     while True:
         try:
-            return _reconcile(surroundings(opened_for(str(flow_run.id)).ledger), flow_run, state)
+            return _reconcile(
+                recovery_context(resources_for(str(flow_run.id)).ledger), flow_run, state
+            )
         except SQLAlchemyError:
             if time.monotonic() + wait > deadline:
                 raise
@@ -79,7 +81,7 @@ def _settle(flow_run: FlowRun, state: "State[Any]") -> Outcome:
             wait *= 2
 
 
-def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> Outcome:
+def _reconcile(context: RecoveryContext, flow_run: FlowRun, state: "State[Any]") -> ReconcileResult:
     relocation_id = str(flow_run.id)
     own = own_hold(relocation_id)
     run = to_run(flow_run.model_copy(update={"state": state}))
@@ -87,9 +89,9 @@ def _reconcile(around: Surroundings, flow_run: FlowRun, state: "State[Any]") -> 
         # This is a worker, and another process held it. The worker must not be made to wait until
         # that one's lease is over: it reports the crash once more when its hook has ended, and
         # until then a place of its limit stays taken. What it is given can be out of date.
-        run = around.runs.read([relocation_id]).get(relocation_id) or run
+        run = context.runs.read([relocation_id]).get(relocation_id) or run
     error = _error(state)
-    return reconcile(around, relocation_id, run, error=error, own=own, set_state=False)
+    return reconcile(context, relocation_id, run, error=error, own=own, set_state=False)
 
 
 def _error(state: "State[Any]") -> BaseException | None:

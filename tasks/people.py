@@ -8,7 +8,7 @@ from relocation.notices.recipients import check_addresses
 from relocation.request import check_request
 from relocation.text import one_line
 from relocation.transfer.load.ownership import Person, find_user
-from tasks.boundary import Work
+from tasks.relocation_task import Work
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class People:
     creator: Person
 
 
-def meet_people(work: Work) -> People:
+def resolve_people(work: Work) -> People:
     """Keep the addresses of owner and creator in the ledger, and check them and the request.
 
     In this order: what is refused can then be told. Idempotent; raises PermanentError.
     """
     request = work.relocation.request
-    owner = find_user(work.opened.destination, request.owner)
-    creator = find_user(work.opened.destination, request.creator or request.owner)
+    owner = find_user(work.resources.destination, request.owner)
+    creator = find_user(work.resources.destination, request.creator or request.owner)
     record_people(
-        work.opened.ledger,
+        work.resources.ledger,
         work.hold,
         owner.email if owner else None,
         creator.email if creator else None,
@@ -38,8 +38,8 @@ def meet_people(work: Work) -> People:
         creator=_existing("creator", request.creator or request.owner, creator),
     )
     check_addresses(
-        (role, one.username, one.email)
-        for role, one in (("owner", people.owner), ("creator", people.creator))
+        (role, person.username, person.email)
+        for role, person in (("owner", people.owner), ("creator", people.creator))
     )
     check_request(request, work.settings)
     return people

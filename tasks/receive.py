@@ -5,8 +5,8 @@ from relocation.ledger.admission import admit
 from relocation.request import check_size
 from relocation.steps import Task
 from relocation.text import one_line
-from tasks.boundary import Done, Work, relocation_task
-from tasks.people import meet_people
+from tasks.people import resolve_people
+from tasks.relocation_task import Done, Work, relocation_task
 
 
 @relocation_task(Task.RECEIVE_ARCHIVE)
@@ -15,17 +15,17 @@ def receive_archive(work: Work) -> Done:
 
     The addresses are kept in the ledger, so that a failing destination cannot silence the mail.
     """
-    people = meet_people(work)
+    people = resolve_people(work)
     size = _size(work, work.relocation.archive)
     sizes, limit = work.settings.daily_limits.of(size)
-    admit(work.opened.ledger, work.hold, size, sizes=sizes, limit=limit)
+    admit(work.resources.ledger, work.hold, size, sizes=sizes, limit=limit)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
     return Done({"bytes": size, "owner_id": people.owner.id})
 
 
 def _size(work: Work, key: str) -> int:
     try:
-        with work.opened.storage.open(key) as archive:
+        with work.resources.storage.open(key) as archive:
             size = archive.seek(0, 2)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as err:
         raise MissingArchiveError(

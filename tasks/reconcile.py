@@ -7,24 +7,24 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from relocation.prefect_api.context import surroundings
-from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
+from relocation.prefect_api.context import recovery_context
+from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile, wait_until_free
 from relocation.recovery.sweep import sweep
 from relocation.text import listed
-from tasks.artifacts import show_standing
+from tasks.artifacts import show_next_steps
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[5, 20, 60])
-def reconcile_relocation(relocation_id: str) -> Outcome:
+def reconcile_relocation(relocation_id: str) -> ReconcileResult:
     """Settle or resume one relocation, once the process that held it is surely gone."""
-    around = surroundings()
-    outcome = Outcome.HELD
-    if wait_until_free(around, relocation_id):
-        run = await_worker(around, relocation_id)
-        outcome = reconcile(around, relocation_id, run)
+    context = recovery_context()
+    outcome = ReconcileResult.HELD
+    if wait_until_free(context, relocation_id):
+        run = await_worker(context, relocation_id)
+        outcome = reconcile(context, relocation_id, run)
     get_run_logger().info("Relocation %s: %s", relocation_id, outcome)
     if outcome.is_change:
-        show_standing(relocation_id)
+        show_next_steps(relocation_id)
     return outcome
 
 
@@ -36,12 +36,12 @@ def reconcile_open_relocations() -> State[Any] | None:
     """
     log = get_run_logger()
     failed = []
-    for swept in sweep(surroundings()):
+    for swept in sweep(recovery_context()):
         if swept.outcome is None:
             failed.append(swept.relocation_id)
         elif swept.outcome.is_change:
             log.warning("Relocation %s: %s", swept.relocation_id, swept.outcome)
-            show_standing(swept.relocation_id)
+            show_next_steps(swept.relocation_id)
     if failed:
         return Failed(message=f"These could not be reconciled: {listed(failed)}")
     return None

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
 from relocation.ledger.reports import keep_report
 from relocation.ledger.tries import done_result
 from relocation.notices.success import started_drafts
 from relocation.steps import Task
 from relocation.transfer.prepare.origin import Origin
 from relocation.transfer.prepare.scan import scan_export as scan
-from tasks.boundary import Done, Work, relocation_task
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import files_of, open_files
 
 
@@ -19,23 +19,23 @@ from tasks.working_files import files_of, open_files
 def scan_export(work: Work) -> Done:
     """Unwrap, decrypt, normalise and check the export; the STARTED notice goes with its success."""
     settings, relocation, origin = work.settings, work.relocation, Origin()
-    with work.opened.storage.open(relocation.archive) as archive:
+    with work.resources.storage.open(relocation.archive) as archive:
         export = open_export(
-            archive, work.opened.private_key, accept_plain=settings.accept_plain_exports
+            archive, work.resources.private_key, accept_plain=settings.accept_plain_exports
         )
         report = scan(
             origin.watch(read_records(export)),
             wanted=relocation.organizations,
             max_organizations=settings.max_organizations,
             max_users=settings.max_users,
-            storage=work.opened.storage,
+            storage=work.resources.storage,
             prefix=files_of(Task.SCAN_EXPORT, work.hold),
-            public_pem=public_key_of(work.opened.private_key),
+            public_pem=public_key_of(work.resources.private_key),
         )
     form = open_files(work, Task.SCAN_EXPORT)
     # For longer than the working files: what a relocation left out is asked for later.
     left_out = {"left_out": form.facts["left_out"]}
-    keep_report(work.opened.ledger, work.hold, Task.SCAN_EXPORT, left_out)
+    keep_report(work.resources.ledger, work.hold, Task.SCAN_EXPORT, left_out)
     work.log.info(
         "The export of relocation %s holds %d records, %d of them to be moved",
         relocation.id,
@@ -45,6 +45,6 @@ def scan_export(work: Work) -> Done:
     records = sum(report.selected.values())
     now = datetime.now(UTC)
     started = started_drafts(relocation, settings.operator_email, now, records=records)
-    exported = done_result(work.opened.ledger, relocation.id, Task.EXPORT_SOURCE) or {}
+    exported = done_result(work.resources.ledger, relocation.id, Task.EXPORT_SOURCE) or {}
     old_host = origin.host or exported.get("old_host") or ""
     return Done({**report.as_json(), "old_host": old_host}, started)

@@ -5,8 +5,8 @@ from relocation.text import counted
 from relocation.transfer.dry_run.trial import try_import as trial
 from relocation.transfer.load.mappings import mapping_findings
 from tasks.artifacts import Progress, show_findings
-from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import open_files
 
 
@@ -17,13 +17,13 @@ def try_import(work: Work) -> Done:
     The scratch database has the destination's own tables and is always removed.
     """
     relocation_id = work.hold.relocation_id
-    by_hand = mapping_findings(work.opened.destination)
+    by_hand = mapping_findings(work.resources.destination)
     if by_hand:
         show_findings(relocation_id, by_hand)
         work.log.warning("%s", by_hand[0].reason)
     source = open_files(work, Task.SCAN_EXPORT)
     report = trial(
-        work.opened.destination,
+        work.resources.destination,
         source,
         baseline=open_files(work, Task.CAPTURE_BASELINE),
         colliding=open_files(work, Task.CAPTURE_COLLIDING_USERS),

@@ -9,7 +9,10 @@ from sqlalchemy import Engine
 
 from relocation.archive.storage import Storage
 from relocation.ledger.holds import Hold
-from relocation.ledger.reconciling import (
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.tables import utc_now
+from relocation.ledger.tries import done_round
+from relocation.ledger.worklist import (
     Discard,
     begin_discarding,
     end_discarding,
@@ -17,17 +20,14 @@ from relocation.ledger.reconciling import (
     unsettled_among,
     with_old_files,
 )
-from relocation.ledger.relocations import get_relocation
-from relocation.ledger.tables import utc_now
-from relocation.ledger.tries import done_round
 from relocation.prefect_api.blocks import load_destination, load_ledger, load_storage
 from relocation.request import live_archive
 from relocation.settings import Settings
 from relocation.steps import Task
 from relocation.transfer.dry_run.scratch import drop_scratch, scratches
 from relocation.transfer.prepare.normalised import Normalised, delete_normalised, open_normalised
-from tasks.boundary import Work
-from tasks.held import opened_for
+from tasks.relocation_task import Work
+from tasks.resources import resources_for
 
 _NAMES = {
     Task.SCAN_EXPORT: "export",
@@ -48,9 +48,9 @@ def files_of(task: Task, hold: Hold) -> str:
 def open_files(work: Work, task: Task) -> Normalised:
     """Open the working files of a task, in whichever round it got done."""
     hold = work.hold
-    done = done_round(work.opened.ledger, hold.relocation_id, task)
+    done = done_round(work.resources.ledger, hold.relocation_id, task)
     prefix = _prefix(task, hold.relocation_id, hold.round if done is None else done)
-    return open_normalised(work.opened.storage, prefix, work.opened.private_key)
+    return open_normalised(work.resources.storage, prefix, work.resources.private_key)
 
 
 def _prefix(task: Task, relocation_id: str, round_: int) -> str:
@@ -65,10 +65,10 @@ def discard_working_files(hold: Hold) -> None:
 
     Archives that somebody uploaded stay.
     """
-    opened = opened_for(hold.relocation_id)
-    begin_discarding(opened.ledger, hold.relocation_id)
-    for discard in to_discard(opened.ledger, hold.relocation_id):
-        _carry_out(discard, opened.ledger, opened.storage)
+    resources = resources_for(hold.relocation_id)
+    begin_discarding(resources.ledger, hold.relocation_id)
+    for discard in to_discard(resources.ledger, hold.relocation_id):
+        _carry_out(discard, resources.ledger, resources.storage)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.cli.main import app
 from relocation.example import example_export, write_export
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from relocation.archive.reading import read_records
-from relocation.archive.record import Record
+from relocation.archive.records import Record, read_records
 from relocation.catalogue import FieldType, load_catalogue
 from relocation.example import example_export, write_export
 

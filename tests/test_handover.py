@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from relocation.handover import kit_archive, kit_files
 from relocation.local.processes import free_port
+from relocation.notices.handover_kit import kit_archive, kit_files
 
 
 def key(old: int, new: int, **more: Any) -> dict[str, Any]:

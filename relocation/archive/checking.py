@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import BinaryIO
 
 from relocation.archive.envelope import open_export
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
 from relocation.errors import MissingOrganizationError
 from relocation.text import listed
 

@@ -17,6 +17,6 @@ _MARKS: Final = (
 """In this order: a mark of UTF-16 begins one of UTF-32."""
 
 
-def foreign_encoding(begin: bytes) -> str | None:
+def detect_encoding(begin: bytes) -> str | None:
     """Return the encoding of an export that begins so; None for UTF-8, and what is no export."""
     return next((name for mark, name in _MARKS if begin.startswith(mark)), None)

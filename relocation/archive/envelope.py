@@ -8,9 +8,8 @@ from typing import BinaryIO
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from relocation.archive.decrypting import TokenKey
-from relocation.archive.encoding import foreign_encoding
-from relocation.archive.encrypting import TokenWriter, Writable
+from relocation.archive.encoding import detect_encoding
+from relocation.archive.fernet_stream import TokenKey, TokenWriter, Writable
 from relocation.archive.keys import (
     KEY_PADDING,
     load_private_key,
@@ -72,7 +71,7 @@ def open_export(stream: BinaryIO, private_pem: str, *, accept_plain: bool) -> Bi
         if not accept_plain:
             raise EncryptionError("The archive is an unencrypted export.")
         return stream
-    if encoding := foreign_encoding(head):
+    if encoding := detect_encoding(head):
         raise ArchiveError(
             f"The archive is text in {encoding}, not a tar file. An export must be UTF-8 without "
             "a byte order mark."

@@ -79,7 +79,7 @@ _NEWER_APPS: Final = ("explore.", "workflow_engine.")
 _ENTERED: Final = {place: version for version, places in _SEEN.items() for place in places}
 
 
-def entered(model: str, field: str | None = None) -> str:
+def first_version(model: str, field: str | None = None) -> str:
     """Say from which version on it was seen: "" where every version that we know has it."""
     for place in (model, f"{model}.{field}"):
         if place in _ENTERED:

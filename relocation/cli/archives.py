@@ -130,7 +130,7 @@ def examined(*files: Path) -> Iterator[None]:
     """End with one line where a file cannot be worked on at all."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from relocation.archive.foreign import KeyNeededError  # noqa: PLC0415
+    from relocation.archive.any_export import KeyNeededError  # noqa: PLC0415
 
     for file in files:
         if not file.is_file():  # a device or pipe could not be read twice, or ever to its end

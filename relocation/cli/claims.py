@@ -28,13 +28,13 @@ def renew(
     and have no privileges, at the address that the import wrote. A link that works stays.
     """
     reach_server()
-    from relocation.prefect_api.context import renew_tokens, surroundings  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.context import recovery_context, renew_tokens  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.recovery.claims import renew_claims  # noqa: PLC0415
 
     with plain_errors():
-        around = surroundings()
-        relocation_id = full_id(around.ledger, relocation_id)
-        report = renew_claims(around, renew_tokens, relocation_id, user)
+        context = recovery_context()
+        relocation_id = full_id(context.ledger, relocation_id)
+        report = renew_claims(context, renew_tokens, relocation_id, user)
     if as_json:
         print_json({"id": relocation_id, "renewed": report.renewed, "refused": report.refused})
         return

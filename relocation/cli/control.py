@@ -13,7 +13,7 @@ from relocation.steps import RollBackState, Status, Step
 from relocation.text import counted
 
 if TYPE_CHECKING:
-    from relocation.recovery.settlement import Surroundings
+    from relocation.recovery.context import RecoveryContext
 
 StepName = Annotated[
     str | None,
@@ -27,12 +27,12 @@ StepName = Annotated[
 
 def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -> None:
     """Let a relocation wait before a later step, until it is unpaused."""
-    from relocation.ledger.control import schedule_pause  # noqa: PLC0415
+    from relocation.ledger.transitions import schedule_pause  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
-        around, relocation_id = _around_of(relocation_id)
-        step = schedule_pause(around.ledger, relocation_id, later)
+        context, relocation_id = _context_of(relocation_id)
+        step = schedule_pause(context.ledger, relocation_id, later)
     _say(as_json, f"It will pause before {step.name}.", id=relocation_id, pause_before=step.name)
 
 
@@ -45,12 +45,12 @@ def unpause(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused relocation go on, or change or drop a pause that is scheduled."""
-    from relocation.recovery.control import unpause as go_on  # noqa: PLC0415
+    from relocation.recovery.actions import unpause as go_on  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
-        around, relocation_id = _around_of(relocation_id)
-        goes_on = go_on(around, relocation_id, later)
+        context, relocation_id = _context_of(relocation_id)
+        goes_on = go_on(context, relocation_id, later)
     going = "It goes on" if goes_on else "It is not paused"
     then = f", and will pause before {before.upper()}." if before else "."
     _say(as_json, going + then, id=relocation_id, pause_before=before and before.upper())
@@ -61,14 +61,14 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
 
     What it imported is removed again, and its people are told.
     """
-    from relocation.recovery.control import cancel_before  # noqa: PLC0415
+    from relocation.recovery.actions import cancel_before  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
-        around, relocation_id = _around_of(relocation_id)
-        step = cancel_before(around, relocation_id, later)
+        context, relocation_id = _context_of(relocation_id)
+        step = cancel_before(context, relocation_id, later)
         if step is None:
-            _show_standing(around, relocation_id)
+            _show_next_steps(context, relocation_id)
     name = step.name if step else None
     said = f"It will be cancelled before {name}." if name else "It is cancelled."
     _say(as_json, said, id=relocation_id, cancel_before=name)
@@ -76,13 +76,13 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
 
 def abort(relocation_id: Id, as_json: AsJson = False) -> None:
     """Cancel a relocation now, also in the middle of a step, and roll back what it imported."""
-    from relocation.recovery.control import abort as abort_now  # noqa: PLC0415
+    from relocation.recovery.actions import abort as abort_now  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
-        around, relocation_id = _around_of(relocation_id)
-        ended = abort_now(around, relocation_id)
+        context, relocation_id = _context_of(relocation_id)
+        ended = abort_now(context, relocation_id)
         if ended:
-            _show_standing(around, relocation_id)
+            _show_next_steps(context, relocation_id)
     said = "It is cancelled." if ended else "It is being cancelled: its process is ended first."
     _say(as_json, said, id=relocation_id, cancelled=ended)
 
@@ -115,7 +115,7 @@ def recover(
     Of many, a few go on at a time, and the command waits until they have ended. Where the first
     ones all fail again for the same cause, the others are left as they are.
     """
-    from relocation.recovery.control import recover as go_on  # noqa: PLC0415
+    from relocation.recovery.actions import recover as go_on  # noqa: PLC0415
 
     if sum(one is not None for one in (relocation_id, like, since)) != 1:
         raise typer.BadParameter("name one relocation, or --like ID, or --all-failed-since TIME")
@@ -123,15 +123,15 @@ def recover(
         _recover_many(like, since, at_once, as_json)
         return
     with plain_errors(f"relocation show {relocation_id}"):
-        around, relocation_id = _around_of(relocation_id)
-        go_on(around, relocation_id)
+        context, relocation_id = _context_of(relocation_id)
+        go_on(context, relocation_id)
     _say(as_json, "Resuming where it stopped.", id=relocation_id)
 
 
 def _recover_many(like: str | None, since: datetime | None, at_once: int, as_json: bool) -> None:
     from relocation.recovery.rerunning import (  # noqa: PLC0415
-        failed_like,
         failed_since,
+        failed_with_same_cause,
         recover_all,
     )
 
@@ -140,13 +140,13 @@ def _recover_many(like: str | None, since: datetime | None, at_once: int, as_jso
             out.print(f"{relocation_id}  {what}", soft_wrap=True)
 
     with plain_errors():
-        around = _around()
+        context = _context()
         if like is not None:
-            failed = failed_like(around, full_id(around.ledger, like))
+            failed = failed_with_same_cause(context, full_id(context.ledger, like))
         else:
             assert since is not None  # noqa: S101 - one of the two is given
-            failed = failed_since(around, since.astimezone())
-        done = recover_all(around, failed, at_once=at_once, tell=tell)
+            failed = failed_since(context, since.astimezone())
+        done = recover_all(context, failed, at_once=at_once, tell=tell)
     if as_json:
         print_json({"ended": done.ended, "refused": done.refused, "left": done.left})
     else:
@@ -172,8 +172,8 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
-        around, relocation_id = _around_of(relocation_id)
-        ended = get_relocation(around.ledger, relocation_id)
+        context, relocation_id = _context_of(relocation_id)
+        ended = get_relocation(context.ledger, relocation_id)
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
             raise CommandError(
                 f"This relocation cannot be retried: it is {ended.status}. Look at it with: "
@@ -183,7 +183,7 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
         from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
 
         if ended.source is None:
-            load_storage(around.settings).open(ended.archive).close()
+            load_storage(context.settings).open(ended.archive).close()
         new = submit(ended.request)
     _say(as_json, f"Relocation {new} was submitted.", id=new, retries=relocation_id)
 
@@ -195,12 +195,12 @@ def rollback(
 ) -> None:
     """Remove from the destination what a failed or cancelled relocation imported."""
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
-    from relocation.recovery.control import can_roll_back, roll_back_ended  # noqa: PLC0415
+    from relocation.recovery.actions import can_roll_back, roll_back_ended  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
-        around, relocation_id = _around_of(relocation_id)
-        anything = can_roll_back(around, relocation_id)
-        before = get_relocation(around.ledger, relocation_id).roll_back
+        context, relocation_id = _context_of(relocation_id)
+        anything = can_roll_back(context, relocation_id)
+        before = get_relocation(context.ledger, relocation_id).roll_back
 
         def agree() -> None:
             # Only now: nobody is asked about what cannot be done.
@@ -208,10 +208,10 @@ def rollback(
             typer.confirm(f"Remove from the destination {what}?", abort=True)
 
         removed = roll_back_ended(
-            around, relocation_id, agree=(lambda: None) if yes else agree
+            context, relocation_id, agree=(lambda: None) if yes else agree
         ).removed
         if anything:
-            _show_standing(around, relocation_id)
+            _show_next_steps(context, relocation_id)
     if as_json:
         print_json({"id": relocation_id, "removed": removed})
         return
@@ -222,23 +222,23 @@ def rollback(
     print_table(("model", "rows removed"), [(model, rows) for model, rows in removed.items()])
 
 
-def _around() -> "Surroundings":
+def _context() -> "RecoveryContext":
     reach_server()
-    from relocation.prefect_api.context import surroundings  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.context import recovery_context  # noqa: PLC0415 - imports Prefect: seconds
 
-    return surroundings()
+    return recovery_context()
 
 
-def _around_of(relocation_id: str) -> "tuple[Surroundings, str]":
+def _context_of(relocation_id: str) -> "tuple[RecoveryContext, str]":
     """Return what there is to work with, and the whole id of which a person typed the beginning."""
-    around = _around()
-    return around, full_id(around.ledger, relocation_id)
+    context = _context()
+    return context, full_id(context.ledger, relocation_id)
 
 
-def _show_standing(around: "Surroundings", relocation_id: str) -> None:
-    from relocation.prefect_api.artifacts import show_standing  # noqa: PLC0415
+def _show_next_steps(context: "RecoveryContext", relocation_id: str) -> None:
+    from relocation.prefect_api.artifacts import show_next_steps  # noqa: PLC0415
 
-    show_standing(around.ledger, relocation_id)
+    show_next_steps(context.ledger, relocation_id)
 
 
 def _step(name: str | None) -> Step | None:

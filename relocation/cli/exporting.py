@@ -20,7 +20,7 @@ from relocation.text import counted, listed
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from relocation.archive.record import Record
+    from relocation.archive.records import Record
 
 USAGE = 2
 """Exit code where a command was not understood."""
@@ -151,7 +151,7 @@ class _Tally:
 
 def _write(records: "Iterable[Record]", new: BinaryIO, public_pem: str | None) -> None:
     from relocation.archive.envelope import sealing  # noqa: PLC0415
-    from relocation.archive.writing import write_export  # noqa: PLC0415
+    from relocation.archive.records import write_export  # noqa: PLC0415
 
     if public_pem is None:
         write_export(records, new)

@@ -8,7 +8,7 @@ import typer
 from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json
 from relocation.errors import CommandError
-from relocation.handover import kit_files
+from relocation.notices.handover_kit import kit_files
 from relocation.settings import Settings
 from relocation.steps import Task
 

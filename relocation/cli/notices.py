@@ -65,14 +65,13 @@ def resend(
 ) -> None:
     """Send those of a relocation's notices again that were given up or may not have arrived."""
     reach_server()
-    from relocation.ledger.outbox import notices_of  # noqa: PLC0415
-    from relocation.ledger.resending import put_back  # noqa: PLC0415
+    from relocation.ledger.outbox import notices_of, requeue  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         ledger = load_ledger(Settings())
         relocation_id = full_id(ledger, relocation_id)
-        done = put_back(ledger, relocation_id, now=datetime.now(UTC))
+        done = requeue(ledger, relocation_id, now=datetime.now(UTC))
         told = notices_of(ledger, relocation_id)
     if as_json:
         print_json({"id": relocation_id, "queued": done.queued, "without_link": done.without_link})

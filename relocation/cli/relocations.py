@@ -29,8 +29,8 @@ from relocation.steps import Status
 from relocation.text import counted, one_line
 
 if TYPE_CHECKING:
+    from relocation.ledger.history import HistoryEntry
     from relocation.ledger.outbox import Notice
-    from relocation.ledger.story import Event
     from relocation.ledger.tries import Try
     from relocation.prefect_api.awaited import Awaited
     from relocation.transfer.load.mappings import MappingCount
@@ -129,9 +129,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
+    from relocation.ledger.history import history_of  # noqa: PLC0415
     from relocation.ledger.outbox import notices_of  # noqa: PLC0415
     from relocation.ledger.relocations import find_relocation, unknown_relocation  # noqa: PLC0415
-    from relocation.ledger.story import story_of  # noqa: PLC0415
     from relocation.ledger.tries import tries_of  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
@@ -145,20 +145,20 @@ def show(
                 raise unknown_relocation(relocation_id)
             return
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
-        story = story_of(ledger, relocation_id)
+        history = history_of(ledger, relocation_id)
     mappings = _mappings(one)
     if as_json:
         print_json(
             {
                 **_as_json(one),
                 "mappings": asdict(mappings) if mappings else None,
-                "story": [asdict(event) for event in story],
+                "story": [asdict(event) for event in history],
                 "tries": [asdict(one_try) for one_try in tries],
                 "notices": [_notice_as_json(notice) for notice in notices],
             }
         )
     else:
-        _print_story(one, story, tries, notices)
+        _print_history(one, history, tries, notices)
         if mappings:
             what = "organizations and memberships were mapped by the product"
             say(f"\n{mappings.made} of {mappings.needed} {what}.")
@@ -204,9 +204,9 @@ def _mappings(one: "Relocation") -> "MappingCount | None":
     return None
 
 
-def _print_story(
+def _print_history(
     one: "Relocation",
-    story: Sequence["Event"],
+    history: Sequence["HistoryEntry"],
     tries: Sequence["Try"],
     notices: Sequence["Notice"],
 ) -> None:
@@ -217,12 +217,12 @@ def _print_story(
     for what, step in (("pauses", one.pause_before_step), ("is cancelled", one.cancel_before_step)):
         if step:
             out.print(f"It {what} before {step.name}.")
-    out.print("\n[bold]Story[/bold]")
+    out.print("\n[bold]History[/bold]")
     print_table(
         ("when (UTC)", "round", "what", ""),
         [
             (f"{event.at:%Y-%m-%d %H:%M:%S}", event.round, event.what, event.detail)
-            for event in story
+            for event in history
         ],
     )
     out.print("\n[bold]Tries[/bold]")

@@ -8,7 +8,7 @@ import typer
 
 from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
-from relocation.handover import write_csv
+from relocation.notices.handover_kit import write_csv
 from relocation.settings import Settings
 from relocation.steps import Task
 from relocation.text import counted

@@ -99,9 +99,9 @@ def inbox(
 def doctor(as_json: AsJson = False) -> None:
     """Say what is configured, from where, and whether it works; exit code 1 where it does not."""
     find_server()
-    from relocation.prefect_api.doctor import examine  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.doctor import run_checks  # noqa: PLC0415 - imports Prefect: seconds
 
-    checks = examine(Settings())
+    checks = run_checks(Settings())
     if as_json:
         print_json([check.as_json() for check in checks])
     else:

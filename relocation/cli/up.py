@@ -12,7 +12,7 @@ from relocation.local.processes import end_in_order
 from relocation.settings import Settings
 
 if TYPE_CHECKING:
-    from relocation.local.stack import Machine
+    from relocation.local.stack import Stack
 
 OWNER = "olivia"
 EXAMPLE = "archives/example.tar"
@@ -49,59 +49,59 @@ def up(
 
 
 def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) -> None:
-    from relocation.local.stack import one_machine  # noqa: PLC0415 - half a second
+    from relocation.local.stack import running_stack  # noqa: PLC0415 - half a second
 
     home = Settings().home
-    with one_machine(home, console, port=port, inbox_port=inbox_port) as machine:
-        if example and machine.blocks[machine.settings.destination_block] == "created":
+    with running_stack(home, console, port=port, inbox_port=inbox_port) as stack:
+        if example and stack.blocks[stack.settings.destination_block] == "created":
             with console.doing(f"Adding the user {OWNER}, and an example archive"):
-                _add_example(machine)
+                _add_example(stack)
         # Only now: it imports Prefect, which must find the server's address.
         from relocation.prefect_api.deployments import sweep_now  # noqa: PLC0415
 
         sweep_now()
-        _say_where(machine, console)
+        _say_where(stack, console)
         try:
-            _watch(machine, console)
+            _watch(stack, console)
         finally:
             console.heading("Stopping ...")
 
 
-def _add_example(machine: "Machine") -> None:
+def _add_example(stack: "Stack") -> None:
     from relocation.archive.keys import public_key_of  # noqa: PLC0415
     from relocation.example import example_archive, example_export  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_private_key, load_storage  # noqa: PLC0415
     from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
 
-    add_users(machine.destination, (OWNER,))
-    key = public_key_of(load_private_key(machine.settings))
+    add_users(stack.destination, (OWNER,))
+    key = public_key_of(load_private_key(stack.settings))
     archive = example_archive(example_export(), key)
-    load_storage(machine.settings).write(EXAMPLE, archive)
+    load_storage(stack.settings).write(EXAMPLE, archive)
 
 
-def _say_where(machine: "Machine", console: Console) -> None:
-    ui = machine.server.url.removesuffix("/api")
+def _say_where(stack: "Stack", console: Console) -> None:
+    ui = stack.server.url.removesuffix("/api")
     console.heading("The service is up")
     rows: dict[str, Any] = {
         "Prefect UI": ui,
         "start one": "in the UI: Deployments > relocate > Run > Custom run",
-        "mails": machine.inbox.url if machine.inbox else "sent by the mail block's server",
-        "data, logs": _short(machine.home),
+        "mails": stack.inbox.url if stack.inbox else "sent by the mail block's server",
+        "data, logs": _short(stack.home),
     }
-    if (machine.home / "storage" / EXAMPLE).exists():
+    if (stack.home / "storage" / EXAMPLE).exists():
         rows["to try"] = f"archive {EXAMPLE}, organizations acme and birch-labs, owner {OWNER}"
     for name, what in rows.items():
         console.say(f"  {name:<11} {what}")
     console.heading("In another terminal, in this folder")
     console.say("  relocation doctor")
-    console.say(f"  (elsewhere, first: export PREFECT_API_URL={machine.server.url})")
+    console.say(f"  (elsewhere, first: export PREFECT_API_URL={stack.server.url})")
     console.heading("Ctrl-C stops all of it")
 
 
-def _watch(machine: "Machine", console: Console) -> NoReturn:
+def _watch(stack: "Stack", console: Console) -> NoReturn:
     """Wait for Ctrl-C, and keep a worker running; raises CommandError where that is no use."""
     while True:
-        machine.keep_running(console.say)
+        stack.keep_running(console.say)
         time.sleep(0.5)
 
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
 
-from relocation.delivery.post import SPARE_SECONDS, Post, built
-from relocation.delivery.smtp import Envelope, Outcome
+from relocation.delivery.context import SPARE_SECONDS, DeliveryContext, message_bytes
+from relocation.delivery.smtp import Envelope, SendResult
 from relocation.delivery.throttle import Pace
 from relocation.ledger.digests import gather_digests
-from relocation.ledger.dispatch import ClaimLostError, finish, mark_sending, release_expired
-from relocation.ledger.dispatch import Outcome as RecordedOutcome
-from relocation.ledger.groups import Relay, claim_group, keep_bytes, relaying, release, renew
+from relocation.ledger.dispatch import (
+    LeaseLostError,
+    RecordedOutcome,
+    finish,
+    mark_sending,
+    release_expired,
+)
+from relocation.ledger.groups import Relay, keep_bytes, lease_group, relaying, release, renew
 from relocation.ledger.outbox import Notice
 from relocation.ledger.tables import NoticeState, utc_now
 from relocation.notices.building import NoticeError
@@ -22,7 +27,7 @@ from relocation.notices.kinds import Channel
 from relocation.notices.wire import bare_address
 
 RENEWAL = timedelta(seconds=SPARE_SECONDS / 2)
-"""After so long, what still waits in a group is claimed for longer."""
+"""After so long, what still waits in a group is leased for longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +49,9 @@ class DeliveryReport:
 
 
 def deliver_due(
-    post: Post,
+    context: DeliveryContext,
     *,
-    claimed_by: str,
+    worker: str,
     relocation_id: str | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> DeliveryReport:
@@ -56,13 +61,13 @@ def deliver_due(
     built waits until that is fixed and does not stop the others. Raises only for the ledger. In
     place of the reference's `get_built_messages`.
     """
-    release_expired(post.ledger, post.terms, now=now())
-    gather_digests(post.ledger, post.terms.sender_domain, now=now())
+    release_expired(context.ledger, context.policy, now=now())
+    gather_digests(context.ledger, context.policy.sender_domain, now=now())
     report = DeliveryReport()
     # Blocks first: what they tell may be that no mail can be sent.
-    for channel, able in ((Channel.BLOCK, post.tell_block), (Channel.MAIL, post.mailer)):
+    for channel, able in ((Channel.BLOCK, context.send_to_block), (Channel.MAIL, context.mailer)):
         if able is not None:
-            report += _Delivery(post, channel, now).run(claimed_by, relocation_id)
+            report += _Delivery(context, channel, now).run(worker, relocation_id)
     return report
 
 
@@ -72,28 +77,30 @@ class _Delivery:
     A group is only worth it for mails: a block is slower than any disk.
     """
 
-    def __init__(self, post: Post, channel: Channel, now: Callable[[], datetime]) -> None:
-        self._post = post
+    def __init__(
+        self, context: DeliveryContext, channel: Channel, now: Callable[[], datetime]
+    ) -> None:
+        self._context = context
         self._channel = channel
         self._now = now
-        self._pace = Pace(post.per_minute)
+        self._pace = Pace(context.per_minute)
         self._counts: Counter[str] = Counter()
-        in_half_a_minute = post.per_minute // 2 or 1 if post.per_minute else post.group
-        self._group = min(post.group, in_half_a_minute) if channel is Channel.MAIL else 1
+        in_half_a_minute = context.per_minute // 2 or 1 if context.per_minute else context.group
+        self._group = min(context.group, in_half_a_minute) if channel is Channel.MAIL else 1
 
-    def run(self, claimed_by: str, relocation_id: str | None) -> DeliveryReport:
+    def run(self, worker: str, relocation_id: str | None) -> DeliveryReport:
         """Send until nothing is due, or the mail server is not there."""
         most = 1
-        while claimed := claim_group(
-            self._post.ledger,
+        while leased := lease_group(
+            self._context.ledger,
             most=most,
-            claimed_by=claimed_by,
-            lease_seconds=self._post.lease_seconds,
+            worker=worker,
+            lease_seconds=self._context.lease_seconds,
             now=self._now(),
             relocation_id=relocation_id,
             channel=self._channel,
         ):
-            go_on = self._send_group(claimed) if len(claimed) > 1 else self._send_one(claimed[0])
+            go_on = self._send_group(leased) if len(leased) > 1 else self._send_one(leased[0])
             if not go_on:
                 break
             most = self._group
@@ -108,32 +115,34 @@ class _Delivery:
         to, wire = prepared
 
         def mark() -> None:
-            lease = self._post.lease_seconds
-            mark_sending(self._post.ledger, notice, wire, lease_seconds=lease, now=self._now())
+            lease = self._context.lease_seconds
+            mark_sending(self._context.ledger, notice, wire, lease_seconds=lease, now=self._now())
 
         try:
-            outcome = self._send(notice, to, wire, mark)
-        except ClaimLostError as err:
+            result = self._send(notice, to, wire, mark)
+        except LeaseLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
             return True
-        self._finish(notice, "ours" if outcome.ours else outcome.state, outcome)
-        return _is_there(outcome)
+        self._finish(notice, "ours" if result.ours else result.state, result)
+        return _is_there(result)
 
-    def _send_group(self, claimed: list[Notice]) -> bool:
-        """Send notices that were claimed together; says whether to go on.
+    def _send_group(self, leased: list[Notice]) -> bool:
+        """Send notices that were leased together; says whether to go on.
 
-        Once the claim of one is lost, none after it is sent. What was not tried goes back, also
+        Once the lease of one is lost, none after it is sent. What was not tried goes back, also
         where an error ends it.
         """
-        ledger, lease = self._post.ledger, timedelta(seconds=self._post.lease_seconds)
-        waiting = list(claimed)
+        ledger, lease = self._context.ledger, timedelta(seconds=self._context.lease_seconds)
+        waiting = list(leased)
         renewal = self._now() + RENEWAL
         try:
-            prepared = [(notice, self._prepared(notice)) for notice in claimed]
+            prepared = [(notice, self._prepared(notice)) for notice in leased]
             ready = [(notice, *message) for notice, message in prepared if message]
             waiting = [notice for notice, *_ in ready]
             keep_bytes(ledger, [(notice, wire) for notice, _, wire in ready if not notice.wire])
-            with relaying(ledger, lease_seconds=self._post.lease_seconds, now=self._now) as relay:
+            with relaying(
+                ledger, lease_seconds=self._context.lease_seconds, now=self._now
+            ) as relay:
                 for number, (notice, to, wire) in enumerate(ready, 1):
                     if wait := self._pace.wait(time.monotonic()):
                         relay.flush()
@@ -142,24 +151,26 @@ class _Delivery:
                         renew(ledger, waiting, self._now() + lease)
                         renewal = self._now() + RENEWAL
                     waiting.remove(notice)
-                    then = None if self._post.per_minute else _envelope(ready[number : number + 1])
-                    outcome = self._send(notice, to, wire, partial(relay.mark, notice), then)
-                    self._record(relay, notice, outcome)
-                    if not _is_there(outcome):
+                    then = (
+                        None if self._context.per_minute else _envelope(ready[number : number + 1])
+                    )
+                    result = self._send(notice, to, wire, partial(relay.mark, notice), then)
+                    self._record(relay, notice, result)
+                    if not _is_there(result):
                         return False
-        except ClaimLostError as err:
+        except LeaseLostError as err:
             _log.warning("Notices went to another process: %s", err.internal)
         finally:
             release(ledger, waiting)
         return True
 
-    def _record(self, relay: Relay, notice: Notice, outcome: Outcome) -> None:
-        if outcome.state == "sent":
-            relay.sent(notice, outcome.detail)
-            self._count(notice, NoticeState.SENT, outcome)
+    def _record(self, relay: Relay, notice: Notice, result: SendResult) -> None:
+        if result.state == "sent":
+            relay.sent(notice, result.detail)
+            self._count(notice, NoticeState.SENT, result)
         else:
             relay.flush()
-            self._finish(notice, "ours" if outcome.ours else outcome.state, outcome)
+            self._finish(notice, "ours" if result.ours else result.state, result)
 
     def _prepared(self, notice: Notice) -> tuple[str, bytes] | None:
         """Return where to send what; None where it cannot be, and then that is recorded."""
@@ -168,16 +179,16 @@ class _Delivery:
             try:
                 to = bare_address(notice.recipient)
             except ValueError as err:
-                self._finish(notice, "failed", Outcome("failed", detail=str(err)))
+                self._finish(notice, "failed", SendResult("failed", detail=str(err)))
                 return None
         try:
-            return to, notice.wire or built(self._post, notice, self._now())
+            return to, notice.wire or message_bytes(self._context, notice, self._now())
         except NoticeError as err:
             # The error may quote an address: it goes to the ledger alone.
             _log.warning(
                 "Notice %d of relocation %s cannot be built", notice.id, notice.relocation_id
             )
-            self._finish(notice, "unbuildable", Outcome("retry", detail=err.internal))
+            self._finish(notice, "unbuildable", SendResult("retry", detail=err.internal))
             return None
 
     def _send(
@@ -187,31 +198,33 @@ class _Delivery:
         wire: bytes,
         mark: Callable[[], None],
         then: Envelope | None = None,
-    ) -> Outcome:
-        """Hand the bytes over, after they are marked as being sent; raises ClaimLostError."""
+    ) -> SendResult:
+        """Hand the bytes over, after they are marked as being sent; raises LeaseLostError."""
         if notice.channel is Channel.BLOCK:
-            return _tell(self._post, to, wire, mark)
-        assert self._post.mailer is not None  # noqa: S101 - no mail is claimed without one
-        return self._post.mailer.send(to, wire, before_data=mark, then=then)
+            return _tell(self._context, to, wire, mark)
+        assert self._context.mailer is not None  # noqa: S101 - no mail is leased without one
+        return self._context.mailer.send(to, wire, before_data=mark, then=then)
 
-    def _finish(self, notice: Notice, became: RecordedOutcome, outcome: Outcome) -> None:
-        post = self._post
+    def _finish(self, notice: Notice, outcome: RecordedOutcome, result: SendResult) -> None:
+        context = self._context
         try:
-            state = finish(post.ledger, notice, became, outcome.detail, post.terms, now=self._now())
-        except ClaimLostError as err:
+            state = finish(
+                context.ledger, notice, outcome, result.detail, context.policy, now=self._now()
+            )
+        except LeaseLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
         else:
-            self._count(notice, state, outcome)
+            self._count(notice, state, result)
 
-    def _count(self, notice: Notice, state: NoticeState, outcome: Outcome) -> None:
-        self._counts["failed" if state is NoticeState.FAILED else outcome.state] += 1
+    def _count(self, notice: Notice, state: NoticeState, result: SendResult) -> None:
+        self._counts["failed" if state is NoticeState.FAILED else result.state] += 1
         _log.info(
             "%s notice %d of relocation %s: %s (%s)",
             notice.kind,
             notice.id,
             notice.relocation_id,
             state,
-            outcome.code,
+            result.code,
         )
 
 
@@ -219,20 +232,22 @@ def _envelope(next_one: Sequence[tuple[Notice, str, bytes]]) -> Envelope | None:
     return (next_one[0][1], len(next_one[0][2])) if next_one else None
 
 
-def _is_there(outcome: Outcome) -> bool:
-    if not outcome.connected:
-        _log.warning("The mail server is not there: %s", outcome.code or outcome.detail)
-    return outcome.connected
+def _is_there(result: SendResult) -> bool:
+    if not result.connected:
+        _log.warning("The mail server is not there: %s", result.code or result.detail)
+    return result.connected
 
 
-def _tell(post: Post, block: str, wire: bytes, before_sending: Callable[[], None]) -> Outcome:
+def _tell(
+    context: DeliveryContext, block: str, wire: bytes, before_sending: Callable[[], None]
+) -> SendResult:
     """Send a text through a block; what it raises is a fault of ours, and its words are secret."""
-    assert post.tell_block is not None  # noqa: S101 - nothing of this channel is claimed without it
+    assert context.send_to_block is not None  # noqa: S101 - nothing of this channel is leased without it
     subject, _, body = wire.decode().partition("\n\n")
     before_sending()
     try:
-        post.tell_block(block, subject, body)
+        context.send_to_block(block, subject, body)
     except Exception as err:  # noqa: BLE001 - each kind of block has errors of its own
         _log.warning("The notification block %s did not take a notice", block)
-        return Outcome("retry", detail=type(err).__name__, ours=True)
-    return Outcome("sent")
+        return SendResult("retry", detail=type(err).__name__, ours=True)
+    return SendResult("sent")

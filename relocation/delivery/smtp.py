@@ -42,7 +42,7 @@ and will not. unknown: the connection broke after the message was handed over.
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SendResult:
     """How an attempt ended, and the server's words; `connected` is whether to go on at once."""
 
     state: State
@@ -128,7 +128,7 @@ class Mailer:
         *,
         before_data: Callable[[], None] = lambda: None,
         then: Envelope | None = None,
-    ) -> Outcome:
+    ) -> SendResult:
         """Send finished bytes to one address; network errors become outcomes.
 
         `before_data` runs once the server took the recipient, before the message is handed over:
@@ -152,20 +152,20 @@ class Mailer:
             try:
                 self.connect()
                 served = self._served
-                outcome = self._exchange(recipient, wire, hand_over, then)
+                result = self._exchange(recipient, wire, hand_over, then)
             except OSError as err:  # every error of the SMTP client is one
                 self._drop()
-                outcome = _broken(err, handed_over=handed_over)
+                result = _broken(err, handed_over=handed_over)
             except BaseException:
                 self._drop()
                 raise
             # Servers end a connection after some messages, or some silence: then a new one is made.
-            if outcome.connected or handed_over or not served:
-                return outcome
+            if result.connected or handed_over or not served:
+                return result
 
     def _exchange(
         self, recipient: str, wire: bytes, hand_over: Callable[[], None], then: Envelope | None
-    ) -> Outcome:
+    ) -> SendResult:
         smtp = self._connection.smtp
         smtp.ehlo_or_helo_if_needed()
         (code, text), taken = self._enveloped(smtp, recipient, len(wire))
@@ -182,11 +182,11 @@ class Mailer:
         code, text = self._data(smtp, wire, then if smtp.has_extn("pipelining") else None)
         self._served = True
         if _accepted(code):
-            return Outcome("sent", code, _words(text))
+            return SendResult("sent", code, _words(text))
         if _refusal(code):
             return self._refused(code, text)
         self._drop()  # no SMTP: what the server made of the message is anyone's guess
-        return Outcome("unknown", code, _words(text), connected=False)
+        return SendResult("unknown", code, _words(text), connected=False)
 
     def _enveloped(
         self, smtp: Any, recipient: str, size: int
@@ -223,7 +223,7 @@ class Mailer:
         answer: tuple[int, bytes] = smtp.getreply()
         return answer
 
-    def _refused(self, code: int, text: bytes, *, concerns_us: bool = False) -> Outcome:
+    def _refused(self, code: int, text: bytes, *, concerns_us: bool = False) -> SendResult:
         """Judge a refusal; one that concerns us, not the message, ends the connection."""
         concerns_us = concerns_us or code in _CONCERNS_US
         state: State = "failed" if _for_good(code) and not concerns_us else "retry"
@@ -238,7 +238,7 @@ class Mailer:
             except OSError:
                 self._drop()
         connected = self._connection is not None
-        return Outcome(state, code, _words(text), connected=connected, ours=concerns_us)
+        return SendResult(state, code, _words(text), connected=connected, ours=concerns_us)
 
     def _connected(self) -> Any:
         server = self._server
@@ -283,9 +283,9 @@ def _answers(smtp: Any) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
     return smtp.getreply(), smtp.getreply()
 
 
-def _broken(err: OSError, *, handed_over: bool) -> Outcome:
+def _broken(err: OSError, *, handed_over: bool) -> SendResult:
     """Judge an error of the connection by how far the message had come."""
-    return Outcome(
+    return SendResult(
         "unknown" if handed_over else "retry",
         getattr(err, "smtp_code", None),
         one_line(f"{type(err).__name__}: {err}", limit=MAX_DETAIL),

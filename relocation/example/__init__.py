@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from io import BytesIO
 
 from relocation.archive.envelope import seal_export
-from relocation.archive.record import Record
-from relocation.archive.writing import write_export
+from relocation.archive.records import Record, write_export
 from relocation.example.export import Export
 from relocation.example.people import add_instance, add_members, add_organization
 from relocation.example.projects import add_project

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import FieldType, Model, load_catalogue
 
 SNOWFLAKE = 4_500_000_000_000_000

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Engine, func, select, update
 
+from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import Notice, enqueue, read_notice
-from relocation.ledger.story import remember
-from relocation.ledger.tables import LEASED, Happening, NoticeState, is_in, notices
+from relocation.ledger.tables import LEASED, HistoryEvent, NoticeState, is_in, notices
 from relocation.model import Relocation
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator, undeliverable_drafts
 
 AT_ONCE = 2000
@@ -72,7 +72,7 @@ def replace_claims(
     engine: Engine,
     hold: Hold,
     old: Iterable[Notice],
-    drafts: Sequence[Draft],
+    drafts: Sequence[NoticeDraft],
     *,
     sender_domain: str,
     now: datetime,
@@ -81,7 +81,7 @@ def replace_claims(
 
     What was sent stays what it is; nothing of the others, and of their tokens, is left.
     """
-    ids = [one.id for one in old]
+    ids = [notice.id for notice in old]
     unsent = notices.c.state.not_in((NoticeState.SENT, *LEASED))
     with engine.begin() as connection:
         these = update(notices).where(notices.c.id.in_(ids))
@@ -91,11 +91,11 @@ def replace_claims(
         new = enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
         )
-        remember(
+        record_event(
             connection,
             hold.relocation_id,
             hold.round,
-            Happening.CLAIMS_RENEWED,
+            HistoryEvent.CLAIMS_RENEWED,
             at=now,
             detail=f"{new} of {len(ids)}",
         )
@@ -115,8 +115,8 @@ def give_up_claims(
 
     Of those who never had one an operator is told, in the same transaction and once a round.
     """
-    these = update(notices).where(notices.c.id.in_([one.id for one in old]))
-    unsent = [one for one in old if one.state is NoticeState.QUEUED]
+    these = update(notices).where(notices.c.id.in_([notice.id for notice in old]))
+    unsent = [notice for notice in old if notice.state is NoticeState.QUEUED]
     with engine.begin() as connection:
         connection.execute(these.values(valid_until=None))
         gone = these.where(is_in(notices.c.state, (NoticeState.QUEUED,)))

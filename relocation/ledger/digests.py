@@ -39,7 +39,7 @@ def gather_digests(engine: Engine, sender_domain: str, *, now: datetime) -> int:
             if len(group) == 1:
                 continue
             first = group[0]
-            told = [(one.relocation_id, one.context) for one in group]
+            told = [(notice.relocation_id, notice.context) for notice in group]
             draft = digest_draft(first.recipient, first.channel, told, about=f"digest:{first.id}")
             enqueue(
                 connection,
@@ -49,7 +49,7 @@ def gather_digests(engine: Engine, sender_domain: str, *, now: datetime) -> int:
                 sender_domain=sender_domain,
                 now=now,
             )
-            ids = [one.id for one in group]
+            ids = [notice.id for notice in group]
             these = update(notices).where(notices.c.id.in_(ids))
             connection.execute(these.values(state=NoticeState.REPLACED))
             replaced += len(group)

@@ -1,4 +1,4 @@
-"""Notices on their way: claimed under a lease, handed over, and finished once."""
+"""Notices on their way: leased, handed over, and finished once."""
 
 import random
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ MOST_REFUSALS = 52
 """A notice is given up after so many; with the waits between them, they take two days."""
 UNHEARD = "The sender died before reporting a result."
 
-Outcome = Literal["sent", "retry", "ours", "unbuildable", "failed", "unknown"]
+RecordedOutcome = Literal["sent", "retry", "ours", "unbuildable", "failed", "unknown"]
 """What became of an attempt.
 
 retry: the server refused the notice for now. ours: it could not be tried, for a fault on our side.
@@ -44,12 +44,12 @@ unbuildable: nor could it, since its template or its facts are wrong.
 """
 
 
-class ClaimLostError(RelocationError):
+class LeaseLostError(RelocationError):
     """The notice was taken over by another process, since its lease had run out."""
 
 
 @dataclass(frozen=True)
-class Terms:
+class DeliveryPolicy:
     """What is done about notices that do not arrive, and who is told."""
 
     operator: Operator
@@ -58,10 +58,10 @@ class Terms:
     """Send a notice once more whose arrival is unknown: a duplicate instead of a loss."""
 
 
-def claim_due(
+def lease_due(
     engine: Engine,
     *,
-    claimed_by: str,
+    worker: str,
     lease_seconds: float,
     now: datetime,
     relocation_id: str | None = None,
@@ -76,17 +76,17 @@ def claim_due(
     values = {
         "at": now,
         "way": channel,
-        "owner": claimed_by,
+        "owner": worker,
         "until": now + timedelta(seconds=lease_seconds),
         "relocation": relocation_id,
     }
     with engine.begin() as connection:
-        row = connection.execute(_claim(relocation_id is not None), values).one_or_none()
+        row = connection.execute(_lease(relocation_id is not None), values).one_or_none()
     return read_notice(row) if row else None
 
 
 @cache  # building it costs more than running it
-def _claim(of_one_relocation: bool) -> Executable:
+def _lease(of_one_relocation: bool) -> Executable:
     due = notices.alias("due")
     first = select(due.c.id).where(*is_due(due, of_one_relocation=of_one_relocation))
     first = first.order_by(due.c.not_before, due.c.id).limit(1)
@@ -147,7 +147,7 @@ def overdue(engine: Engine, before: datetime, relocation_id: str | None = None) 
         return connection.execute(wanted).scalar_one()
 
 
-def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
+def release_expired(engine: Engine, policy: DeliveryPolicy, *, now: datetime) -> int:
     """See to the notices whose holder was silent for longer than its lease; returns how many.
 
     What was claimed only goes out again; what was being handed over may have arrived.
@@ -161,11 +161,11 @@ def release_expired(engine: Engine, terms: Terms, *, now: datetime) -> int:
         doubt_what_a_crash_lost(connection)
         silent = [read_notice(row) for row in connection.execute(expired)]
         for notice in silent:
-            outcome: Outcome = "unknown" if notice.state is NoticeState.SENDING else "retry"
-            changes = _after(notice, outcome, terms, now)
+            outcome: RecordedOutcome = "unknown" if notice.state is NoticeState.SENDING else "retry"
+            changes = _after(notice, outcome, policy, now)
             if outcome == "retry":
                 changes["reply"] = UNHEARD
-            _record(connection, notice, changes, terms, now=now)
+            _record(connection, notice, changes, policy, now=now)
     return len(silent)
 
 
@@ -174,12 +174,12 @@ def mark_sending(
 ) -> None:
     """Record, just before the message is handed over, that these bytes may arrive from now on.
 
-    They are the message for ever: whoever sends it again sends them. Raises ClaimLostError: the
+    They are the message for ever: whoever sends it again sends them. Raises LeaseLostError: the
     message must then not be sent.
     """
     statement = (
         update(notices)
-        .where(claim_of(notice, NoticeState.CLAIMED))
+        .where(is_leased(notice, NoticeState.CLAIMED))
         .values(
             state=NoticeState.SENDING,
             wire=func.coalesce(notices.c.wire, wire),
@@ -188,30 +188,38 @@ def mark_sending(
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
-            raise claim_lost(notice)
+            raise lease_lost(notice)
 
 
 def finish(
-    engine: Engine, notice: Notice, outcome: Outcome, reply: str, terms: Terms, *, now: datetime
+    engine: Engine,
+    notice: Notice,
+    outcome: RecordedOutcome,
+    reply: str,
+    policy: DeliveryPolicy,
+    *,
+    now: datetime,
 ) -> NoticeState:
-    """Record what became of a claimed notice; returns its new state.
+    """Record what became of a leased notice; returns its new state.
 
     "retry" puts it back for later, until it is given up; what is our own fault is never given up.
-    "unknown" sends it once more, where the terms say so. An operator is told of what is given up,
-    and of what cannot be built, in the same transaction. Raises ClaimLostError where another
-    process has claimed it since.
+    "unknown" sends it once more, where the policy says so. An operator is told of what is given up,
+    and of what cannot be built, in the same transaction. Raises LeaseLostError where another
+    process has leased it since.
     """
-    changes = _after(notice, outcome, terms, now)
+    changes = _after(notice, outcome, policy, now)
     # What has arrived is not sent again, even where its lease ran out meanwhile.
     claim = (*OPEN, NoticeState.UNKNOWN) if outcome == "sent" else LEASED
     with engine.begin() as connection:
-        if not _record(connection, notice, {"reply": reply, **changes}, terms, *claim, now=now):
-            raise claim_lost(notice)
+        if not _record(connection, notice, {"reply": reply, **changes}, policy, *claim, now=now):
+            raise lease_lost(notice)
     state: NoticeState = changes["state"]
     return state
 
 
-def _after(notice: Notice, outcome: Outcome, terms: Terms, now: datetime) -> dict[str, Any]:
+def _after(
+    notice: Notice, outcome: RecordedOutcome, policy: DeliveryPolicy, now: datetime
+) -> dict[str, Any]:
     refusals = notice.refusals + 1 if outcome == "retry" else 0
     # What keeps us from sending is asked for anew by one notice at a time: no need to wait longer.
     turn = 1 if outcome == "ours" else refusals or notice.tries
@@ -233,7 +241,7 @@ def _after(notice: Notice, outcome: Outcome, terms: Terms, now: datetime) -> dic
         case "retry" | "ours" | "unbuildable":
             return again
         case "unknown":
-            resend = terms.resend_unknown and notice.ambiguous == 0
+            resend = policy.resend_unknown and notice.ambiguous == 0
             last = again if resend else {"state": NoticeState.UNKNOWN}
             return {"ambiguous": notice.ambiguous + 1, **last}
 
@@ -242,33 +250,37 @@ def _record(
     connection: Connection,
     notice: Notice,
     changes: dict[str, Any],
-    terms: Terms,
+    policy: DeliveryPolicy,
     *states: NoticeState,
     now: datetime,
 ) -> bool:
-    """Write the changes where the claim still holds; a notice that ends leaves no secret behind."""
+    """Write the changes where the lease still holds; a notice that ends leaves no secret behind."""
     state: NoticeState = changes["state"]
     if state not in OPEN and notice.kind is NoticeKind.CLAIM:
         changes = {**changes, "context": {}, "wire": None}
     statement = (
         update(notices)
-        .where(claim_of(notice, *(states or LEASED)))
+        .where(is_leased(notice, *(states or LEASED)))
         .values(claimed_by=None, lease_until=None, **changes)
     )
     if connection.execute(statement).rowcount == 0:
         return False
     if state in (NoticeState.FAILED, NoticeState.UNKNOWN) or changes.get("unbuildable"):
-        _tell_operator(connection, notice, changes, terms, now)
+        _tell_operator(connection, notice, changes, policy, now)
     return True
 
 
 def _tell_operator(
-    connection: Connection, notice: Notice, changes: dict[str, Any], terms: Terms, now: datetime
+    connection: Connection,
+    notice: Notice,
+    changes: dict[str, Any],
+    policy: DeliveryPolicy,
+    now: datetime,
 ) -> None:
     """Queue the one notice a round that tells of such notices; the outbox lists all of them."""
     of_it = select(relocations.c.organizations).where(relocations.c.id == notice.relocation_id)
     drafts = undeliverable_drafts(
-        terms.operator,
+        policy.operator,
         connection.execute(of_it).scalar_one(),
         kind=notice.kind,
         recipient=notice.recipient,
@@ -280,13 +292,13 @@ def _tell_operator(
         notice.relocation_id,
         notice.round,
         drafts,
-        sender_domain=terms.sender_domain,
+        sender_domain=policy.sender_domain,
         now=now,
     )
 
 
-def claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
-    """Return the condition that the notice is in one of the states, and claimed by nobody since."""
+def is_leased(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
+    """Return the condition that the notice is in one of the states, and leased by nobody since."""
     return and_(
         notices.c.id == notice.id,
         notices.c.tries == notice.tries,
@@ -294,9 +306,9 @@ def claim_of(notice: Notice, *states: NoticeState) -> ColumnElement[bool]:
     )
 
 
-def claim_lost(notice: Notice) -> ClaimLostError:
-    """Return the error of a claim that another process has taken over."""
-    return ClaimLostError(
+def lease_lost(notice: Notice) -> LeaseLostError:
+    """Return the error of a lease that another process has taken over."""
+    return LeaseLostError(
         "Another process is sending this notice.",
-        internal=f"claim {notice.tries} of notice {notice.id} is no longer valid",
+        internal=f"lease {notice.tries} of notice {notice.id} is no longer valid",
     )

@@ -1,4 +1,4 @@
-"""Notices sent as a group: claimed in one commit, kept in one, and then marked one by one.
+"""Notices sent as a group: leased in one commit, kept in one, and then marked one by one.
 
 The bytes of all are on the disk before the first one is handed over. From then on each notice costs
 one commit, which records the result of the one before it as well, so that no more than one is ever
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from relocation.ledger.crashes import without_waiting
-from relocation.ledger.dispatch import UNHEARD, claim_due, claim_lost, is_due
+from relocation.ledger.dispatch import UNHEARD, is_due, lease_due, lease_lost
 from relocation.ledger.outbox import Notice, read_notice
 from relocation.ledger.tables import OPEN, NoticeState, notices
 from relocation.notices.kinds import Channel, NoticeKind
@@ -38,82 +38,82 @@ _NOBODY = -1
 """No notice has this id."""
 
 
-def claim_group(
+def lease_group(
     engine: Engine,
     *,
     most: int,
-    claimed_by: str,
+    worker: str,
     lease_seconds: float,
     now: datetime,
     relocation_id: str | None = None,
     channel: Channel = Channel.MAIL,
 ) -> list[Notice]:
-    """Take the next notices that are due, in their order, as `claim_due` takes one.
+    """Take the next notices that are due, in their order, as `lease_due` takes one.
 
     One whose sender died is taken alone: it must not take others with it again.
     """
     if most == 1:
-        one = claim_due(
+        notice = lease_due(
             engine,
-            claimed_by=claimed_by,
+            worker=worker,
             lease_seconds=lease_seconds,
             now=now,
             relocation_id=relocation_id,
             channel=channel,
         )
-        return [one] if one else []
+        return [notice] if notice else []
     until = now + timedelta(seconds=lease_seconds)
     values = {"at": now, "way": channel, "relocation": relocation_id, "most": most}
     with engine.begin() as connection:
         rows = connection.execute(_due(relocation_id is not None), values)
         due = [read_notice(row) for row in rows]
-        taken = list(takewhile(lambda one: one.reply != UNHEARD, due)) or due[:1]
+        taken = list(takewhile(lambda notice: notice.reply != UNHEARD, due)) or due[:1]
         if taken:
-            take = update(notices).where(notices.c.id.in_([one.id for one in taken]))
+            take = update(notices).where(notices.c.id.in_([notice.id for notice in taken]))
             changes = {
                 "state": NoticeState.CLAIMED,
-                "claimed_by": claimed_by,
+                "claimed_by": worker,
                 "lease_until": until,
                 "tries": notices.c.tries + 1,
             }
             connection.execute(take.values(changes))
     return [
         replace(
-            one,
+            notice,
             state=NoticeState.CLAIMED,
-            claimed_by=claimed_by,
+            claimed_by=worker,
             lease_until=until,
-            tries=one.tries + 1,
+            tries=notice.tries + 1,
         )
-        for one in taken
+        for notice in taken
     ]
 
 
 def keep_bytes(engine: Engine, built: Sequence[tuple[Notice, bytes]]) -> None:
-    """Keep the bytes of notices that are claimed; they are on the disk when it returns.
+    """Keep the bytes of notices that are leased; they are on the disk when it returns.
 
-    Of a notice whose claim was lost, nothing is kept: it cannot be marked then.
+    Of a notice whose lease was lost, nothing is kept: it cannot be marked then.
     """
     if built:
         kept = func.coalesce(notices.c.wire, bindparam("bytes"))
-        rows = [{**_claim(notice), "bytes": wire} for notice, wire in built]
+        rows = [{**_lease(notice), "bytes": wire} for notice, wire in built]
         with engine.begin() as connection:
-            connection.execute(_of_claim().values(wire=kept), rows)
+            connection.execute(_of_lease().values(wire=kept), rows)
 
 
 def renew(engine: Engine, group: Sequence[Notice], until: datetime) -> None:
-    """Keep the notices that are still claimed for longer."""
-    rows = [{**_claim(notice), "until": until} for notice in group]
+    """Keep the notices that are still leased for longer."""
+    rows = [{**_lease(notice), "until": until} for notice in group]
     with engine.begin() as connection:
-        connection.execute(_of_claim().values(lease_until=bindparam("until")), rows)
+        connection.execute(_of_lease().values(lease_until=bindparam("until")), rows)
 
 
 def release(engine: Engine, group: Sequence[Notice]) -> None:
-    """Put back the notices that are still claimed: they were not tried, and are due at once."""
+    """Put back the notices that are still leased: they were not tried, and are due at once."""
     if group:
         back = {"state": NoticeState.QUEUED, "claimed_by": None, "lease_until": None}
         with engine.begin() as connection:
-            connection.execute(_of_claim().values(back), [_claim(notice) for notice in group])
+            connection.execute(_of_lease().values(back), [_lease(notice) for notice in group])
 
 
 class Relay:
@@ -135,13 +135,13 @@ class Relay:
     def mark(self, notice: Notice) -> None:
         """Record, just before it is handed over, that the notice may arrive from now on.
 
-        Raises ClaimLostError: it must then not be sent. Records the result before it in any case.
+        Raises LeaseLostError: it must then not be sent. Records the result before it in any case.
         """
         with self._connection.begin():
             marked = notice.id in self._write(self._connection, notice)
         self._done = None
         if not marked:
-            raise claim_lost(notice)
+            raise lease_lost(notice)
 
     def sent(self, notice: Notice, reply: str) -> None:
         """Have recorded with the next mark, or by `flush`, that the notice was sent."""
@@ -191,7 +191,7 @@ def _due(of_one_relocation: bool) -> Executable:
     )
 
 
-def _of_claim() -> Any:
+def _of_lease() -> Any:
     return update(notices).where(
         notices.c.id == bindparam("of_id"),
         notices.c.tries == bindparam("of_tries"),
@@ -199,28 +199,28 @@ def _of_claim() -> Any:
     )
 
 
-def _claim(notice: Notice) -> dict[str, Any]:
+def _lease(notice: Notice) -> dict[str, Any]:
     return {"of_id": notice.id, "of_tries": notice.tries}
 
 
 @cache
 def _step() -> Executable:
-    one = notices.c
-    is_next = one.id == bindparam("next")
-    has_secret = one.kind == NoticeKind.CLAIM
+    notice = notices.c
+    is_next = notice.id == bindparam("next")
+    has_secret = notice.kind == NoticeKind.CLAIM
     may_begin = and_(
         is_next,
-        one.tries == bindparam("next_tries"),
-        one.state == NoticeState.CLAIMED,
-        one.wire.is_not(None),
+        notice.tries == bindparam("next_tries"),
+        notice.state == NoticeState.CLAIMED,
+        notice.wire.is_not(None),
     )
     # What has arrived is not sent again, even where its lease ran out meanwhile.
     has_ended = and_(
-        one.id == bindparam("done"),
-        one.tries == bindparam("done_tries"),
-        one.state.in_((*OPEN, NoticeState.UNKNOWN)),
+        notice.id == bindparam("done"),
+        notice.tries == bindparam("done_tries"),
+        notice.state.in_((*OPEN, NoticeState.UNKNOWN)),
     )
-    state = one.state.type
+    state = notice.state.type
     return (
         update(notices)
         .where(or_(may_begin, has_ended))
@@ -230,18 +230,18 @@ def _step() -> Executable:
                 else_=literal(NoticeState.SENT, state),
             ),
             lease_until=case(
-                (is_next, bindparam("until", type_=one.lease_until.type)), else_=null()
+                (is_next, bindparam("until", type_=notice.lease_until.type)), else_=null()
             ),
-            claimed_by=case((is_next, one.claimed_by), else_=null()),
-            reply=case((is_next, one.reply), else_=bindparam("reply", type_=one.reply.type)),
+            claimed_by=case((is_next, notice.claimed_by), else_=null()),
+            reply=case((is_next, notice.reply), else_=bindparam("reply", type_=notice.reply.type)),
             sent_at=case(
-                (is_next, one.sent_at), else_=bindparam("sent_at", type_=one.sent_at.type)
+                (is_next, notice.sent_at), else_=bindparam("sent_at", type_=notice.sent_at.type)
             ),
             # A notice that ends leaves no secret behind.
             context=case(
-                (and_(~is_next, has_secret), literal({}, one.context.type)), else_=one.context
+                (and_(~is_next, has_secret), literal({}, notice.context.type)), else_=notice.context
             ),
-            wire=case((and_(~is_next, has_secret), null()), else_=one.wire),
+            wire=case((and_(~is_next, has_secret), null()), else_=notice.wire),
         )
-        .returning(one.id)
+        .returning(notice.id)
     )

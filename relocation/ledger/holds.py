@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from relocation.errors import EndedError, FencedOut, OwnerBusyError
 from relocation.ledger.clock import ledger_time
+from relocation.ledger.history import record_event
 from relocation.ledger.relocations import insert_relocation, to_relocation
-from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, relocations
+from relocation.ledger.tables import HistoryEvent, relocations
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
 from relocation.steps import ACTIVE, Status, Step
@@ -67,8 +67,8 @@ def open_relocation(
         opened, refused = _take_over(connection, row, now, changes)
         if refused is None:
             begins = never_opened or opened.round > row.round
-            what = Happening.OPENED if begins else Happening.TAKEN_OVER
-            remember(connection, relocation_id, opened.round, what, at=now, detail=worker)
+            what = HistoryEvent.OPENED if begins else HistoryEvent.TAKEN_OVER
+            record_event(connection, relocation_id, opened.round, what, at=now, detail=worker)
     if refused is not None:
         raise refused
     return to_relocation(opened)
@@ -204,8 +204,13 @@ def take_hold(
         )
         if connection.execute(statement).rowcount == 0:
             return None
-        remember(
-            connection, relocation.id, relocation.round, Happening.TAKEN_OVER, at=now, detail=worker
+        record_event(
+            connection,
+            relocation.id,
+            relocation.round,
+            HistoryEvent.TAKEN_OVER,
+            at=now,
+            detail=worker,
         )
     return Hold(relocation.id, relocation.round, relocation.fence + 1)
 

@@ -9,13 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select, update
 
 from relocation.ledger.inserting import insert_new
+from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import NoticeState, notices, told_causes
-from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
+
+GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A notice as it was claimed or read; its repr shows no address and no content."""
+    """A notice as it was leased or read; its repr shows no address and no content."""
 
     id: int
     relocation_id: str
@@ -30,7 +33,7 @@ class Notice:
     """The exact message, once it is built."""
     state: NoticeState
     tries: int
-    """Claims so far; tells a claim of this notice from every later one."""
+    """Leases so far; tells a lease of this notice from every later one."""
     ambiguous: int
     """Sends after which nobody knows whether it arrived."""
     not_before: datetime
@@ -54,7 +57,7 @@ def enqueue(
     connection: Connection,
     relocation_id: str,
     round_: int,
-    drafts: Sequence[Draft],
+    drafts: Sequence[NoticeDraft],
     *,
     sender_domain: str,
     now: datetime,
@@ -93,7 +96,7 @@ def _turn(connection: Connection, window: Window, now: datetime) -> datetime:
 
 
 def _row(
-    relocation_id: str, round_: int, draft: Draft, sender_domain: str, now: datetime
+    relocation_id: str, round_: int, draft: NoticeDraft, sender_domain: str, now: datetime
 ) -> dict[str, Any]:
     key = draft.key(relocation_id, round_)
     digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
@@ -126,7 +129,7 @@ def notices_of(engine: Engine, relocation_id: str) -> list[Notice]:
 
 def thread_of(engine: Engine, notice: Notice) -> str | None:
     """Return the id of the STARTED message to the same reader, if there is one (A-143)."""
-    key = Draft(NoticeKind.STARTED, notice.recipient).key(notice.relocation_id, notice.round)
+    key = NoticeDraft(NoticeKind.STARTED, notice.recipient).key(notice.relocation_id, notice.round)
     wanted = select(notices.c.message_id).where(notices.c.dedupe_key == key)
     with engine.begin() as connection:
         return connection.execute(wanted).scalar_one_or_none()
@@ -135,3 +138,31 @@ def thread_of(engine: Engine, notice: Notice) -> str | None:
 def read_notice(row: Row[Any]) -> Notice:
     """Return a whole row of the table as a notice."""
     return Notice(**row._mapping)
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """How many notices go out again, and how many cannot."""
+
+    queued: int
+    without_link: int
+    """Claims: their link was removed from the ledger when they were given up."""
+
+
+def requeue(engine: Engine, relocation_id: str, *, now: datetime) -> Requeued:
+    """Queue the notices of a relocation again that were given up or are in doubt.
+
+    They are the same messages under the same Message-IDs, with as much time to be delivered as new
+    ones. Idempotent until they are given up again. Raises UnknownRelocationError.
+    """
+    get_relocation(engine, relocation_id)
+    given_up = (notices.c.relocation_id == relocation_id) & notices.c.state.in_(GIVEN_UP)
+    is_claim = notices.c.kind == NoticeKind.CLAIM
+    with engine.begin() as connection:
+        claims = connection.execute(select(notices.c.id).where(given_up, is_claim)).all()
+        queued = connection.execute(
+            update(notices)
+            .where(given_up, ~is_claim)
+            .values(state=NoticeState.QUEUED, not_before=now, created_at=now, refusals=0)
+        )
+    return Requeued(queued.rowcount, len(claims))

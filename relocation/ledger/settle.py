@@ -8,13 +8,13 @@ from sqlalchemy import Engine, select, update
 
 from relocation.errors import MAX_REASON
 from relocation.ledger.clock import ledger_time
+from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, is_free
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import insert_relocation, unknown_relocation
-from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, is_open, relocations
+from relocation.ledger.tables import HistoryEvent, is_open, relocations
 from relocation.ledger.tries import interrupt_open_tries
-from relocation.notices.kinds import Draft
+from relocation.notices.kinds import NoticeDraft
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
 from relocation.text import one_line
@@ -36,7 +36,7 @@ class Settlement:
     """For operators alone."""
     cause: str | None = None
     """What failures with one cause have in common."""
-    drafts: Sequence[Draft] = ()
+    drafts: Sequence[NoticeDraft] = ()
 
     def __post_init__(self) -> None:
         if self.status not in (Status.FAILURE, Status.CANCELLED):
@@ -105,8 +105,8 @@ def settle(
             return False
         interrupt_open_tries(connection, relocation_id, settled_round, now)
         cancelled = settlement.status is Status.CANCELLED
-        what = Happening.CANCELLED if cancelled else Happening.FAILED
-        remember(
+        what = HistoryEvent.CANCELLED if cancelled else HistoryEvent.FAILED
+        record_event(
             connection, relocation_id, settled_round, what, at=now, detail=settlement.bounded_reason
         )
         enqueue(

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, func, literal,
 
 from relocation.ledger.tables import (
     OPEN,
-    Happening,
+    HistoryEvent,
     NoticeState,
     TryOutcome,
     events,
@@ -48,7 +48,7 @@ class Stats:
     """Notices that are not done with, by where they stand."""
     oldest_unsent_seconds: float | None
     tries: Mapping[Task, Mapping[TryOutcome, int]]
-    happenings: Mapping[Happening, int]
+    happenings: Mapping[HistoryEvent, int]
     """What the histories of all relocations say: resumptions, interruptions, ends and so on."""
     task_seconds: Mapping[Task, TaskSeconds]
 
@@ -89,7 +89,7 @@ def read_stats(ledger: Engine, now: datetime) -> Stats:
         unsent={state: by_state.get(state, 0) for state in OPEN},
         oldest_unsent_seconds=_age(oldest_unsent, now),
         tries={task: dict(outcomes) for task, outcomes in tries.items()},
-        happenings={what: by_event.get(what, 0) for what in Happening},
+        happenings={what: by_event.get(what, 0) for what in HistoryEvent},
         task_seconds={task: _spread(of_task) for task, of_task in seconds.items()},
     )
 

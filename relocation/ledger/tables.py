@@ -46,7 +46,7 @@ class TryOutcome(StrEnum):
     """Its process went away."""
 
 
-class Happening(StrEnum):
+class HistoryEvent(StrEnum):
     """What the history of a relocation is made of."""
 
     OPENED = "OPENED"
@@ -279,7 +279,7 @@ events = Table(
     Column("relocation_id", ForeignKey(relocations.c.id), nullable=False),
     Column("round", Integer, nullable=False),
     Column("at", UtcTime, nullable=False),
-    Column("what", _by_value(Happening), nullable=False),
+    Column("what", _by_value(HistoryEvent), nullable=False),
     Column("detail", BoundedText(1000), nullable=False),
 )
 Index("ix_event_relocation_id", events.c.relocation_id, events.c.id)

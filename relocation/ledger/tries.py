@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from relocation.errors import FencedOut, RelocationError, TriesUsedUpError
 from relocation.faults import fault_of
 from relocation.ledger.clock import ledger_time
+from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
-from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, TryOutcome, task_tries, tasks_done
-from relocation.notices.kinds import Draft
+from relocation.ledger.tables import HistoryEvent, TryOutcome, task_tries, tasks_done
+from relocation.notices.kinds import NoticeDraft
 from relocation.steps import Policy, Status, Task
 
 _LEAVE_FILES = (
@@ -79,7 +79,7 @@ def begin_try(
                 )
             )
             return used + 1
-        told = _last_told(connection, hold.relocation_id, hold.round, task)
+        told = _last_explained_try(connection, hold.relocation_id, hold.round, task)
     internal = f"all {used} tries of {task} were used up"
     reason = policy.reason
     if told is None or not told.reason:
@@ -106,13 +106,13 @@ def last_try(engine: Engine, relocation_id: str, round_: int) -> Try | None:
     return Try(**row._mapping) if row else None
 
 
-def last_told(engine: Engine, relocation_id: str, round_: int, task: Task) -> Try | None:
+def last_explained_try(engine: Engine, relocation_id: str, round_: int, task: Task) -> Try | None:
     """Return the last try of a task in a round that says why it did not get done, if it can.
 
     One that was interrupted tells nothing: what the one before it said still holds.
     """
     with engine.begin() as connection:
-        return _last_told(connection, relocation_id, round_, task)
+        return _last_explained_try(connection, relocation_id, round_, task)
 
 
 def was_tried(engine: Engine, relocation_id: str, task: Task) -> bool:
@@ -200,7 +200,7 @@ def complete_task(
     number: int,
     result: Mapping[str, Any],
     *,
-    drafts: Sequence[Draft] = (),
+    drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
     now: datetime | None = None,
 ) -> None:
@@ -223,7 +223,7 @@ def succeed(
     number: int,
     result: Mapping[str, Any],
     *,
-    drafts: Sequence[Draft] = (),
+    drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
     now: datetime | None = None,
 ) -> None:
@@ -244,7 +244,7 @@ def succeed(
             pause_before_step=None,
             cancel_before_step=None,
         )
-        remember(connection, hold.relocation_id, hold.round, Happening.SUCCEEDED, at=now)
+        record_event(connection, hold.relocation_id, hold.round, HistoryEvent.SUCCEEDED, at=now)
         _record_done(connection, hold, Task.COMPLETE, number, result=result, now=now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
@@ -305,7 +305,9 @@ def _end(
     return connection.execute(statement).rowcount == 1
 
 
-def _last_told(connection: Connection, relocation_id: str, round_: int, task: Task) -> Try | None:
+def _last_explained_try(
+    connection: Connection, relocation_id: str, round_: int, task: Task
+) -> Try | None:
     wanted = (
         select(task_tries)
         .where(

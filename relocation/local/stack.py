@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Stack:
     """Everything that runs."""
 
     home: Path
@@ -51,9 +51,9 @@ class Machine:
                 f"The worker has ended by itself ({_ending(code)}). Another one is started; its "
                 f"runs go on. See {self.home / 'prefect' / 'worker.log'}"
             )
-        self.refuse_what_has_ended()
+        self.check_running()
 
-    def refuse_what_has_ended(self) -> None:
+    def check_running(self) -> None:
         """Raise CommandError where server or worker has ended by itself."""
         for name, process in (("server", self.server.process), ("worker", self.worker)):
             if process.poll() is not None:
@@ -62,14 +62,14 @@ class Machine:
 
 
 @contextmanager
-def one_machine(
+def running_stack(
     home: Path,
     console: Console,
     *,
     port: int,
     inbox_port: int | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Machine]:
+) -> Iterator[Stack]:
     """Start the service with its state in `home`, and end every process of it afterwards.
 
     What an earlier call left there goes on. A new mail block is given the inbox, on `inbox_port` or
@@ -81,13 +81,13 @@ def one_machine(
     environment = {**(environment or {}), "RELOCATION_HOME": str(home)}
     _end_left_over(home, console)
     refuse_taken_port(port, "Perhaps the service is up already; else choose another with --port.")
-    with ExitStack() as stack:
-        stack.enter_context(_only_one(home))
+    with ExitStack() as running:
+        running.enter_context(_only_one(home))
         os.environ.update(environment, PREFECT_HOME=str(home / "prefect"))
         with console.doing("Starting the Prefect server"):
-            server = stack.enter_context(prefect_server(home / "prefect", port))
+            server = running.enter_context(prefect_server(home / "prefect", port))
             os.environ["PREFECT_API_URL"] = server.url
-            stack.enter_context(recorded(home, server.url))
+            running.enter_context(recorded(home, server.url))
         # Imported only now: they import Prefect, which must find the server's address.
         from relocation.prefect_api.blocks import load_destination, load_ledger  # noqa: PLC0415
         from relocation.prefect_api.deployments import WORK_POOL, deploy  # noqa: PLC0415
@@ -97,7 +97,7 @@ def one_machine(
         with console.doing("Seeing to the inbox, the blocks and their databases"):
             inbox = _inbox(settings, home / "inbox", inbox_port)
             if inbox:
-                stack.enter_context(inbox)
+                running.enter_context(inbox)
             blocks = set_up(settings, inbox_port=inbox.port if inbox else 0)
         with console.doing("Deploying the flows and starting a worker"):
             deploy(settings)
@@ -105,9 +105,9 @@ def one_machine(
             def start() -> AbstractContextManager["Popen[bytes]"]:
                 return prefect_worker(home / "prefect", server.url, WORK_POOL, environment)
 
-            stack.callback(end_runs, home / "prefect")  # of a worker that died
-            worker = stack.enter_context(KeptWorker(start))
-        yield Machine(
+            running.callback(end_runs, home / "prefect")  # of a worker that died
+            worker = running.enter_context(KeptWorker(start))
+        yield Stack(
             home,
             settings,
             server,

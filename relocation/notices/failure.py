@@ -8,7 +8,7 @@ from typing import Any
 from relocation.errors import NOTHING_TO_DO
 from relocation.findings import Finding
 from relocation.model import Relocation
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.recipients import people_drafts
 from relocation.request import RelocationRequest
@@ -37,14 +37,14 @@ def failure_drafts(
     destination: Destination,
     operator: str,
     now: datetime,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the FAILED notices of a relocation, or of a request that never became one."""
     context = {
         **_ended(about, destination, now),
         "reason": reason,
         "next_step": advice,
         "ours": advice == NOTHING_TO_DO,
-        "findings": [_finding(one) for one in findings[:SHOWN_FINDINGS]],
+        "findings": [_finding(finding) for finding in findings[:SHOWN_FINDINGS]],
         "more_findings": max(0, len(findings) - SHOWN_FINDINGS),
         "round": about.round if isinstance(about, Relocation) else 1,
     }
@@ -57,7 +57,7 @@ def cancelled_drafts(
     destination: Destination,
     operator: str,
     now: datetime,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the CANCELLED notices of a relocation, or of a request (W-43)."""
     context = _ended(about, destination, now)
     return people_drafts(NoticeKind.CANCELLED, context, operator, about=about)

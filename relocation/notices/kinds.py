@@ -41,7 +41,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Draft:
+class NoticeDraft:
     """A notice as a settlement asks for it: not built, not addressed by name."""
 
     kind: NoticeKind
@@ -50,7 +50,7 @@ class Draft:
     """Plain JSON data for the templates."""
     about: str = ""
     """Tells notices of one kind to one address apart: the username of a claim, an operator's
-    matter."""
+    alert."""
     channel: Channel = Channel.MAIL
     edition: int = 0
     """How often this notice was replaced before."""

@@ -1,6 +1,6 @@
 """The notices that ask for a person: what needs an operator, of one relocation each.
 
-Each matter is told once a round, however often it is found.
+Each alert is sent once a round, however often it is found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from typing import Any, Self
 
 from relocation.errors import MAX_REASON
 from relocation.notices.failure import Destination
-from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 from relocation.settings import Settings
 from relocation.steps import Status, Step, Task
 from relocation.text import one_line
 
 
-class Matter(StrEnum):
+class OperatorAlert(StrEnum):
     """What an operator is asked to see to, as the templates name it."""
 
     STUCK = "stuck"
@@ -45,11 +45,11 @@ class Operator:
 
     def drafts(
         self, context: dict[str, Any], *, about: str, window: Window | None = None
-    ) -> list[Draft]:
-        """Return the OPERATOR notice of a matter, one for each way it goes."""
+    ) -> list[NoticeDraft]:
+        """Return the OPERATOR notice of an alert, one for each way it goes."""
         told = [(Channel.MAIL, self.email), (Channel.BLOCK, self.block)]
         return [
-            Draft(NoticeKind.OPERATOR, where, context, about, channel=channel, window=window)
+            NoticeDraft(NoticeKind.OPERATOR, where, context, about, channel=channel, window=window)
             for channel, where in told
             if where
         ]
@@ -66,14 +66,14 @@ def failed_drafts(
     destination: Destination,
     window: Window,
     now: datetime,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the notice of a failure that its owner cannot fix.
 
     `fault` is what an operator may read of the internal error (`relocation.faults`). Those of one
     cause wait for each other within the window.
     """
     context = {
-        "matter": Matter.FAILED.value,
+        "matter": OperatorAlert.FAILED.value,
         "organizations": list(organizations),
         "task": task.value if task else "",
         "tries": tries,
@@ -82,12 +82,12 @@ def failed_drafts(
         "destination_state": destination.value,
         "happened_at": now.isoformat(timespec="seconds"),
     }
-    return operator.drafts(context, about=Matter.FAILED.value, window=window)
+    return operator.drafts(context, about=OperatorAlert.FAILED.value, window=window)
 
 
 def digest_draft(
     recipient: str, channel: Channel, told: Sequence[tuple[str, Mapping[str, Any]]], *, about: str
-) -> Draft:
+) -> NoticeDraft:
     """Return the one notice that takes the place of those of several failures of one cause.
 
     `told` holds the facts of each, by relocation, the oldest first.
@@ -102,7 +102,7 @@ def digest_draft(
         for relocation_id, facts in told[:SHOWN_FAILURES]
     ]
     context = {
-        "matter": Matter.DIGEST.value,
+        "matter": OperatorAlert.DIGEST.value,
         "organizations": [],
         "task": first["task"],
         "reason": first["reason"],
@@ -112,16 +112,16 @@ def digest_draft(
         "failures": failures,
         "more_failures": max(0, len(told) - SHOWN_FAILURES),
     }
-    return Draft(NoticeKind.OPERATOR, recipient, context, about, channel=channel)
+    return NoticeDraft(NoticeKind.OPERATOR, recipient, context, about, channel=channel)
 
 
 def stuck_drafts(
     operator: Operator, organizations: Sequence[str], *, status: Status, step: Step, since: datetime
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the notice of a relocation that has been silent beyond its bound."""
     return _drafts(
         operator,
-        Matter.STUCK,
+        OperatorAlert.STUCK,
         organizations,
         status=status.value,
         step=step.name,
@@ -137,7 +137,7 @@ def undeliverable_drafts(
     recipient: str,
     reply: str,
     waits: bool = False,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the notice of a kind of notice that could not be delivered; once for each kind.
 
     `reply` is what the mail server said, or why the notice could not be built; `waits` where it
@@ -149,9 +149,9 @@ def undeliverable_drafts(
     masked = _masked(recipient)
     return _drafts(
         operator,
-        Matter.UNDELIVERABLE,
+        OperatorAlert.UNDELIVERABLE,
         organizations,
-        about=f"{Matter.UNDELIVERABLE}:{kind}{':waits' if waits else ''}",
+        about=f"{OperatorAlert.UNDELIVERABLE}:{kind}{':waits' if waits else ''}",
         undelivered=kind.value,
         recipient_hint=masked,
         reply=one_line(reply.replace(recipient, masked), limit=MAX_REASON),
@@ -159,24 +159,28 @@ def undeliverable_drafts(
     )
 
 
-def unsettled_drafts(operator: Operator, organizations: Sequence[str], *, why: str) -> list[Draft]:
+def unsettled_drafts(
+    operator: Operator, organizations: Sequence[str], *, why: str
+) -> list[NoticeDraft]:
     """Return the notice of a relocation whose end could not be recorded at first.
 
     `why` is for operators, and bounded here.
     """
-    return _drafts(operator, Matter.UNSETTLED, organizations, why=one_line(why, limit=MAX_REASON))
+    return _drafts(
+        operator, OperatorAlert.UNSETTLED, organizations, why=one_line(why, limit=MAX_REASON)
+    )
 
 
 def _drafts(
     operator: Operator,
-    matter: Matter,
+    alert: OperatorAlert,
     organizations: Sequence[str],
     *,
     about: str = "",
     **facts: Any,
-) -> list[Draft]:
-    context = {"matter": matter.value, "organizations": list(organizations), **facts}
-    return operator.drafts(context, about=about or matter.value)
+) -> list[NoticeDraft]:
+    context = {"matter": alert.value, "organizations": list(organizations), **facts}
+    return operator.drafts(context, about=about or alert.value)
 
 
 def _masked(address: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from relocation.errors import PersonError
 from relocation.model import Relocation
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.wire import mail_address
 from relocation.request import RelocationRequest
 from relocation.text import one_line
@@ -45,7 +45,7 @@ def people_drafts(
     operator: str,
     *,
     about: Relocation | RelocationRequest,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the notice for owner and creator; for the operator where nobody's address is known.
 
     In place of the reference's `send_relocation_update_email`.
@@ -55,8 +55,10 @@ def people_drafts(
     else:  # it failed before anybody's address was read
         told = [Addressee(operator, (_person("owner", about.owner),))]
     return [
-        Draft(kind, one.address, {**context, "stands_in_for": list(one.stands_in_for)})
-        for one in told
+        NoticeDraft(
+            kind, addressee.address, {**context, "stands_in_for": list(addressee.stands_in_for)}
+        )
+        for addressee in told
     ]
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from relocation.model import Claim, MovedOrganization, Relocation
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.recipients import mailable, people_drafts
 from relocation.settings import Settings
@@ -35,7 +35,7 @@ class HandOver(StrEnum):
 
 def started_drafts(
     relocation: Relocation, operator: str, now: datetime, *, records: int
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the STARTED notices for owner and creator; `records` are to be moved."""
     context = {
         "expected": how_long(records),
@@ -59,7 +59,7 @@ def success_drafts(
     operator: str,
     now: datetime,
     lost_fields: Mapping[tuple[str, str], int] = MappingProxyType({}),
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return the SUCCEEDED notices for owner and creator; `left_behind` counts records by model.
 
     `lost_fields` counts by model and field the records that lost a field. Only claims that a mail
@@ -69,19 +69,19 @@ def success_drafts(
     context = {
         "organizations": [
             {
-                "name": one.name,
-                "slug": one.slug,
-                "old_slug": one.old_slug,
+                "name": organization.name,
+                "slug": organization.slug,
+                "old_slug": organization.old_slug,
                 "renamed": "planned"
-                if one.old_slug in relocation.request.plan.slugs
-                else renamed_because(one.old_slug, one.slug),
+                if organization.old_slug in relocation.request.plan.slugs
+                else renamed_because(organization.old_slug, organization.slug),
             }
-            for one in moved
+            for organization in moved
         ],
         "counts": {
-            "members": sum(one.members for one in moved),
-            "projects": sum(one.projects for one in moved),
-            "keys": sum(one.keys for one in moved),
+            "members": sum(organization.members for organization in moved),
+            "projects": sum(organization.projects for organization in moved),
+            "keys": sum(organization.keys for organization in moved),
         },
         "not_moved": [*not_moved(left_behind), *not_moved_fields(lost_fields)],
         "handover": handover.value,
@@ -101,7 +101,7 @@ def claim_drafts(
     *,
     old_host: str = "",
     editions: Mapping[str, int] | None = None,
-) -> list[Draft]:
+) -> list[NoticeDraft]:
     """Return a CLAIM notice for each imported user who still has to claim the account (R-22).
 
     `now` is when the tokens were written, `old_host` where the organizations come from, as far as
@@ -110,7 +110,7 @@ def claim_drafts(
     valid_until = now + timedelta(hours=settings.claim_link_hours)
     editions = editions or {}
     return [
-        Draft(
+        NoticeDraft(
             NoticeKind.CLAIM,
             claim.email,
             {

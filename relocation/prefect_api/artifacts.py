@@ -14,12 +14,12 @@ from prefect.client.schemas.filters import (
 from sqlalchemy import Engine
 
 from relocation.ledger.relocations import find_relocation
-from relocation.recovery.next_steps import standing
+from relocation.recovery.next_steps import next_steps
 
 _log = logging.getLogger(__name__)
 
 
-def show_standing(ledger: Engine, relocation_id: str) -> None:
+def show_next_steps(ledger: Engine, relocation_id: str) -> None:
     """Show how a relocation ended or why it waits, and what an operator can do next.
 
     A no-op where the ledger has no such relocation.
@@ -27,7 +27,7 @@ def show_standing(ledger: Engine, relocation_id: str) -> None:
     relocation = find_relocation(ledger, relocation_id)
     if relocation is not None:
         text, description = (
-            standing(ledger, relocation),
+            next_steps(ledger, relocation),
             f"{relocation.status}, and what to do next",
         )
         show(relocation_id, "what-to-do-next", "markdown", text, description)

@@ -265,7 +265,7 @@ def load_notification_block(name: str) -> NotificationBlock:
     return block
 
 
-def tell_block(name: str, subject: str, body: str) -> None:
+def send_to_block(name: str, subject: str, body: str) -> None:
     """Send a text through the notification block of this type/name; raises where that fails."""
     block = load_notification_block(name)
     with block.raise_on_failure():

@@ -30,7 +30,7 @@ class WarningError(Exception):
         self.remedy = remedy
 
 
-class BadError(Exception):
+class FailedCheckError(Exception):
     """What was looked at does not work; the message says how."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -44,7 +44,7 @@ def check(what: str, look: Callable[[], str], remedy: str) -> Check:
         return Check(what, good=True, detail=look())
     except WarningError as err:
         return Check(what, good=True, detail=str(err), remedy=err.remedy or remedy)
-    except BadError as err:
+    except FailedCheckError as err:
         return Check(what, good=False, detail=str(err), remedy=err.remedy or remedy)
     except RelocationError as err:
         return Check(what, good=False, detail=err.internal or err.reason, remedy=remedy)

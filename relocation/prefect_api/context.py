@@ -1,4 +1,4 @@
-"""Open what reconciling works with, from the blocks."""
+"""Open the context of a recovery from the blocks."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from relocation.model import RenewedClaims, RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
-from relocation.recovery.settlement import Surroundings
+from relocation.recovery.context import RecoveryContext
 from relocation.settings import Settings
 from relocation.transfer.load.claims import renew_claims
 from relocation.transfer.load.rollback import roll_back
@@ -25,7 +25,7 @@ def renew_tokens(
     return renew_claims(destination, relocation_id, fence, expected, now)
 
 
-def surroundings(ledger: Engine | None = None) -> Surroundings:
+def recovery_context(ledger: Engine | None = None) -> RecoveryContext:
     """Return ledger, flow runs and settings as they are now; the destination only when needed.
 
     The ledger is opened from its block where none is at hand.
@@ -39,7 +39,7 @@ def surroundings(ledger: Engine | None = None) -> Surroundings:
         destination = load_destination(settings)
         return roll_back(destination, relocation_id, fence, revealed=revealed, begin=begin)
 
-    return Surroundings(
+    return RecoveryContext(
         settings,
         ledger,
         FlowRuns(),

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, inspect, select, text
 from relocation.archive.keys import public_key_of
 from relocation.archive.tarball import PUBLIC_KEY, read_members
 from relocation.catalogue import Scope, load_catalogue
-from relocation.catalogue.versions import entered
+from relocation.catalogue.versions import first_version
 from relocation.errors import RelocationError
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
@@ -26,13 +26,13 @@ from relocation.prefect_api.blocks import (
     load_source,
     load_storage,
 )
-from relocation.prefect_api.check import BadError, Check, check
+from relocation.prefect_api.check import Check, FailedCheckError, check
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
 from relocation.steps import ACTIVE, Status, Task
 from relocation.text import counted, listed
 from relocation.transfer.database.schema import reflect
-from relocation.transfer.database.skew import blocks, check_later_steps, check_schema
+from relocation.transfer.database.skew import check_later_steps, check_schema, prevents_import
 from relocation.transfer.load.mappings import mapping_findings
 from relocation.transfer.load.ownership import mappings_of
 
@@ -44,7 +44,7 @@ _SET_UP = "relocation setup"
 _BLOCK = "correct the block in the Prefect UI"
 
 
-def examine(settings: Settings) -> list[Check]:
+def run_checks(settings: Settings) -> list[Check]:
     """Look at server, clock, deployments, automations, workers, and at what the blocks stand for.
 
     Never raises and changes nothing. Nothing more can be looked at where the server is silent.
@@ -112,14 +112,14 @@ def examine(settings: Settings) -> list[Check]:
 def _server() -> str:
     problem = deployments.server_problem()
     if problem:
-        raise BadError(problem)
+        raise FailedCheckError(problem)
     return deployments.server_address()
 
 
 def _version() -> str:
     here, (there, _) = prefect.__version__, deployments.server_about()
     if here.split(".")[:2] != there.split(".")[:2]:
-        raise BadError(f"the server has {there}, this machine {here}")
+        raise FailedCheckError(f"the server has {there}, this machine {here}")
     return there
 
 
@@ -127,46 +127,50 @@ def _clock() -> str:
     _, date = deployments.server_about()
     skew = abs(datetime.now(UTC) - parsedate_to_datetime(date))
     if skew > CLOCK_TOLERANCE:
-        raise BadError(f"it differs from the server's by {skew.total_seconds():.0f} seconds")
+        raise FailedCheckError(
+            f"it differs from the server's by {skew.total_seconds():.0f} seconds"
+        )
     return "agrees with the server's"
 
 
 def _deployments() -> str:
     missing = deployments.missing_deployments()
     if missing:
-        raise BadError(f"missing: {', '.join(missing)}")
+        raise FailedCheckError(f"missing: {', '.join(missing)}")
     return "all are there"
 
 
 def _automations() -> str:
     problems = deployments.automation_problems()
     if problems:
-        raise BadError("; ".join(problems))
+        raise FailedCheckError("; ".join(problems))
     return "all are there and enabled"
 
 
 def _worker() -> str:
     online = deployments.workers_online()
     if not online:
-        raise BadError(f"none is online on the pool {deployments.WORK_POOL}: nothing will run")
+        raise FailedCheckError(
+            f"none is online on the pool {deployments.WORK_POOL}: nothing will run"
+        )
     return f"{online} online"
 
 
 def _sweep() -> str:
     last, interval = deployments.last_sweep()
     if interval is None:
-        raise BadError("its schedule is off: nothing picks up what died", _SET_UP)
+        raise FailedCheckError("its schedule is off: nothing picks up what died", _SET_UP)
     silent = datetime.now(UTC) - last if last else None
     if silent is None or silent > _MISSED_SWEEPS * interval:
         minutes = f" for {silent.total_seconds() / 60:.0f} minutes" if silent else ""
-        raise BadError(f"none has succeeded{minutes}")
+        raise FailedCheckError(f"none has succeeded{minutes}")
     return "one succeeded recently, or is about to run"
 
 
 def _ledger(settings: Settings) -> str:
     ledger = load_ledger(settings)
     if not is_current(ledger):
-        raise BadError(f"{_address(ledger)} is not migrated")
+        raise FailedCheckError(f"{_address(ledger)} is not migrated")
     return _address(ledger)
 
 
@@ -177,7 +181,7 @@ def _destination(settings: Settings) -> str:
         "file:"
     )  # it is a URI, so as not to be made
     if destination.dialect.name == "sqlite" and not Path(file).exists():
-        raise BadError(
+        raise FailedCheckError(
             f"the file {file} is not there",
             f"put it back, from a backup if need be; or {_BLOCK}",
         )
@@ -192,12 +196,14 @@ def _destination(settings: Settings) -> str:
         },
     )
     needed = check_later_steps(destination)
-    later = [one for one in skew if entered(one.model, one.field)]
+    later = [one for one in skew if first_version(one.model, one.field)]
     with destination.connect() as connection:
         a_product = inspect(connection).has_table("django_migrations")
-    unfit = needed + [one for one in skew if blocks(one) and not (a_product and one in later)]
+    unfit = needed + [
+        one for one in skew if prevents_import(one) and not (a_product and one in later)
+    ]
     if unfit:
-        raise BadError(
+        raise FailedCheckError(
             f"{_told(unfit[0])}: {unfit[0].reason} ({len(unfit)} such findings)",
             "ask its operator to upgrade it" if a_product else "",
         )
@@ -214,7 +220,7 @@ def _destination(settings: Settings) -> str:
 
 def _told(finding: Finding) -> str:
     place = f"{finding.model}.{finding.field}" if finding.field else finding.model
-    version = entered(finding.model, finding.field)
+    version = first_version(finding.model, finding.field)
     return f"{place} ({version})" if version else place
 
 
@@ -222,7 +228,7 @@ def _mappings(settings: Settings) -> str:
     """Tell whether the product lets members in, and has done so with what was moved last."""
     destination = load_destination(settings)
     if by_hand := mapping_findings(destination):
-        raise BadError(by_hand[0].reason)
+        raise FailedCheckError(by_hand[0].reason)
     moved = [
         one
         for one in list_relocations(load_ledger(settings), limit=_RECENT)
@@ -232,7 +238,7 @@ def _mappings(settings: Settings) -> str:
     lacking = [(one, count) for one, count in counts.items() if count and not count.complete]
     if lacking:
         one, count = lacking[0]
-        raise BadError(
+        raise FailedCheckError(
             f"{count.needed - count.made} of {count.needed} are missing for relocation {one}: its "
             f"members can't open what was moved ({len(lacking)} such relocations)"
         )
@@ -243,7 +249,7 @@ def _source(settings: Settings) -> str:
     source = load_source(settings)
     tables = reflect(source, load_catalogue().admitted(Scope.ORGANIZATION))
     if not tables:
-        raise BadError(f"{_address(source)} has none of the tables that an export reads")
+        raise FailedCheckError(f"{_address(source)} has none of the tables that an export reads")
     with source.connect() as connection:
         may_write = (
             connection.dialect.name == "postgresql"
@@ -252,7 +258,7 @@ def _source(settings: Settings) -> str:
             ).scalar()
         )
     if may_write:
-        raise BadError(
+        raise FailedCheckError(
             f"{_address(source)} is reached as a user with write access", "give it a read-only user"
         )
     return _address(source)
@@ -265,7 +271,7 @@ def _storage(settings: Settings) -> str:
         same = probe.read() == b"probe"
     storage.delete(key)
     if not same:
-        raise BadError("what was written couldn't be read back")
+        raise FailedCheckError("what was written couldn't be read back")
     return "can be written, read and deleted"
 
 
@@ -292,7 +298,7 @@ def _archives(settings: Settings) -> str:
         if theirs != ours:
             foreign.append(one.id)
     if foreign:
-        raise BadError(f"made for another key: those of {', '.join(foreign)}")
+        raise FailedCheckError(f"made for another key: those of {', '.join(foreign)}")
     if not seen:
         return "no unfinished relocation needs one"
     return f"{counted(seen, 'unfinished relocation fits', 'unfinished relocations fit')} the key"

@@ -14,7 +14,7 @@ from relocation.prefect_api.blocks import (
     load_mail_server,
     load_notification_block,
 )
-from relocation.prefect_api.check import BadError, Check, WarningError, check
+from relocation.prefect_api.check import Check, FailedCheckError, WarningError, check
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
 from relocation.transfer.database.schema import lost_passwords
@@ -24,15 +24,15 @@ def claim_links(settings: Settings) -> str:
     """Say where the links to claim an account lead."""
     with load_destination(settings).connect() as connection:
         if lost_passwords(connection) is None:
-            raise BadError("the destination has no table of lost-password records")
+            raise FailedCheckError("the destination has no table of lost-password records")
         embedded = connection.dialect.name == "sqlite"
     if "{token}" not in settings.claim_url:
-        raise BadError("RELOCATION_CLAIM_URL has no {token}: nobody can claim an account")
+        raise FailedCheckError("RELOCATION_CLAIM_URL has no {token}: nobody can claim an account")
     url = settings.claim_url.format(base_url=settings.base_url, user_id=1, token="t")  # noqa: S106
     if urlsplit(url).hostname in {None, "localhost"}:
         nowhere = f"lead to {url}, which recipients can't reach"
         if not embedded:
-            raise BadError(nowhere)
+            raise FailedCheckError(nowhere)
         if not _is_local_inbox(settings):
             raise WarningError(nowhere, "set RELOCATION_BASE_URL")
     return url.rpartition("/1/")[0] or url
@@ -68,7 +68,7 @@ def mail(settings: Settings) -> str:
         with server.mailer(settings.sender_email) as mailer:
             mailer.connect()
     except ssl.SSLCertVerificationError as err:
-        raise BadError(
+        raise FailedCheckError(
             f"the certificate of {server.host} is not trusted: {err.verify_message}",
             "renew the certificate; or name its authority in cafile, or its host, in the block",
         ) from err
@@ -76,7 +76,7 @@ def mail(settings: Settings) -> str:
         code = getattr(err, "smtp_code", None)
         if code is None:
             raise
-        raise BadError(
+        raise FailedCheckError(
             f"{server.host} refuses with {code}",
             "correct username and password in the block, or let the server accept this machine",
         ) from err
@@ -105,5 +105,5 @@ def alerts(settings: Settings) -> str:
     mail = load_mail_server(settings)
     if embedded and (mail.host, mail.port) != (target.hostname, target.port):
         there = f"{target.hostname}:{target.port}"
-        raise BadError(f"go to a local inbox at {there}, and the notices to {mail.host}")
+        raise FailedCheckError(f"go to a local inbox at {there}, and the notices to {mail.host}")
     return "go to the local inbox" if embedded else "are set up"

@@ -27,7 +27,7 @@ from prefect.utilities.urls import url_for
 
 from relocation.errors import ConfigurationError, StoppedError
 from relocation.model import Relocation
-from relocation.recovery.runs import ENDS, Run, RunState, Turn
+from relocation.recovery.runs import ENDS, LifecycleEvent, Run, RunState
 from relocation.request import RelocationRequest
 from relocation.text import listed, one_line
 
@@ -122,12 +122,12 @@ class FlowRuns:
                 _end_children(client, relocation_id)
             _propose(client, relocation_id, State(type=StateType(state.value), message=message))
 
-    def announce(self, relocation: Relocation, turn: Turn) -> None:
+    def announce(self, relocation: Relocation, event: LifecycleEvent) -> None:
         """Emit the event, with the id, the round and the slugs alone."""
         slugs = _bounded(relocation.organizations)
         # It logs what it cannot send, and raises for nothing but an event of several megabytes.
         emit_event(
-            turn.value,
+            event.value,
             resource={
                 "prefect.resource.id": f"relocation.{relocation.id}",
                 "prefect.resource.name": listed(slugs),
@@ -147,7 +147,9 @@ class FlowRuns:
         )
 
 
-def label(relocation_id: str, organizations: Sequence[str], name: str, tags: Iterable[str]) -> None:
+def label_run(
+    relocation_id: str, organizations: Sequence[str], name: str, tags: Iterable[str]
+) -> None:
     """Give a run the name and, besides its `tags`, those by which it can be searched.
 
     These are its id and the slugs, nothing of people. One whose `name` has its id is left as it is.
@@ -207,7 +209,7 @@ def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
             parameters={"request": request.model_dump()},
             state=Scheduled(scheduled_time=at) if at else None,
         )
-    label(str(run.id), request.organizations, run.name, run.tags)
+    label_run(str(run.id), request.organizations, run.name, run.tags)
     return str(run.id)
 
 

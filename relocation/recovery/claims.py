@@ -17,7 +17,7 @@ from relocation.ledger.claims import (
     replace_claims,
 )
 from relocation.ledger.holds import release, take_hold
-from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.outbox import Notice
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import LEASED, NoticeState
@@ -25,7 +25,7 @@ from relocation.ledger.tries import done_result
 from relocation.model import Relocation, RenewedClaims
 from relocation.notices.operator import Operator
 from relocation.notices.success import claim_drafts
-from relocation.recovery.settlement import Surroundings
+from relocation.recovery.context import RecoveryContext
 from relocation.steps import Status, Task
 
 _log = logging.getLogger(__name__)
@@ -49,36 +49,36 @@ class ClaimsReport:
 
 
 def renew_claims(
-    around: Surroundings, renew: RenewTokens, relocation_id: str, user: str | None = None
+    context: RecoveryContext, renew: RenewTokens, relocation_id: str, user: str | None = None
 ) -> ClaimsReport:
     """Renew the claims of a relocation whose links are dead, or that of one user.
 
     A link that still works stays as it is: to renew it would break the one that its user has.
     Raises CommandError where there is nothing of the kind, or another process holds it.
     """
-    relocation = get_relocation(around.ledger, relocation_id)
-    newest = newest_claims(around.ledger, relocation_id)
+    relocation = get_relocation(context.ledger, relocation_id)
+    newest = newest_claims(context.ledger, relocation_id)
     if user is not None:
         if user not in newest:
             raise CommandError(f'This relocation never emailed a claim to a user "{user}".')
         newest = {user: newest[user]}
     if not newest:
         raise CommandError("This relocation has emailed no claims.")
-    report, _ = _renew(around, renew, relocation, newest)
+    report, _ = _renew(context, renew, relocation, newest)
     return report
 
 
-def renew_dead_claims(around: Surroundings, renew: RenewTokens) -> int:
+def renew_dead_claims(context: RecoveryContext, renew: RenewTokens) -> int:
     """Renew the claims whose link died before its mail went out, and remind as the settings ask.
 
     Returns how many are mailed anew. Users who can have no link are not asked for again. What fails
     stays for the next sweep and keeps no other waiting; the last error is raised in the end.
     """
-    mailed, reminders, failure = 0, around.settings.claim_reminders, None
-    dead = dead_claims(around.ledger, reminders=reminders, now=around.clock())
+    mailed, reminders, failure = 0, context.settings.claim_reminders, None
+    dead = dead_claims(context.ledger, reminders=reminders, now=context.clock())
     for relocation_id, usernames in dead.items():
         try:
-            mailed += _renew_quietly(around, renew, relocation_id, usernames)
+            mailed += _renew_quietly(context, renew, relocation_id, usernames)
         except Exception as err:  # noqa: BLE001 - one must not keep the others waiting
             _log.exception("The claims of relocation %s could not be renewed", relocation_id)
             failure = err
@@ -88,43 +88,46 @@ def renew_dead_claims(around: Surroundings, renew: RenewTokens) -> int:
 
 
 def _renew_quietly(
-    around: Surroundings, renew: RenewTokens, relocation_id: str, usernames: Collection[str]
+    context: RecoveryContext, renew: RenewTokens, relocation_id: str, usernames: Collection[str]
 ) -> int:
-    relocation = get_relocation(around.ledger, relocation_id)
-    newest = newest_claims(around.ledger, relocation_id)
+    relocation = get_relocation(context.ledger, relocation_id)
+    newest = newest_claims(context.ledger, relocation_id)
     wanted = {username: newest[username] for username in usernames}
     try:
-        report, denied = _renew(around, renew, relocation, wanted)
+        report, denied = _renew(context, renew, relocation, wanted)
     except CannotRenewError as err:
-        _give_up(around, relocation, list(wanted.values()), err.reason)
+        _give_up(context, relocation, list(wanted.values()), err.reason)
         return 0
     for username, why in denied.items():
-        _give_up(around, relocation, [wanted[username]], f"No new link: {why}.")
+        _give_up(context, relocation, [wanted[username]], f"No new link: {why}.")
     return report.renewed
 
 
-def _give_up(around: Surroundings, relocation: Relocation, old: list[Notice], why: str) -> None:
+def _give_up(context: RecoveryContext, relocation: Relocation, old: list[Notice], why: str) -> None:
     give_up_claims(
-        around.ledger,
+        context.ledger,
         relocation,
         old,
         why,
-        Operator.of(around.settings),
-        sender_domain=around.settings.sender_domain,
-        now=around.clock(),
+        Operator.of(context.settings),
+        sender_domain=context.settings.sender_domain,
+        now=context.clock(),
     )
 
 
 def _renew(
-    around: Surroundings, renew: RenewTokens, relocation: Relocation, newest: Mapping[str, Notice]
+    context: RecoveryContext,
+    renew: RenewTokens,
+    relocation: Relocation,
+    newest: Mapping[str, Notice],
 ) -> tuple[ClaimsReport, Mapping[str, str]]:
     """Return the report, and whom of it the destination refused."""
     if relocation.status is not Status.SUCCESS:
         raise CommandError(
             f"Only a relocation that succeeded has claims. This one is {relocation.status}."
         )
-    now = around.clock()
-    lifetime = timedelta(hours=around.settings.claim_link_hours)
+    now = context.clock()
+    lifetime = timedelta(hours=context.settings.claim_link_hours)
     early = {
         username: why
         for username, notice in newest.items()
@@ -134,19 +137,19 @@ def _renew(
     if not dead:
         return ClaimsReport(0, early), {}
     hold = take_hold(
-        around.ledger,
+        context.ledger,
         relocation,
-        lease_seconds=around.settings.lease_seconds,
-        worker=around.worker,
+        lease_seconds=context.settings.lease_seconds,
+        worker=context.worker,
         now=now,
     )
     if hold is None:
         raise CommandError("This relocation is in progress. Try again in a minute.")
     keeper = LeaseKeeper(
-        around.ledger,
+        context.ledger,
         hold,
-        every=around.settings.lease_renewal,
-        lease_seconds=around.settings.lease_seconds,
+        every=context.settings.lease_renewal,
+        lease_seconds=context.settings.lease_seconds,
         lost=lambda: None,  # the destination's own fence refuses the transaction
     )
     try:
@@ -157,17 +160,17 @@ def _renew(
         drafts = claim_drafts(
             relocation,
             done.claims,
-            around.settings,
+            context.settings,
             now,
-            old_host=old_host(around.ledger, relocation.id),
-            editions=claims_so_far(around.ledger, relocation.id),
+            old_host=old_host(context.ledger, relocation.id),
+            editions=claims_so_far(context.ledger, relocation.id),
         )
         replaced = [dead[claim.username] for claim in done.claims]
-        domain = around.settings.sender_domain
+        domain = context.settings.sender_domain
         if replaced:
-            replace_claims(around.ledger, hold, replaced, drafts, sender_domain=domain, now=now)
+            replace_claims(context.ledger, hold, replaced, drafts, sender_domain=domain, now=now)
     finally:
-        release(around.ledger, hold)
+        release(context.ledger, hold)
     return ClaimsReport(len(replaced), {**early, **done.refused}), done.refused
 
 

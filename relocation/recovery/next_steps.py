@@ -20,7 +20,7 @@ _DESTINATION = {
 }
 
 
-def standing(ledger: Engine, relocation: Relocation) -> str:
+def next_steps(ledger: Engine, relocation: Relocation) -> str:
     """Return the page for a relocation that has ended, or waits.
 
     It says nothing of people: whom the mails went to is in the ledger alone.

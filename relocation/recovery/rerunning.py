@@ -12,8 +12,8 @@ from relocation.ledger.relocations import (
     owners_with_active_relocations,
 )
 from relocation.model import Relocation
-from relocation.recovery.control import recover
-from relocation.recovery.settlement import Surroundings
+from relocation.recovery.actions import recover
+from relocation.recovery.context import RecoveryContext
 from relocation.steps import Status
 
 POLL_SECONDS = 2.0
@@ -31,12 +31,12 @@ class Rerun:
     """Those that were not tried, since the first ones failed again in the same way."""
 
 
-def failed_like(around: Surroundings, relocation_id: str) -> list[Relocation]:
+def failed_with_same_cause(context: RecoveryContext, relocation_id: str) -> list[Relocation]:
     """Return the failed relocations that share their cause with this one, itself among them.
 
     Raises CommandError where it has not failed, or its cause is not known.
     """
-    relocation = get_relocation(around.ledger, relocation_id)
+    relocation = get_relocation(context.ledger, relocation_id)
     if relocation.status is not Status.FAILURE or relocation.is_open:
         raise CommandError(f"This relocation has not failed; it is {relocation.status}.")
     if relocation.cause is None:
@@ -44,16 +44,16 @@ def failed_like(around: Surroundings, relocation_id: str) -> list[Relocation]:
             "The cause of this failure was not recorded. Resume this relocation on its own: "
             f"relocation recover {relocation_id}"
         )
-    return failed_relocations(around.ledger, cause=relocation.cause)
+    return failed_relocations(context.ledger, cause=relocation.cause)
 
 
-def failed_since(around: Surroundings, since: datetime) -> list[Relocation]:
+def failed_since(context: RecoveryContext, since: datetime) -> list[Relocation]:
     """Return the relocations that failed since then, whatever the cause, the oldest first."""
-    return failed_relocations(around.ledger, since=since)
+    return failed_relocations(context.ledger, since=since)
 
 
 def recover_all(
-    around: Surroundings,
+    context: RecoveryContext,
     failed: Sequence[Relocation],
     *,
     at_once: int,
@@ -71,7 +71,7 @@ def recover_all(
     failed_again = 0
     while waiting or running:
         for relocation_id, before in list(running.items()):
-            now = get_relocation(around.ledger, relocation_id)
+            now = get_relocation(context.ledger, relocation_id)
             if now.round == before.round or (now.is_open and now.status is not Status.PAUSED):
                 continue
             del running[relocation_id]
@@ -80,23 +80,23 @@ def recover_all(
             failed_again += again
             tell(relocation_id, f"{now.status}{', for the same cause' if again else ''}")
         if len(done.ended) >= at_once and failed_again == len(done.ended) and waiting:
-            done.left += [one.id for one in waiting]
+            done.left += [relocation.id for relocation in waiting]
             waiting.clear()
         # Until one of them got further than before, no more than the first ones are tried.
         room = at_once - len(running) - (len(done.ended) if failed_again == len(done.ended) else 0)
-        for one in _start(around, waiting, running, done, room):
-            tell(one.id, "resuming")
+        for relocation in _start(context, waiting, running, done, room):
+            tell(relocation.id, "resuming")
         if running:
             sleep(POLL_SECONDS)
         elif waiting:
             busy = "its owner has another relocation that hasn't finished"
-            done.refused |= {one.id: busy for one in waiting}
+            done.refused |= {relocation.id: busy for relocation in waiting}
             waiting.clear()
     return done
 
 
 def _start(
-    around: Surroundings,
+    context: RecoveryContext,
     waiting: list[Relocation],
     running: dict[str, Relocation],
     done: Rerun,
@@ -104,19 +104,21 @@ def _start(
 ) -> list[Relocation]:
     """Let as many go on as there is room for; returns them."""
     started: list[Relocation] = []
-    busy = owners_with_active_relocations(around.ledger) | {one.owner for one in running.values()}
-    for one in list(waiting):
+    busy = owners_with_active_relocations(context.ledger) | {
+        relocation.owner for relocation in running.values()
+    }
+    for relocation in list(waiting):
         if len(started) >= room:
             break
-        if one.owner in busy:
+        if relocation.owner in busy:
             continue
-        waiting.remove(one)
+        waiting.remove(relocation)
         try:
-            recover(around, one.id)
+            recover(context, relocation.id)
         except CommandError as err:
-            done.refused[one.id] = err.reason
+            done.refused[relocation.id] = err.reason
             continue
-        running[one.id] = one
-        busy.add(one.owner)
-        started.append(one)
+        running[relocation.id] = relocation
+        busy.add(relocation.owner)
+        started.append(relocation)
     return started

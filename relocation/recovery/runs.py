@@ -46,8 +46,8 @@ class Run:
     """The key under which it was suspended, while it is."""
 
 
-class Turn(StrEnum):
-    """A turn in the life of a relocation, by the name of the event that tells of it."""
+class LifecycleEvent(StrEnum):
+    """An event in the life of a relocation, by the name that Prefect knows it by."""
 
     STARTED = "relocation.started"
     INTERRUPTED = "relocation.interrupted"
@@ -91,6 +91,6 @@ class Runs(Protocol):
         """Set the state of a run; of one whose process is gone unless the state is CANCELLING."""
         ...
 
-    def announce(self, relocation: Relocation, turn: Turn) -> None:
+    def announce(self, relocation: Relocation, event: LifecycleEvent) -> None:
         """Tell whoever listens to events what the ledger has recorded; never raises."""
         ...

@@ -2,9 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -16,49 +14,27 @@ from relocation.errors import (
     RelocationError,
     RevealedError,
 )
-from relocation.ledger.control import begin_roll_back, end_roll_back, refuse_cancel
 from relocation.ledger.holds import Hold, release, take_hold
-from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
 from relocation.ledger.tables import TryOutcome
-from relocation.ledger.tries import done_result, last_told, last_try, was_tried
+from relocation.ledger.transitions import begin_roll_back, end_roll_back, refuse_cancel
+from relocation.ledger.tries import done_result, last_explained_try, last_try, was_tried
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
-from relocation.recovery.runs import Run, Runs, Turn
-from relocation.recovery.telling import tell_operators
+from relocation.recovery.alerts import failure_alert
+from relocation.recovery.context import RecoveryContext
+from relocation.recovery.runs import LifecycleEvent, Run
 from relocation.request import RelocationRequest
-from relocation.settings import Settings
 from relocation.steps import RollBackState, Status, Task
 
 CANCELLED = "The relocation was cancelled by an operator."
 _NO_RUN = "the server has no such flow run"
 
 
-class RollBack(Protocol):
-    """Removes from the destination what a relocation imported; see `transfer.load.rollback`."""
-
-    def __call__(
-        self, relocation_id: str, fence: int, *, revealed: bool, begin: Callable[[], None]
-    ) -> RollBackReport: ...
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What reconciling works with."""
-
-    settings: Settings
-    ledger: Engine
-    runs: Runs
-    roll_back: RollBack
-    worker: str
-    """Names this process in the ledger."""
-    clock: Callable[[], datetime]
-    """The ledger's clock: workers' own may differ."""
-
-
-def end(
-    around: Surroundings,
+def end_relocation(
+    context: RecoveryContext,
     relocation_id: str,
     relocation: Relocation | None,
     run: Run | None,
@@ -77,56 +53,56 @@ def end(
     relocation then stays as it is, to be ended later.
     """
     detail = run.message if run else _NO_RUN
-    if cancelled and relocation is not None and may_have_imported(around.ledger, relocation):
+    if cancelled and relocation is not None and may_have_imported(context.ledger, relocation):
         hold = take_hold(
-            around.ledger,
+            context.ledger,
             relocation,
-            lease_seconds=around.settings.lease_seconds,
-            worker=around.worker,
+            lease_seconds=context.settings.lease_seconds,
+            worker=context.worker,
             own=own,
-            now=around.clock(),
+            now=context.clock(),
         )
         if hold is None:
             return None
         own = hold
         try:
-            undo_import(around, hold)
+            undo_import(context, hold)
         except RevealedError:
             # Its process died before it could tell the ledger.
             too_late = "the organizations are already visible"
-            refuse_cancel(around.ledger, hold, too_late, around.clock())
-            release(around.ledger, hold)
+            refuse_cancel(context.ledger, hold, too_late, context.clock())
+            release(context.ledger, hold)
             raise
         except CommandError as err:
             # What people work with by now is theirs: the relocation ends, and leaves it to them.
             detail = f"not rolled back: {err}\n\n{detail}"
         except BaseException:
-            release(around.ledger, hold)  # whoever goes on need not wait
+            release(context.ledger, hold)  # whoever goes on need not wait
             raise
-        relocation = get_relocation(around.ledger, relocation_id)
+        relocation = get_relocation(context.ledger, relocation_id)
     request = tolerant_request(run.request if run else {})
     settlement = _settlement(
-        around, relocation, request, cancelled=cancelled, error=error, detail=detail
+        context, relocation, request, cancelled=cancelled, error=error, detail=detail
     )
     settled = settle(
-        around.ledger,
+        context.ledger,
         relocation_id,
         settlement,
-        sender_domain=around.settings.sender_domain,
+        sender_domain=context.settings.sender_domain,
         fence=own.fence if own else relocation.fence if relocation else 0,
         own=own,
         request=request,
-        now=around.clock(),
+        now=context.clock(),
     )
     if not settled:
         return None
-    turn = Turn.CANCELLED if cancelled else Turn.FAILED
-    around.runs.announce(get_relocation(around.ledger, relocation_id), turn)
+    event = LifecycleEvent.CANCELLED if cancelled else LifecycleEvent.FAILED
+    context.runs.announce(get_relocation(context.ledger, relocation_id), event)
     return settlement
 
 
 def undo_import(
-    around: Surroundings,
+    context: RecoveryContext,
     hold: Hold,
     *,
     revealed: bool = False,
@@ -139,11 +115,11 @@ def undo_import(
     FencedOut, and PermanentError where rows that others added since then hang on what was imported,
     or where organizations are revealed and `revealed` does not allow for that.
     """
-    ledger, settings = around.ledger, around.settings
+    ledger, settings = context.ledger, context.settings
 
     def begin() -> None:
         agree()
-        begin_roll_back(ledger, hold, cancels=not revealed, now=around.clock())
+        begin_roll_back(ledger, hold, cancels=not revealed, now=context.clock())
 
     with LeaseKeeper(
         ledger,
@@ -152,8 +128,8 @@ def undo_import(
         lease_seconds=settings.lease_seconds,
         lost=lambda: None,  # the destination's own fence refuses the next transaction
     ):
-        report = around.roll_back(hold.relocation_id, hold.fence, revealed=revealed, begin=begin)
-    end_roll_back(ledger, hold, around.clock())
+        report = context.roll_back(hold.relocation_id, hold.fence, revealed=revealed, begin=begin)
+    end_roll_back(ledger, hold, context.clock())
     return report
 
 
@@ -193,7 +169,7 @@ def may_have_imported(ledger: Engine, relocation: Relocation) -> bool:
 
 
 def _settlement(
-    around: Surroundings,
+    context: RecoveryContext,
     relocation: Relocation | None,
     request: RelocationRequest,
     *,
@@ -201,11 +177,11 @@ def _settlement(
     error: BaseException | None,
     detail: str,
 ) -> Settlement:
-    ledger, settings = around.ledger, around.settings
-    reason, advice = _why(around, relocation, error)
+    ledger, settings = context.ledger, context.settings
+    reason, advice = _why(context, relocation, error)
     about = relocation or request
     destination = destination_state(ledger, relocation)
-    operator, now = settings.operator_email, around.clock()
+    operator, now = settings.operator_email, context.clock()
     cause = None
     if cancelled:
         reason = CANCELLED
@@ -220,7 +196,7 @@ def _settlement(
             operator=operator,
             now=now,
         )
-        telling = tell_operators(
+        alert = failure_alert(
             ledger,
             settings,
             about,
@@ -230,7 +206,7 @@ def _settlement(
             destination=destination,
             now=now,
         )
-        drafts, cause = [*drafts, *telling.drafts], telling.cause
+        drafts, cause = [*drafts, *alert.drafts], alert.cause
     return Settlement(
         status=Status.CANCELLED if cancelled else Status.FAILURE,
         reason=reason,
@@ -242,7 +218,7 @@ def _settlement(
 
 
 def _why(
-    around: Surroundings, relocation: Relocation | None, error: BaseException | None
+    context: RecoveryContext, relocation: Relocation | None, error: BaseException | None
 ) -> tuple[str, str]:
     """Return the reason and the advice of a failure: what was raised, else what the ledger knows.
 
@@ -255,11 +231,11 @@ def _why(
         return relocation.reason or UNEXPLAINED, OwnerBusyError.next_step
     if relocation is None or relocation.task is None:
         return UNEXPLAINED, NOTHING_TO_DO
-    policy = around.settings.policy(relocation.task)
-    last = last_try(around.ledger, relocation.id, relocation.round)
+    policy = context.settings.policy(relocation.task)
+    last = last_try(context.ledger, relocation.id, relocation.round)
     if last is None or last.outcome is TryOutcome.DONE:
         return UNEXPLAINED, NOTHING_TO_DO
-    told = last_told(around.ledger, relocation.id, relocation.round, last.task)
+    told = last_explained_try(context.ledger, relocation.id, relocation.round, last.task)
     if told is not None and told.reason and error is None:
         return told.reason, told.advice or NOTHING_TO_DO
     if last.outcome is TryOutcome.INTERRUPTED or last.outcome is None:

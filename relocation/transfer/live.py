@@ -6,10 +6,9 @@ from typing import BinaryIO, Final
 
 from sqlalchemy import Engine
 
-from relocation.archive.encrypting import Writable
 from relocation.archive.envelope import sealing
-from relocation.archive.record import Record
-from relocation.archive.writing import write_export
+from relocation.archive.fernet_stream import Writable
+from relocation.archive.records import Record, write_export
 from relocation.catalogue import Scope
 from relocation.errors import LimitError
 from relocation.transfer.bulk import bulk_work
@@ -19,7 +18,7 @@ _ORGANIZATION: Final = "sentry.organization"
 
 
 @dataclass
-class Taken:
+class LiveExport:
     """What an export took out."""
 
     records: int = 0
@@ -43,17 +42,17 @@ def export_live(
     out: BinaryIO,
     *,
     max_bytes: int,
-) -> Taken:
+) -> LiveExport:
     """Write an archive of the organizations as they are at one moment, encrypted as it is read.
 
     `out` must be seekable and empty. Raises LimitError beyond `max_bytes`, ConfigurationError where
     the database is none of the product.
     """
-    taken = Taken()
+    exported = LiveExport()
     records = export_records(engine, scope=Scope.ORGANIZATION, organizations=organizations)
     with sealing(public_pem, out) as sealed:
-        write_export(taken.watch(records), _Bounded(sealed, out, max_bytes))
-    return taken
+        write_export(exported.watch(records), _Bounded(sealed, out, max_bytes))
+    return exported
 
 
 class _Bounded:

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from relocation.archive.folder import FolderStorage
-from relocation.archive.foreign import open_foreign
+from relocation.archive.any_export import open_any_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
+from relocation.archive.storage import FolderStorage
 from relocation.transfer.load.accounts import propose
 from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import scan_export
@@ -31,7 +31,7 @@ def proposal(
     with TemporaryDirectory(prefix="relocation-") as folder:
         storage = FolderStorage(Path(folder))
         with path.open("rb") as file:
-            export = open_foreign(file, private_pem, own_key=own_key)
+            export = open_any_export(file, private_pem, own_key=own_key)
             report = scan_export(
                 read_records(export.text),
                 wanted=wanted,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 
 _VALUE_BYTES = 64
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relocation.archive.decrypting import TokenKey
+from relocation.archive.fernet_stream import TokenKey
 from relocation.errors import PermanentError
 
 QUICK = settings(deadline=None, max_examples=150)

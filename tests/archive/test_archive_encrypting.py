@@ -10,8 +10,8 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocation.archive.encrypting import TokenWriter
 from relocation.archive.envelope import open_export, sealing
+from relocation.archive.fernet_stream import TokenWriter
 from relocation.archive.tarball import MEMBERS
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from relocation.archive.any_export import KeyNeededError, open_any_export
 from relocation.archive.envelope import open_export
-from relocation.archive.foreign import KeyNeededError, open_foreign
 from relocation.archive.headers import MAX_HEADERS, read_headers
 from relocation.errors import MAX_REASON, ArchiveError
 
@@ -81,11 +81,11 @@ def test_a_hostile_tar_is_refused_with_a_reason(tar: bytes, private_pem: str) ->
 def test_a_hostile_tar_is_refused_where_no_key_is_given(tar: bytes, private_pem: str) -> None:
     """As `scan` and `compare` open it."""
     with pytest.raises((ArchiveError, KeyNeededError)):
-        open_foreign(io.BytesIO(tar), None, own_key=private_pem)
+        open_any_export(io.BytesIO(tar), None, own_key=private_pem)
 
 
 def test_the_time_of_encryption_is_read_of_an_archive(seal: Seal, private_pem: str) -> None:
-    opened = open_foreign(io.BytesIO(seal(b"[]")), private_pem, own_key=private_pem)
+    opened = open_any_export(io.BytesIO(seal(b"[]")), private_pem, own_key=private_pem)
     assert opened.encrypted
     assert opened.encrypted_at is not None
     assert opened.text.read() == b"[]"

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relocation.archive.reading import MAX_PK, read_carefully, read_records
-from relocation.archive.record import Record
-from relocation.archive.watch import MAX_DEPTH, MAX_ELEMENT_BYTES, MAX_VALUES, PIECE, JsonWatch
+from relocation.archive.json_guard import MAX_DEPTH, MAX_ELEMENT_BYTES, MAX_VALUES, PIECE, JsonGuard
+from relocation.archive.records import MAX_PK, Record, read_carefully, read_records
 from relocation.errors import MAX_REASON, PermanentError
 
 EXPORTS = Path(__file__).parents[2].parent / "shared/exports"
@@ -86,14 +85,14 @@ def test_any_json_is_read_as_the_standard_library_reads_it(
     st.lists(st.sampled_from(["\\\\", '\\"', "\\n", "\\ud83d\\ude00", "[", "{", "x", '","', "😀"])),
     st.integers(1, 13),
 )
-def test_the_watch_hands_on_good_text_unchanged_however_it_is_cut(
+def test_the_guard_hands_on_good_text_unchanged_however_it_is_cut(
     parts: list[str], size: int
 ) -> None:
     text = f'["{"".join(parts)}"]'.encode()
-    watch = JsonWatch(io.BytesIO(text))
-    pieces = list(iter(lambda: watch.read(size), b""))
+    guard = JsonGuard(io.BytesIO(text))
+    pieces = list(iter(lambda: guard.read(size), b""))
     assert b"".join(pieces) == text
-    assert not watch.suspicious
+    assert not guard.suspicious
 
 
 @pytest.mark.parametrize(

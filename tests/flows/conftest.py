@@ -23,7 +23,7 @@ from sqlalchemy import Engine, Table, func, select
 from flows.relocate import relocate
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.example import write_export
 from relocation.ledger.relocations import list_relocations

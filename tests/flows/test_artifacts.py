@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from relocation.cli.control import rollback
 from relocation.example import example_export
-from relocation.ledger.story import story_of
+from relocation.ledger.history import history_of
 from relocation.steps import Status
 
 
@@ -100,7 +100,7 @@ def test_a_roll_back_by_command_of_what_imported_nothing_asks_and_does_nothing(
 ) -> None:
     """It never came to know its destination: to check that it is the same would mislead."""
     service.relocate("archives/missing.tar", "acme")
-    before = story_of(service.ledger, service.only().id)
+    before = history_of(service.ledger, service.only().id)
     rollback(service.only().id)
     assert "Nothing was imported" in capsys.readouterr().out
-    assert story_of(service.ledger, service.only().id) == before
+    assert history_of(service.ledger, service.only().id) == before

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.cli.main import app
 from relocation.example import example_export, write_export
 from relocation.transfer.load.rules import ACTIVE

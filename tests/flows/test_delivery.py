@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from flows.notify import notify
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
-from relocation.notices.kinds import Channel, Draft, NoticeKind
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind
 from relocation.notices.samples import samples
 from relocation.request import RelocationRequest
 
@@ -25,7 +25,7 @@ def put(service: Any, kind: NoticeKind, recipient: str, *, age: float = 0, **mor
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     open_relocation(service.ledger, "r-1", request)
     sample = next(one for one in samples() if one.kind is kind)
-    draft = Draft(kind, recipient, dict(sample.context), **more)
+    draft = NoticeDraft(kind, recipient, dict(sample.context), **more)
     when = datetime.now(UTC) - timedelta(seconds=age)
     with service.ledger.begin() as connection:
         enqueue(connection, "r-1", 1, [draft], sender_domain="x.org", now=when)
@@ -74,7 +74,7 @@ def test_mail_waits_while_another_worker_holds_the_limit(
         asked.set()
         return concurrency(name)
 
-    monkeypatch.setattr(sys.modules["tasks.deliver"], "concurrency", ask)
+    monkeypatch.setattr(sys.modules["tasks.notices"], "concurrency", ask)
     worker = threading.Thread(target=notify)
     with concurrency("one-sender"):
         worker.start()

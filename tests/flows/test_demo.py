@@ -16,10 +16,10 @@ from sqlalchemy import text
 from flows.relocate import relocate
 from relocation.errors import CommandError
 from relocation.local.console import Console
-from relocation.local.demo import story
+from relocation.local.demo import scenario
 from relocation.local.demo.run import OWNERS
-from relocation.local.demo.story import ROOM, Story
-from relocation.local.stack import Machine
+from relocation.local.demo.scenario import ROOM, Scenario
+from relocation.local.stack import Stack
 from relocation.request import RelocationRequest
 from relocation.transfer.load.embedded import add_users
 
@@ -32,7 +32,7 @@ def _chunks(service: Any, relocation_id: str) -> int:
 
 
 @pytest.fixture
-def machine(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def stack(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The machine of the demo, with a process that runs; relocations run in this one, at once."""
     monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "200")
     add_users(service.destination, OWNERS)
@@ -48,12 +48,12 @@ def machine(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
             run = client.read_flow_run(UUID(relocation_id))
         run_flow(relocate, flow_run=run, return_type="state")
 
-    monkeypatch.setattr(story, "submit", submit)
-    monkeypatch.setattr(story, "rerun", rerun)
+    monkeypatch.setattr(scenario, "submit", submit)
+    monkeypatch.setattr(scenario, "rerun", rerun)
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
     ) as running:
-        yield Machine(
+        yield Stack(
             service.settings.home,
             service.settings,
             SimpleNamespace(process=running),
@@ -66,9 +66,9 @@ def machine(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 
 def test_it_fails_three_times_and_goes_on_after_the_chunks_there_was_room_for(
-    machine: Machine, service: Any
+    stack: Stack, service: Any
 ) -> None:
-    endings = Story(machine, Console()).play()
+    endings = Scenario(stack, Console()).play()
     assert [(one.relocation.status, one.relocation.round, one.good) for one in endings] == [
         ("SUCCESS", 1, True),
         ("FAILURE", 1, True),
@@ -80,36 +80,36 @@ def test_it_fails_three_times_and_goes_on_after_the_chunks_there_was_room_for(
 
 
 def test_an_ending_other_than_the_expected_one_is_said_at_once_and_is_the_last(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As where the import was faster than what was to make it fail."""
-    monkeypatch.setattr(story, "_FILL", story._FILL.replace(f">= {ROOM}", ">= 100000"))
-    endings = Story(machine, Console()).play()
+    monkeypatch.setattr(scenario, "_FILL", scenario._FILL.replace(f">= {ROOM}", ">= 100000"))
+    endings = Scenario(stack, Console()).play()
     assert [one.good for one in endings] == [True, True, True, False]
     assert "It was to end with FAILURE in round 1" in capsys.readouterr().out
 
 
 def test_a_failure_for_another_reason_is_no_expected_ending(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELOCATION_MAX_ORGANIZATIONS", "1")
-    endings = Story(machine, Console()).play()
+    endings = Scenario(stack, Console()).play()
     assert [one.good for one in endings] == [False]
 
 
 def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.worker.communicate()
-    monkeypatch.setattr(story, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    stack.worker.communicate()
+    monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
     with pytest.raises(CommandError, match="ended by itself"):
-        Story(machine, Console()).play()
+        Scenario(stack, Console()).play()
 
 
 def test_a_relocation_that_does_not_move_is_given_up_in_words(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(story, "STALL_SECONDS", 0.2)
-    monkeypatch.setattr(story, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    monkeypatch.setattr(scenario, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
     with pytest.raises(CommandError, match="not begun"):
-        Story(machine, Console()).play()
+        Scenario(stack, Console()).play()

@@ -32,13 +32,13 @@ from relocation.example import example_export
 from relocation.local.processes import free_port
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import MailServer, load_mail_server
-from relocation.prefect_api.doctor import Check, examine
+from relocation.prefect_api.doctor import Check, run_checks
 from relocation.settings import Settings
 
 
 def look(service: Any, what: str) -> Check:
     """Return what doctor says of one thing."""
-    (found,) = [check for check in examine(Settings()) if check.what.startswith(what)]
+    (found,) = [check for check in run_checks(Settings()) if check.what.startswith(what)]
     assert found.good or found.remedy
     return found
 
@@ -50,7 +50,7 @@ def break_off(service: Any, statement: str, *, database: str = "destination") ->
 
 
 def test_what_is_well_is_called_so(service: Any) -> None:
-    checks = {check.what.partition(" (")[0]: check for check in examine(Settings())}
+    checks = {check.what.partition(" (")[0]: check for check in run_checks(Settings())}
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker", "sweep"}
     assert {what for what, check in checks.items() if not check.good} == unwell
@@ -61,7 +61,7 @@ def test_what_is_well_is_called_so(service: Any) -> None:
 def test_a_server_that_is_away_ends_the_examination(service: Any) -> None:
     away = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: away}):
-        (only,) = examine(Settings())
+        (only,) = run_checks(Settings())
     assert away in only.detail
     assert "PREFECT_API_URL" in only.remedy
 
@@ -358,4 +358,4 @@ def test_no_secret_is_in_what_doctor_says(service: Any, monkeypatch: pytest.Monk
     SlackWebhook(url=hook).save("other-alerts", overwrite=True, _sync=True)
     monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "slack-webhook/other-alerts")
     assert look(service, "alerts").good
-    assert "hunter2" not in str([check.as_json() for check in examine(Settings())])
+    assert "hunter2" not in str([check.as_json() for check in run_checks(Settings())])

@@ -247,7 +247,7 @@ def test_a_fault_that_passes_is_told_to_nobody(
     service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A-100."""
-    module = sys.modules["tasks.importing"]
+    module = sys.modules["tasks.import_organizations"]
     import_records = module.import_records
 
     def mend_after_the_first_try(*arguments: Any, **more: Any) -> Any:

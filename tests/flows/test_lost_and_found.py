@@ -16,12 +16,12 @@ from flows.handle_failure import handle_failure
 from flows.relocate import relocate
 from flows.sweep import sweep
 from relocation.example import example_export
+from relocation.ledger.history import history_of
 from relocation.ledger.holds import open_relocation
+from relocation.ledger.leases import leased_sweep
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
-from relocation.ledger.story import story_of
-from relocation.ledger.sweeping import leased_sweep
-from relocation.ledger.tables import Happening, NoticeState, sweep_lease
+from relocation.ledger.tables import HistoryEvent, NoticeState, sweep_lease
 from relocation.prefect_api.blocks import BlockStorage
 from relocation.request import RelocationRequest
 from relocation.steps import Status
@@ -70,10 +70,10 @@ def test_a_failure_that_could_not_be_recorded_is_settled_by_the_sweep(
 def test_a_run_that_failed_before_it_reached_the_ledger_is_settled_by_the_sweep(
     service: Any, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.holding
+    import tasks.session
 
-    no_wait = tasks.holding.begin_relocation.with_options(retry_delay_seconds=0)
-    monkeypatch.setattr(tasks.holding, "begin_relocation", no_wait)
+    no_wait = tasks.session.begin_relocation.with_options(retry_delay_seconds=0)
+    monkeypatch.setattr(tasks.session, "begin_relocation", no_wait)
     ledger_file.rename(ledger_file.with_suffix(".gone"))
     state = service.relocate("archives/any.tar", "acme")
     ledger_file.with_suffix(".gone").rename(ledger_file)
@@ -245,12 +245,14 @@ def test_working_files_that_could_not_be_removed_go_with_a_later_sweep(
         with pytest.raises(ExceptionGroup):
             discard_old_files()
     assert working_files(service)
-    assert Happening.FILES_DISCARDED not in {one.what for one in story_of(service.ledger, failed)}
+    assert HistoryEvent.FILES_DISCARDED not in {
+        one.what for one in history_of(service.ledger, failed)
+    }
     sweep()
     assert working_files(service) == []
     sweep()
-    told = [one.what for one in story_of(service.ledger, failed)]
-    assert told.count(Happening.FILES_DISCARDED) == 1
+    told = [one.what for one in history_of(service.ledger, failed)]
+    assert told.count(HistoryEvent.FILES_DISCARDED) == 1
 
 
 def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine
 
 from flows.sweep import sweep
 from relocation.example import example_export
-from relocation.ledger.control import schedule_cancel
+from relocation.ledger.transitions import schedule_cancel
 from relocation.notices.kinds import NoticeKind
 from relocation.prefect_api import blocks
 from relocation.prefect_api.blocks import load_destination
@@ -184,7 +184,7 @@ def test_a_row_that_a_roll_back_cannot_remove_is_nowhere_to_be_read(
     def then_cancel(relocation_id: str, *_: object) -> None:
         schedule_cancel(on_postgres.ledger, relocation_id, Step.POSTPROCESSING)
 
-    monkeypatch.setattr(sys.modules["tasks.importing"], "show_accounts", then_cancel)
+    monkeypatch.setattr(sys.modules["tasks.import_organizations"], "show_accounts", then_cancel)
     on_postgres.relocate(on_postgres.archive(example_export(organizations=1)), "acme")
     assert on_postgres.only().is_open
     sweep()

@@ -14,9 +14,9 @@ from prefect.states import Cancelled, Cancelling, Failed, Suspended
 from flows.handle_failure import handle_failure
 from flows.sweep import sweep
 from relocation.example import example_export
-from relocation.ledger.control import schedule_cancel, schedule_pause
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
+from relocation.ledger.transitions import schedule_cancel, schedule_pause
 from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Step, Task
 
@@ -166,7 +166,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         with service.destination.begin() as connection:
             connection.execute(team.insert().values(**row, date_added=now))
 
-    monkeypatch.setattr(sys.modules["tasks.verifying"], "refuse_differences", add_a_team)
+    monkeypatch.setattr(sys.modules["tasks.verify_import"], "refuse_differences", add_a_team)
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")

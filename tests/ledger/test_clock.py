@@ -11,9 +11,9 @@ from sqlalchemy import Engine, select
 from relocation.ledger import clock as ledger_clock
 from relocation.ledger.clock import ledger_now, ledger_time
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew, take_hold
-from relocation.ledger.reconciling import abandoned
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import relocations
+from relocation.ledger.worklist import abandoned
 from relocation.request import RelocationRequest
 
 Ask = Callable[..., RelocationRequest]

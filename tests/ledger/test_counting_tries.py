@@ -29,7 +29,7 @@ from relocation.ledger.tries import (
     tries_used,
     was_tried,
 )
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
 
@@ -167,7 +167,7 @@ def test_a_task_is_done_with_its_result_and_notices(
     """B-2: the state and what follows from it commit together."""
     _begin(ledger, hold)
     assert done_result(ledger, "r-1", SCAN) is None
-    started = [Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})]
+    started = [NoticeDraft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})]
     complete_task(ledger, hold, SCAN, 1, {"n": 3}, drafts=started, sender_domain=DOMAIN, now=now)
     assert done_result(ledger, "r-1", SCAN) == {"n": 3}
     assert [notice.kind for notice in notices_of(ledger, "r-1")] == [NoticeKind.STARTED]
@@ -188,8 +188,8 @@ def test_a_notice_that_cannot_be_stored_leaves_the_task_undone(
     task = Task.COMPLETE if last else SCAN
     _begin(ledger, hold, task)
     drafts = [
-        Draft(NoticeKind.SUCCEEDED, "olivia@example.org"),
-        Draft(NoticeKind.SUCCEEDED, "carl@example.org", {"not": object()}),
+        NoticeDraft(NoticeKind.SUCCEEDED, "olivia@example.org"),
+        NoticeDraft(NoticeKind.SUCCEEDED, "carl@example.org", {"not": object()}),
     ]
     with pytest.raises(StatementError):
         if last:
@@ -206,7 +206,7 @@ def test_the_last_task_ends_the_relocation_in_success(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _begin(ledger, hold, Task.COMPLETE)
-    told = [Draft(NoticeKind.SUCCEEDED, "olivia@example.org")]
+    told = [NoticeDraft(NoticeKind.SUCCEEDED, "olivia@example.org")]
     succeed(ledger, hold, 1, {"n": 1}, drafts=told, sender_domain=DOMAIN, now=now)
     relocation = get_relocation(ledger, "r-1")
     assert (relocation.status, relocation.settled_round) == (Status.SUCCESS, 1)
@@ -220,7 +220,7 @@ def test_success_cannot_be_turned_into_failure(ledger: Engine, hold: Hold) -> No
     number = _begin(ledger, hold, Task.COMPLETE)
     succeed(ledger, hold, number, {}, sender_domain=DOMAIN)
     failure = Settlement(
-        Status.FAILURE, "No.", drafts=[Draft(NoticeKind.FAILED, "olivia@example.org")]
+        Status.FAILURE, "No.", drafts=[NoticeDraft(NoticeKind.FAILED, "olivia@example.org")]
     )
     assert not _settle(ledger, "r-1", failure)
     assert get_relocation(ledger, "r-1").status is Status.SUCCESS

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.ledger.digests import gather_digests
-from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending
+from relocation.ledger.dispatch import DeliveryPolicy, finish, lease_due, mark_sending
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState
@@ -21,7 +21,7 @@ from relocation.steps import Task
 
 WINDOW = timedelta(minutes=15)
 OPERATOR = Operator("operator@example.org")
-TERMS = Terms(OPERATOR, "example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(OPERATOR, "example.org", resend_unknown=True)
 
 Fail = Callable[..., None]
 
@@ -63,9 +63,9 @@ def due(ledger: Engine, now: datetime) -> list[Notice]:
     """Take all that is due, as a delivery does."""
     gather_digests(ledger, "example.org", now=now)
     found = []
-    while notice := claim_due(ledger, claimed_by="a:1", lease_seconds=60, now=now):
+    while notice := lease_due(ledger, worker="a:1", lease_seconds=60, now=now):
         mark_sending(ledger, notice, b"x", lease_seconds=60, now=now)
-        finish(ledger, notice, "sent", "250", TERMS, now=now)
+        finish(ledger, notice, "sent", "250", POLICY, now=now)
         found.append(notice)
     return found
 
@@ -123,10 +123,10 @@ def test_what_was_handed_over_keeps_its_bytes_and_stays_out_of_a_digest(
     ledger: Engine, fail: Fail, now: datetime
 ) -> None:
     fail("r-1", at=now)
-    notice = claim_due(ledger, claimed_by="a:1", lease_seconds=60, now=now)
+    notice = lease_due(ledger, worker="a:1", lease_seconds=60, now=now)
     assert notice is not None
     mark_sending(ledger, notice, b"as it was", lease_seconds=60, now=now)
-    finish(ledger, notice, "unknown", "connection lost", TERMS, now=now)
+    finish(ledger, notice, "unknown", "connection lost", POLICY, now=now)
     fail("r-2", "r-3", at=now)
     assert gather_digests(ledger, "example.org", now=now + timedelta(hours=3)) == 2
     (first,) = told(ledger, "r-1")

@@ -6,20 +6,20 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relocation.ledger.control import begin_roll_back
+from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold, hold_of, open_relocation, take_hold
-from relocation.ledger.reconciling import (
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.tables import HistoryEvent
+from relocation.ledger.transitions import begin_roll_back
+from relocation.ledger.tries import begin_try, complete_task, done_result, done_round
+from relocation.ledger.worklist import (
     Discard,
     begin_discarding,
     end_discarding,
     to_discard,
     with_old_files,
 )
-from relocation.ledger.relocations import get_relocation
-from relocation.ledger.settle import Settlement, settle
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening
-from relocation.ledger.tries import begin_try, complete_task, done_result, done_round
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
 
@@ -40,7 +40,9 @@ def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
 
 
 def discarded(ledger: Engine) -> list[Any]:
-    return [one.round for one in story_of(ledger, "r-1") if one.what is Happening.FILES_DISCARDED]
+    return [
+        one.round for one in history_of(ledger, "r-1") if one.what is HistoryEvent.FILES_DISCARDED
+    ]
 
 
 def test_files_that_are_to_go_are_known_until_they_are_gone(

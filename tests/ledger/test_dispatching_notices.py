@@ -14,10 +14,10 @@ from relocation.ledger.dispatch import (
     JITTER,
     MOST_REFUSALS,
     RETRY_AFTER,
-    ClaimLostError,
-    Terms,
-    claim_due,
+    DeliveryPolicy,
+    LeaseLostError,
     finish,
+    lease_due,
     mark_sending,
     overdue,
     release_expired,
@@ -25,15 +25,15 @@ from relocation.ledger.dispatch import (
 from relocation.ledger.holds import Hold, open_relocation
 from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState
-from relocation.notices.kinds import Channel, Draft, NoticeKind
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.request import RelocationRequest
 
 LEASE = 60.0
 MINUTE = timedelta(minutes=1)
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
-STARTED = Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
-FAILED = Draft(NoticeKind.FAILED, "olivia@example.org")
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True)
+STARTED = NoticeDraft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
+FAILED = NoticeDraft(NoticeKind.FAILED, "olivia@example.org")
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def ledger(either_ledger: Engine) -> Engine:
     return either_ledger
 
 
-def _enqueue(ledger: Engine, drafts: Sequence[Draft], now: datetime, round_: int = 1) -> int:
+def _enqueue(ledger: Engine, drafts: Sequence[NoticeDraft], now: datetime, round_: int = 1) -> int:
     with ledger.begin() as connection:
         return enqueue(connection, "r-1", round_, drafts, sender_domain="example.org", now=now)
 
 
 def _next(ledger: Engine, now: datetime, by: str = "a:1") -> Notice | None:
-    release_expired(ledger, TERMS, now=now)
-    return claim_due(ledger, claimed_by=by, lease_seconds=LEASE, now=now)
+    release_expired(ledger, POLICY, now=now)
+    return lease_due(ledger, worker=by, lease_seconds=LEASE, now=now)
 
 
 def _claim(ledger: Engine, now: datetime, by: str = "a:1") -> Notice:
@@ -68,7 +68,7 @@ def _states(ledger: Engine) -> list[NoticeState]:
 def _after_lease(ledger: Engine, now: datetime) -> datetime:
     """Let the leases run out; returns when what was claimed is due again."""
     now += timedelta(seconds=LEASE)
-    assert release_expired(ledger, TERMS, now=now) == 1
+    assert release_expired(ledger, POLICY, now=now) == 1
     return now + timedelta(hours=2)
 
 
@@ -76,18 +76,18 @@ def _hand_over(ledger: Engine, notice: Notice, now: datetime) -> None:
     mark_sending(ledger, notice, b"Subject: x\r\n", lease_seconds=LEASE, now=now)
 
 
-def test_a_claimed_notice_is_not_claimed_again(ledger: Engine, hold: Hold, now: datetime) -> None:
+def test_a_leased_notice_is_not_leased_again(ledger: Engine, hold: Hold, now: datetime) -> None:
     _enqueue(ledger, [STARTED], now)
     _claim(ledger, now)
     assert _nothing_due(ledger, now + timedelta(seconds=LEASE - 1))
 
 
 def test_many_workers_claim_each_notice_once(ledger: Engine, hold: Hold, now: datetime) -> None:
-    _enqueue(ledger, [Draft(NoticeKind.CLAIM, f"{n}@example.org") for n in range(12)], now)
+    _enqueue(ledger, [NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org") for n in range(12)], now)
 
     def work(worker: int) -> list[int]:
         claimed = []
-        while notice := claim_due(ledger, claimed_by=f"w:{worker}", lease_seconds=LEASE, now=now):
+        while notice := lease_due(ledger, worker=f"w:{worker}", lease_seconds=LEASE, now=now):
             claimed.append(notice.id)
         return claimed
 
@@ -97,30 +97,30 @@ def test_many_workers_claim_each_notice_once(ledger: Engine, hold: Hold, now: da
     assert len(set(ids)) == 12
 
 
-def test_only_the_notices_of_one_relocation_are_claimed_when_asked(
+def test_only_the_notices_of_one_relocation_are_leased_when_asked(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _enqueue(ledger, [STARTED], now)
-    other = claim_due(ledger, claimed_by="a:1", lease_seconds=LEASE, now=now, relocation_id="r-2")
+    other = lease_due(ledger, worker="a:1", lease_seconds=LEASE, now=now, relocation_id="r-2")
     assert other is None
-    assert claim_due(ledger, claimed_by="a:1", lease_seconds=LEASE, now=now, relocation_id="r-1")
+    assert lease_due(ledger, worker="a:1", lease_seconds=LEASE, now=now, relocation_id="r-1")
 
 
 @pytest.mark.parametrize("waiting", ["queued", "claimed", "sending", "retry"])
 def test_a_notice_waits_for_an_earlier_one_to_the_same_person(
     ledger: Engine, hold: Hold, now: datetime, waiting: str
 ) -> None:
-    shouted = Draft(NoticeKind.FAILED, FAILED.recipient.upper())
+    shouted = NoticeDraft(NoticeKind.FAILED, FAILED.recipient.upper())
     _enqueue(ledger, [STARTED, shouted], now)
     first = _claim(ledger, now)
     assert first.kind is NoticeKind.STARTED
     if waiting == "sending":
         _hand_over(ledger, first, now)
     elif waiting == "retry":
-        finish(ledger, first, "retry", "450 later", TERMS, now=now)
+        finish(ledger, first, "retry", "450 later", POLICY, now=now)
     elif waiting == "queued":
         now += timedelta(seconds=LEASE)
-        release_expired(ledger, TERMS, now=now)
+        release_expired(ledger, POLICY, now=now)
     assert _nothing_due(ledger, now)
 
 
@@ -131,12 +131,12 @@ def test_a_notice_goes_on_when_the_earlier_one_is_sent_or_given_up(
     _enqueue(ledger, [STARTED, FAILED], now)
     first = _claim(ledger, now)
     _hand_over(ledger, first, now)
-    finish(ledger, first, "sent" if outcome == "sent" else "failed", "done", TERMS, now=now)
+    finish(ledger, first, "sent" if outcome == "sent" else "failed", "done", POLICY, now=now)
     assert _claim(ledger, now).kind is NoticeKind.FAILED
 
 
 def test_another_person_does_not_wait(ledger: Engine, hold: Hold, now: datetime) -> None:
-    _enqueue(ledger, [STARTED, Draft(NoticeKind.STARTED, "carl@example.org")], now)
+    _enqueue(ledger, [STARTED, NoticeDraft(NoticeKind.STARTED, "carl@example.org")], now)
     _claim(ledger, now)
     assert _claim(ledger, now).recipient == "carl@example.org"
 
@@ -161,10 +161,10 @@ def test_a_lost_claim_hands_nothing_over_and_finishes_nothing(
     lost = _claim(ledger, now, by="a:1")
     later = _after_lease(ledger, now)
     mine = _claim(ledger, later, by="a:1")  # the same worker's name does not make it the same claim
-    with pytest.raises(ClaimLostError):
+    with pytest.raises(LeaseLostError):
         _hand_over(ledger, lost, later)
-    with pytest.raises(ClaimLostError):
-        finish(ledger, lost, "failed", "late", TERMS, now=later)
+    with pytest.raises(LeaseLostError):
+        finish(ledger, lost, "failed", "late", POLICY, now=later)
     _hand_over(ledger, mine, later)
     assert _states(ledger) == [NoticeState.SENDING]
 
@@ -173,7 +173,7 @@ def test_a_message_is_handed_over_once_a_claim(ledger: Engine, hold: Hold, now: 
     _enqueue(ledger, [STARTED], now)
     notice = _claim(ledger, now)
     _hand_over(ledger, notice, now)
-    with pytest.raises(ClaimLostError):
+    with pytest.raises(LeaseLostError):
         _hand_over(ledger, notice, now)
 
 
@@ -181,19 +181,19 @@ def test_a_sent_notice_is_done_with(ledger: Engine, hold: Hold, now: datetime) -
     _enqueue(ledger, [STARTED], now)
     notice = _claim(ledger, now)
     _hand_over(ledger, notice, now)
-    assert finish(ledger, notice, "sent", "250 queued as A1", TERMS, now=now) is NoticeState.SENT
+    assert finish(ledger, notice, "sent", "250 queued as A1", POLICY, now=now) is NoticeState.SENT
     (sent,) = notices_of(ledger, "r-1")
     assert (sent.sent_at, sent.reply, sent.claimed_by) == (now, "250 queued as A1", None)
     assert _nothing_due(ledger, now + timedelta(days=9))
-    with pytest.raises(ClaimLostError):
-        finish(ledger, notice, "retry", "", TERMS, now=now)
+    with pytest.raises(LeaseLostError):
+        finish(ledger, notice, "retry", "", POLICY, now=now)
     assert _states(ledger) == [NoticeState.SENT]
 
 
 def test_a_refused_notice_is_not_tried_again(ledger: Engine, hold: Hold, now: datetime) -> None:
     _enqueue(ledger, [STARTED], now)
     notice = _claim(ledger, now)
-    assert finish(ledger, notice, "failed", "550 no" * 999, TERMS, now=now) is NoticeState.FAILED
+    assert finish(ledger, notice, "failed", "550 no" * 999, POLICY, now=now) is NoticeState.FAILED
     failed = notices_of(ledger, "r-1")[0]
     assert failed.reply is not None
     assert len(failed.reply) <= 1000
@@ -207,7 +207,7 @@ def test_the_waits_between_tries_grow_and_vary_a_little(
     _enqueue(ledger, [STARTED], now)
     for wait in (*RETRY_AFTER, RETRY_AFTER[-1]):
         assert (
-            finish(ledger, _claim(ledger, now), "retry", "450", TERMS, now=now)
+            finish(ledger, _claim(ledger, now), "retry", "450", POLICY, now=now)
             is NoticeState.QUEUED
         )
         assert _nothing_due(ledger, now + wait - timedelta(seconds=1))
@@ -227,7 +227,7 @@ def test_a_notice_that_is_refused_for_two_days_is_given_up(
     _enqueue(ledger, [STARTED], now)
     begun = now
     while True:
-        state = finish(ledger, _claim(ledger, now), "retry", "450 still", TERMS, now=now)
+        state = finish(ledger, _claim(ledger, now), "retry", "450 still", POLICY, now=now)
         if state is NoticeState.FAILED:
             break
         assert now - begun < timedelta(days=3)
@@ -245,11 +245,11 @@ def test_an_outage_of_ours_uses_up_no_patience_with_a_notice(
     _refused_so_often(ledger, MOST_REFUSALS - 1)
     for _ in range(100):
         notice = _claim(ledger, now)
-        assert finish(ledger, notice, "ours", "refused", TERMS, now=now) is NoticeState.QUEUED
+        assert finish(ledger, notice, "ours", "refused", POLICY, now=now) is NoticeState.QUEUED
         now += timedelta(hours=1)
     # Back again, and greylisted at first: it is no older than any new one.
     again = _claim(ledger, now)
-    assert finish(ledger, again, "retry", "450 wait", TERMS, now=now) is NoticeState.QUEUED
+    assert finish(ledger, again, "retry", "450 wait", POLICY, now=now) is NoticeState.QUEUED
     assert notices_of(ledger, "r-1")[0].context == CLAIM.context
     assert not _told(ledger)
 
@@ -259,7 +259,7 @@ def test_what_failed_for_a_fault_of_ours_is_tried_again_at_the_next_sweep(
 ) -> None:
     _enqueue(ledger, [STARTED], now)
     for _ in range(6):
-        finish(ledger, _claim(ledger, now), "ours", "refused", TERMS, now=now)
+        finish(ledger, _claim(ledger, now), "ours", "refused", POLICY, now=now)
         now += timedelta(minutes=5)
     assert _claim(ledger, now).tries == 7
 
@@ -270,12 +270,12 @@ def test_a_notice_that_cannot_be_built_waits_keeps_nobody_waiting_and_is_told_on
     _enqueue(ledger, [STARTED], now)
     for _ in range(60):
         notice = _claim(ledger, now)
-        finish(ledger, notice, "unbuildable", "no such variable", TERMS, now=now)
+        finish(ledger, notice, "unbuildable", "no such variable", POLICY, now=now)
         now += timedelta(hours=2)
         if told := _told(ledger):
             assert [one.context["waits"] for one in told] == [True]
             if told[0].state is NoticeState.QUEUED:
-                finish(ledger, _claim_kind(ledger, now, "OPERATOR"), "sent", "", TERMS, now=now)
+                finish(ledger, _claim_kind(ledger, now, "OPERATOR"), "sent", "", POLICY, now=now)
     assert _states(ledger) == [NoticeState.QUEUED, NoticeState.SENT]
     _enqueue(ledger, [FAILED], now)
     kinds = {_claim(ledger, now).kind, _claim(ledger, now).kind}
@@ -293,12 +293,14 @@ def test_only_what_waits_for_a_fault_of_ours_is_overdue(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """A mailbox that is full for a day is no reason to wake anybody."""
-    ann, ben, carl = (Draft(NoticeKind.STARTED, f"{name}@x.org") for name in ("ann", "ben", "carl"))
-    behind = Draft(NoticeKind.FAILED, "ben@x.org")
+    ann, ben, carl = (
+        NoticeDraft(NoticeKind.STARTED, f"{name}@x.org") for name in ("ann", "ben", "carl")
+    )
+    behind = NoticeDraft(NoticeKind.FAILED, "ben@x.org")
     _enqueue(ledger, [ann, ben, carl, behind], now)
     outcome: Any
     for outcome in ("ours", "retry", "sent"):
-        finish(ledger, _claim(ledger, now), outcome, "so", TERMS, now=now)
+        finish(ledger, _claim(ledger, now), outcome, "so", POLICY, now=now)
     assert overdue(ledger, now - MINUTE) == 0
     assert overdue(ledger, now) == 1
     assert overdue(ledger, now, "r-1") == 1
@@ -306,7 +308,7 @@ def test_only_what_waits_for_a_fault_of_ours_is_overdue(
     later = now + timedelta(hours=1)
     for notice in (_claim(ledger, later), _claim(ledger, later)):
         outcome = "sent" if notice.recipient == ann.recipient else "retry"
-        finish(ledger, notice, outcome, "so", TERMS, now=later)
+        finish(ledger, notice, outcome, "so", POLICY, now=later)
     assert overdue(ledger, later) == 0
 
 
@@ -323,7 +325,7 @@ def test_each_way_of_sending_gets_its_own_notices(
 ) -> None:
     _enqueue(ledger, [replace(STARTED, recipient="slack-webhook/ops", channel=Channel.BLOCK)], now)
     assert _nothing_due(ledger, now)
-    taken = claim_due(ledger, claimed_by="a:1", lease_seconds=LEASE, now=now, channel=Channel.BLOCK)
+    taken = lease_due(ledger, worker="a:1", lease_seconds=LEASE, now=now, channel=Channel.BLOCK)
     assert taken is not None
     assert (taken.recipient, taken.channel) == ("slack-webhook/ops", Channel.BLOCK)
 
@@ -360,7 +362,7 @@ def test_a_notice_in_doubt_is_sent_once_more_or_held(
     resend: bool, sends: int, how: str, *, ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """A duplicate beats a loss, once, unless the operator wants it the other way round."""
-    terms = replace(TERMS, resend_unknown=resend)
+    policy = replace(POLICY, resend_unknown=resend)
     _enqueue(ledger, [STARTED], now)
     for number in range(1, sends + 1):
         notice = _claim(ledger, now)
@@ -368,9 +370,9 @@ def test_a_notice_in_doubt_is_sent_once_more_or_held(
         _hand_over(ledger, notice, now)
         now += timedelta(hours=2)
         if how == "lease":
-            assert release_expired(ledger, terms, now=now) == 1
+            assert release_expired(ledger, policy, now=now) == 1
         else:
-            finish(ledger, notice, "unknown", "connection lost", terms, now=now)
+            finish(ledger, notice, "unknown", "connection lost", policy, now=now)
         now += timedelta(hours=2)
     assert _claim(ledger, now).kind is NoticeKind.OPERATOR
     assert _nothing_due(ledger, now)
@@ -386,22 +388,22 @@ def test_a_notice_that_arrived_after_its_lease_is_not_sent_again(
     _hand_over(ledger, notice, now)
     later = _after_lease(ledger, now)
     assert _states(ledger)[0] is NoticeState.QUEUED
-    finish(ledger, notice, "sent", "250", TERMS, now=later)
+    finish(ledger, notice, "sent", "250", POLICY, now=later)
     assert _claim(ledger, later).kind is NoticeKind.FAILED
 
 
 def test_a_live_lease_is_left_alone(ledger: Engine, hold: Hold, now: datetime) -> None:
     _enqueue(ledger, [STARTED], now)
     _claim(ledger, now)
-    assert release_expired(ledger, TERMS, now=now + timedelta(seconds=LEASE - 1)) == 0
+    assert release_expired(ledger, POLICY, now=now + timedelta(seconds=LEASE - 1)) == 0
     assert _states(ledger) == [NoticeState.CLAIMED]
 
 
-def _lose(ledger: Engine, drafts: Sequence[Draft], now: datetime, round_: int = 1) -> None:
+def _lose(ledger: Engine, drafts: Sequence[NoticeDraft], now: datetime, round_: int = 1) -> None:
     """Put notices into the outbox, each of which is refused for good."""
     _enqueue(ledger, drafts, now, round_)
     for _ in drafts:
-        finish(ledger, _claim(ledger, now), "failed", "550 no", TERMS, now=now)
+        finish(ledger, _claim(ledger, now), "failed", "550 no", POLICY, now=now)
 
 
 def _told(ledger: Engine) -> list[Notice]:
@@ -412,15 +414,15 @@ def test_an_operator_is_told_once_a_round_of_what_could_not_be_delivered(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """A wrong domain in two thousand addresses must not become two thousand mails."""
-    claims = [Draft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3)]
+    claims = [NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3)]
     _lose(ledger, claims, now)
     (told,) = _told(ledger)
-    assert told.recipient == TERMS.operator.email
+    assert told.recipient == POLICY.operator.email
     assert told.context["organizations"] == ["acme"]
     assert told.context["undelivered"] == "CLAIM"
     assert told.context["reply"] == "550 no"
     assert "0@example.org" not in str(told.context)
-    finish(ledger, _claim(ledger, now), "sent", "250", TERMS, now=now)
+    finish(ledger, _claim(ledger, now), "sent", "250", POLICY, now=now)
     _lose(ledger, [FAILED], now, round_=2)
     assert [one.round for one in _told(ledger)] == [1, 2]
 
@@ -429,11 +431,13 @@ def test_no_operator_is_told_of_what_an_operator_was_not_told(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     _lose(ledger, [STARTED], now)
-    finish(ledger, _claim(ledger, now), "failed", "550 no such operator", TERMS, now=now)
+    finish(ledger, _claim(ledger, now), "failed", "550 no such operator", POLICY, now=now)
     assert _states(ledger) == [NoticeState.FAILED, NoticeState.FAILED]
 
 
-CLAIM = Draft(NoticeKind.CLAIM, "mia@example.org", {"claim_url": "https://x.test/s3cr3t/"}, "mia")
+CLAIM = NoticeDraft(
+    NoticeKind.CLAIM, "mia@example.org", {"claim_url": "https://x.test/s3cr3t/"}, "mia"
+)
 
 
 @pytest.mark.parametrize("outcome", ["sent", "failed", "unknown"])
@@ -444,8 +448,8 @@ def test_a_claim_that_is_done_with_leaves_no_token_in_the_ledger(
     _enqueue(ledger, [CLAIM, STARTED], now)
     notice = _claim(ledger, now)
     mark_sending(ledger, notice, b"https://x.test/s3cr3t/", lease_seconds=LEASE, now=now)
-    terms = replace(TERMS, resend_unknown=False)
-    finish(ledger, notice, outcome, "it went so", terms, now=now)
+    policy = replace(POLICY, resend_unknown=False)
+    finish(ledger, notice, outcome, "it went so", policy, now=now)
     claim, started = notices_of(ledger, "r-1")[:2]
     assert (claim.context, claim.wire) == ({}, None)
     assert started.context == STARTED.context
@@ -467,7 +471,7 @@ def test_a_claim_given_up_for_its_silent_holder_leaves_no_token(
 
 def test_a_claim_that_waits_keeps_its_token(ledger: Engine, hold: Hold, now: datetime) -> None:
     _enqueue(ledger, [CLAIM], now)
-    finish(ledger, _claim(ledger, now), "retry", "450 later", TERMS, now=now)
+    finish(ledger, _claim(ledger, now), "retry", "450 later", POLICY, now=now)
     assert notices_of(ledger, "r-1")[0].context == CLAIM.context
 
 
@@ -476,7 +480,7 @@ def test_the_next_notice_is_found_without_looking_at_those_done_with(
 ) -> None:
     """Partial indexes serve the claims, also once PostgreSQL plans them without their values."""
     open_relocation(postgres_ledger, "r-1", ask(), now)
-    done = [Draft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3_000)]
+    done = [NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3_000)]
     _enqueue(postgres_ledger, done, now)
     with postgres_ledger.begin() as connection:
         connection.execute(text("UPDATE notice SET state = 'sent'"))
@@ -494,7 +498,7 @@ def test_the_next_notice_is_found_without_looking_at_those_done_with(
         plans.append("\n".join(plan))
 
     event.listen(postgres_ledger, "before_cursor_execute", explain)
-    release_expired(postgres_ledger, TERMS, now=now)
+    release_expired(postgres_ledger, POLICY, now=now)
     assert _claim(postgres_ledger, now).kind is NoticeKind.STARTED
     released, *_, claimed = plans
     assert "ix_notice_leased" in released

@@ -17,18 +17,18 @@ from ledgers import sqlite_ledger
 from sqlalchemy import Connection, create_engine, event, update
 
 from relocation.database import prepare
-from relocation.ledger.dispatch import ClaimLostError, Terms, finish, release_expired
-from relocation.ledger.groups import Relay, claim_group, keep_bytes, release, renew
+from relocation.ledger.dispatch import DeliveryPolicy, LeaseLostError, finish, release_expired
+from relocation.ledger.groups import Relay, keep_bytes, lease_group, release, renew
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState, notices, witnesses
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.request import RelocationRequest
 
 LEASE = 60.0
-HOLD = Terms(Operator("operator@example.org"), "example.org", resend_unknown=False)
+HOLD = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=False)
 RESEND = replace(HOLD, resend_unknown=True)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PEOPLE = 6
@@ -71,15 +71,15 @@ class Senders(RuleBasedStateMachine):
         self.senders: list[Sender] = []
         self.arrived: Counter[int] = Counter()
         self.deaths = self.crashes = 0
-        self.terms = RESEND
+        self.policy = RESEND
 
     @initialize(resend=st.booleans())
     def people_are_to_be_told(self, resend: bool) -> None:
-        self.terms = RESEND if resend else HOLD
-        drafts = [Draft(NoticeKind.STARTED, f"{n}@x.org", {}, str(n)) for n in range(PEOPLE)]
+        self.policy = RESEND if resend else HOLD
+        drafts = [NoticeDraft(NoticeKind.STARTED, f"{n}@x.org", {}, str(n)) for n in range(PEOPLE)]
         with self.engine.begin() as connection:
             enqueue(connection, "r-1", 1, drafts, sender_domain="x.org", now=NOW)
-        release_expired(self.engine, self.terms, now=self.now)
+        release_expired(self.engine, self.policy, now=self.now)
 
     @rule(most=st.integers(2, PEOPLE))
     def a_sender_claims(self, most: int) -> None:
@@ -88,10 +88,8 @@ class Senders(RuleBasedStateMachine):
 
     def _claim(self, most: int) -> None:
         name = f"w:{self.deaths}:{len(self.senders)}"
-        release_expired(self.engine, self.terms, now=self.now)
-        group = claim_group(
-            self.engine, most=most, claimed_by=name, lease_seconds=LEASE, now=self.now
-        )
+        release_expired(self.engine, self.policy, now=self.now)
+        group = lease_group(self.engine, most=most, worker=name, lease_seconds=LEASE, now=self.now)
         # Mails to the operator are none of this.
         keep_bytes(self.engine, [(one, b"wire") for one in group])
         if group:
@@ -119,7 +117,7 @@ class Senders(RuleBasedStateMachine):
             notice = sender.waiting.pop(0)
             try:
                 sender.relay.mark(notice)
-            except ClaimLostError:
+            except LeaseLostError:
                 self._end(sender)
             else:
                 sender.under_way = notice
@@ -137,8 +135,8 @@ class Senders(RuleBasedStateMachine):
         if how != "lost":
             self.arrived[notice.id] -= 1  # the server said so
         try:
-            finish(self.engine, notice, outcome, "so", self.terms, now=self.now)
-        except ClaimLostError:
+            finish(self.engine, notice, outcome, "so", self.policy, now=self.now)
+        except LeaseLostError:
             assert self.now > NOW  # its lease ran out
         if how != "refused":
             self._end(sender)
@@ -206,7 +204,7 @@ class Senders(RuleBasedStateMachine):
     @invariant()
     def nothing_is_sent_twice_unasked(self) -> None:
         for one in self.those_of_people():
-            assert self.arrived[one.id] <= 1 + (one.ambiguous if self.terms is RESEND else 0)
+            assert self.arrived[one.id] <= 1 + (one.ambiguous if self.policy is RESEND else 0)
 
     @invariant()
     def what_counts_as_sent_was_sent(self) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from relocation.ledger.holds import Hold, take_hold
-from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tries import begin_try, succeed
 from relocation.steps import POLICIES, Task

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from relocation.database import engine_options, prepare
 from relocation.ledger.migrate import VERSION_TABLE, _config, is_current, migrate
-from relocation.ledger.reconciling import Discard, begin_discarding, to_discard
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import metadata
 from relocation.ledger.tries import done_round
+from relocation.ledger.worklist import Discard, begin_discarding, to_discard
 from relocation.steps import Step, Task
 
 

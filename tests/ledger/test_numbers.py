@@ -13,8 +13,8 @@ from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.stats import read_stats
-from relocation.ledger.tables import Happening, NoticeState, TryOutcome, task_tries
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.ledger.tables import HistoryEvent, NoticeState, TryOutcome, task_tries
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
 
@@ -69,7 +69,7 @@ def test_unsent_notices_are_counted_and_the_oldest_has_an_age(
 ) -> None:
     open_relocation(either_ledger, "r-1", ask(), now)
     with either_ledger.begin() as connection:
-        draft = Draft(NoticeKind.STARTED, "o@example.org", {})
+        draft = NoticeDraft(NoticeKind.STARTED, "o@example.org", {})
         enqueue(connection, "r-1", 1, [draft], sender_domain="example.org", now=now)
     numbers = read_stats(either_ledger, now + timedelta(seconds=40))
     assert numbers.unsent[NoticeState.QUEUED] == 1
@@ -96,9 +96,9 @@ def test_what_happened_in_the_last_hour_is_counted_from_the_histories(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
     open_relocation(either_ledger, "r-1", ask(), now)
-    assert read_stats(either_ledger, now).happenings[Happening.OPENED] == 1
+    assert read_stats(either_ledger, now).happenings[HistoryEvent.OPENED] == 1
     later = now + timedelta(hours=2)
-    assert read_stats(either_ledger, later).happenings[Happening.OPENED] == 0
+    assert read_stats(either_ledger, later).happenings[HistoryEvent.OPENED] == 0
 
 
 def test_no_query_walks_a_whole_table(file_ledger: Engine, now: datetime) -> None:

@@ -7,14 +7,14 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, event
 
-from relocation.ledger.dispatch import claim_due
+from relocation.ledger.dispatch import lease_due
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import Notice, enqueue, notices_of, thread_of
 from relocation.ledger.tables import NoticeState
-from relocation.notices.kinds import PER_ROUND, Draft, NoticeKind
+from relocation.notices.kinds import PER_ROUND, NoticeDraft, NoticeKind
 
-STARTED = Draft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
-FAILED = Draft(NoticeKind.FAILED, "olivia@example.org")
+STARTED = NoticeDraft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})
+FAILED = NoticeDraft(NoticeKind.FAILED, "olivia@example.org")
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def ledger(either_ledger: Engine) -> Engine:
     return either_ledger
 
 
-def _enqueue(ledger: Engine, drafts: Sequence[Draft], now: datetime, round_: int = 1) -> int:
+def _enqueue(ledger: Engine, drafts: Sequence[NoticeDraft], now: datetime, round_: int = 1) -> int:
     with ledger.begin() as connection:
         return enqueue(connection, "r-1", round_, drafts, sender_domain="example.org", now=now)
 
 
 def _claim(ledger: Engine, now: datetime) -> Notice:
-    notice = claim_due(ledger, claimed_by="a:1", lease_seconds=60, now=now)
+    notice = lease_due(ledger, worker="a:1", lease_seconds=60, now=now)
     assert notice is not None
     return notice
 
@@ -38,7 +38,7 @@ def test_a_notice_is_put_into_the_outbox_once(
     ledger: Engine, hold: Hold, now: datetime, kind: NoticeKind
 ) -> None:
     """B-3, W-41: a retry adds none; a new round adds one of the kinds that are told by round."""
-    draft = Draft(kind, "olivia@example.org", about="olivia")
+    draft = NoticeDraft(kind, "olivia@example.org", about="olivia")
     assert _enqueue(ledger, [draft, draft], now) == 1
     assert _enqueue(ledger, [draft], now) == 0
     assert _enqueue(ledger, [draft], now, round_=2) == (1 if kind in PER_ROUND else 0)
@@ -47,7 +47,9 @@ def test_a_notice_is_put_into_the_outbox_once(
 def test_claims_of_two_users_with_one_address_are_two_notices(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
-    claims = [Draft(NoticeKind.CLAIM, "shared@example.org", about=name) for name in ("a", "b")]
+    claims = [
+        NoticeDraft(NoticeKind.CLAIM, "shared@example.org", about=name) for name in ("a", "b")
+    ]
     assert _enqueue(ledger, claims, now) == 2
 
 
@@ -61,7 +63,9 @@ def test_message_ids_are_unique_and_at_the_domain_of_the_sender(
 
 
 def test_a_notice_comes_back_as_it_was_put_in(ledger: Engine, hold: Hold, now: datetime) -> None:
-    draft = Draft(NoticeKind.CLAIM, "Mia@example.org", {"nested": [1, {"ü": None}]}, about="mia")
+    draft = NoticeDraft(
+        NoticeKind.CLAIM, "Mia@example.org", {"nested": [1, {"ü": None}]}, about="mia"
+    )
     _enqueue(ledger, [draft], now)
     notice = _claim(ledger, now)
     assert (notice.kind, notice.recipient, notice.about) == (draft.kind, draft.recipient, "mia")
@@ -73,7 +77,9 @@ def test_a_notice_comes_back_as_it_was_put_in(ledger: Engine, hold: Hold, now: d
 def test_a_notice_prints_no_address_and_no_content(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
-    draft = Draft(NoticeKind.CLAIM, "mia@mail.test", {"claim_url": "s3cr3t"}, about="mia-name")
+    draft = NoticeDraft(
+        NoticeKind.CLAIM, "mia@mail.test", {"claim_url": "s3cr3t"}, about="mia-name"
+    )
     _enqueue(ledger, [draft], now)
     printed = repr(_claim(ledger, now))
     assert "mail.test" not in printed
@@ -85,7 +91,7 @@ def test_many_notices_go_into_the_outbox_in_few_statements(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """A relocation of many unclaimed users queues as many notices in the transaction of its end."""
-    drafts = [Draft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(2_500)]
+    drafts = [NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(2_500)]
     statements: list[str] = []
     event.listen(ledger, "before_cursor_execute", lambda *args: statements.append(args[2]))
     assert _enqueue(ledger, drafts[:1_000], now) == 1_000
@@ -102,9 +108,11 @@ def test_the_thread_of_a_notice_is_the_start_told_to_the_same_reader(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """A-143."""
-    elsewhere = Draft(NoticeKind.STARTED, "carl@example.org")
-    shouted = Draft(NoticeKind.FAILED, FAILED.recipient.upper())
-    _enqueue(ledger, [elsewhere, STARTED, shouted, Draft(NoticeKind.FAILED, "mia@x.test")], now)
+    elsewhere = NoticeDraft(NoticeKind.STARTED, "carl@example.org")
+    shouted = NoticeDraft(NoticeKind.FAILED, FAILED.recipient.upper())
+    _enqueue(
+        ledger, [elsewhere, STARTED, shouted, NoticeDraft(NoticeKind.FAILED, "mia@x.test")], now
+    )
     _, started, failed, unthreaded = notices_of(ledger, "r-1")
     assert thread_of(ledger, failed) == started.message_id
     assert thread_of(ledger, unthreaded) is None

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.errors import PermanentError
-from relocation.ledger.control import (
-    pause_here,
+from relocation.ledger.holds import Hold, hold_of, open_relocation
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.transitions import (
+    record_pause,
     reschedule_pause,
     schedule_cancel,
     schedule_pause,
 )
-from relocation.ledger.holds import Hold, hold_of, open_relocation
-from relocation.ledger.relocations import get_relocation
-from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tries import begin_try
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
@@ -89,7 +89,7 @@ def test_a_paused_one_can_be_paused_again_later_or_not_at_all(
     ledger: Engine, scanning: Hold, now: datetime
 ) -> None:
     """A-134: until a later step than the one before which it waits."""
-    pause_here(ledger, scanning, Step.IMPORTING, now)
+    record_pause(ledger, scanning, Step.IMPORTING, now)
     with pytest.raises(PermanentError, match="POSTPROCESSING"):
         reschedule_pause(ledger, "r-1", Step.IMPORTING)
     assert reschedule_pause(ledger, "r-1", Step.REVEALING).status is Status.PAUSED
@@ -112,7 +112,7 @@ def test_a_relocation_that_goes_on_after_a_pause_keeps_its_round_and_tries(
     ledger: Engine, scanning: Hold, now: datetime, ask: Callable[..., RelocationRequest]
 ) -> None:
     """A-134; W-7: whoever opens it makes it active, so that no order of events loses it."""
-    pause_here(ledger, scanning, Step.VALIDATING, now)
+    record_pause(ledger, scanning, Step.VALIDATING, now)
     opened = open_relocation(ledger, "r-1", ask(), now)
     assert (opened.status, opened.round) == (Status.IN_PROGRESS, 1)
     scan = POLICIES[Task.SCAN_EXPORT]

@@ -17,14 +17,14 @@ from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
 from relocation.ledger.tables import TryOutcome, relocations
 from relocation.ledger.tries import begin_try, tries_of
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
 
 Ask = Callable[..., RelocationRequest]
 DOMAIN = "example.org"
-OWNER = Draft(NoticeKind.FAILED, "olivia@example.org", {"reason": "The key is wrong."})
-CREATOR = Draft(NoticeKind.FAILED, "carl@example.org", {"reason": "The key is wrong."})
+OWNER = NoticeDraft(NoticeKind.FAILED, "olivia@example.org", {"reason": "The key is wrong."})
+CREATOR = NoticeDraft(NoticeKind.FAILED, "carl@example.org", {"reason": "The key is wrong."})
 
 
 def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
@@ -34,7 +34,7 @@ def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bo
     return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
 
 
-def _failure(reason: str = "The key is wrong.", *drafts: Draft) -> Settlement:
+def _failure(reason: str = "The key is wrong.", *drafts: NoticeDraft) -> Settlement:
     return Settlement(
         Status.FAILURE,
         reason,
@@ -76,7 +76,7 @@ def test_of_many_that_settle_at_once_one_does(ledger: Engine, hold: Hold) -> Non
 
     def run(n: int) -> bool:
         barrier.wait()
-        draft = Draft(NoticeKind.FAILED, f"{n}@example.org")
+        draft = NoticeDraft(NoticeKind.FAILED, f"{n}@example.org")
         return _settle(ledger, "r-1", _failure("No.", draft))
 
     with ThreadPoolExecutor(5) as pool:
@@ -141,7 +141,7 @@ def test_a_notice_that_cannot_be_stored_leaves_the_relocation_unsettled(
     """W-44: state and notices are one transaction."""
     begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1")
     before = get_relocation(ledger, "r-1")
-    broken = Draft(NoticeKind.FAILED, "carl@example.org", {"not": object()})
+    broken = NoticeDraft(NoticeKind.FAILED, "carl@example.org", {"not": object()})
     with pytest.raises(StatementError):
         _settle(ledger, "r-1", _failure("No.", OWNER, broken))
     assert get_relocation(ledger, "r-1") == before

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from relocation.ledger.sweeping import leased_sweep
+from relocation.ledger.leases import leased_sweep
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 

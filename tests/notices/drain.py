@@ -5,10 +5,10 @@ import sys
 from sqlalchemy import create_engine, make_url
 
 from relocation.database import engine_options, prepare
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.notices.building import Branding
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
@@ -19,12 +19,12 @@ if __name__ == "__main__":
     options = engine_options(make_url(url).get_backend_name())
     server = MailServerSettings("127.0.0.1", int(port), "none", None, None, sender)
     with Mailer(server) as mailer:
-        post = Post(
+        delivery = DeliveryContext(
             prepare(create_engine(url, **options)),
             mailer,
             load_templates(),
             Branding.of(Settings(sender_email=sender)),
-            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
+            DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True),
         )
         input("ready\n")  # all of them begin at once
-        print(deliver_due(post, claimed_by=name))  # noqa: T201 - for the test that reads it
+        print(deliver_due(delivery, worker=name))  # noqa: T201 - for the test that reads it

@@ -16,10 +16,10 @@ from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from relocation.database import engine_options, prepare
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.notices.building import Branding
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.operator import Operator
@@ -56,15 +56,15 @@ def _drain(order: dict[str, Any]) -> None:
     _die_at(engine, order.get("die_at"))
     server = MailServerSettings("127.0.0.1", order["port"], "none", None, None, SENDER, timeout=5.0)
     with Mailer(server) as mailer:
-        post = Post(
+        delivery = DeliveryContext(
             engine,
             mailer,
             load_templates(),
             Branding.of(Settings(sender_email=SENDER)),
-            Terms(Operator("operator@example.org"), "example.org", resend_unknown=True),
+            DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True),
         )
         now = datetime.fromisoformat(order["now"]).astimezone(UTC)
-        deliver_due(post, claimed_by="w:1", now=lambda: now)
+        deliver_due(delivery, worker="w:1", now=lambda: now)
 
 
 if __name__ == "__main__":

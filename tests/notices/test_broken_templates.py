@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.relocations import get_relocation
 from relocation.notices.building import Branding
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True)
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
 
 
@@ -51,10 +51,10 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
     before = get_relocation(ledger, RELOCATION)
     kinds = (NoticeKind.STARTED, NoticeKind.FAILED)
     with ledger.begin() as connection:
-        drafts = [Draft(kind, "olivia@example.org", facts[kind]) for kind in kinds]
+        drafts = [NoticeDraft(kind, "olivia@example.org", facts[kind]) for kind in kinds]
         enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=NOW)
-    post = Post(ledger, mailer, load_templates(tmp_path), branding, TERMS)
-    deliver_due(post, claimed_by="a:1", now=lambda: NOW)
+    delivery = DeliveryContext(ledger, mailer, load_templates(tmp_path), branding, POLICY)
+    deliver_due(delivery, worker="a:1", now=lambda: NOW)
     started, failed, told = notices_of(ledger, RELOCATION)
     assert (started.state, failed.state, told.state) == ("sent", "queued", "sent")
     assert failed.wire is None
@@ -63,7 +63,7 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
 
     assert [recipients for _, recipients, _ in peer.taken] == [
         ["olivia@example.org"],
-        [TERMS.operator.email],
+        [POLICY.operator.email],
     ]
     mail = email.message_from_bytes(peer.taken[-1][2], policy=email.policy.default)
     assert mail["Subject"] == "FAILED email can't be built: acme"

@@ -14,7 +14,7 @@ import pytest
 
 from relocation import errors
 from relocation.errors import MAX_REASON, NOTHING_TO_DO, RelocationError
-from relocation.ledger.dispatch import ClaimLostError
+from relocation.ledger.dispatch import LeaseLostError
 from relocation.ledger.settle import UNEXPLAINED
 from relocation.notices.building import Branding, NoticeError, build_notice
 from relocation.notices.failure import Destination, failure_drafts
@@ -31,7 +31,7 @@ UNTOLD = {
     errors.FencedOut,
     errors.RevealedError,
     errors.UnknownRelocationError,
-    ClaimLostError,
+    LeaseLostError,
     NoticeError,
 }
 """No FAILED notice can tell them: they end no relocation."""

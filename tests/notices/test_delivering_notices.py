@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select, text, update
 
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import DeliveryReport, deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.ledger.dispatch import MOST_REFUSALS, Terms, claim_due, release_expired
+from relocation.ledger.dispatch import MOST_REFUSALS, DeliveryPolicy, lease_due, release_expired
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState
 from relocation.ledger.tables import notices as notices_table
 from relocation.local.processes import free_port
 from relocation.notices.building import Branding
-from relocation.notices.kinds import Channel, Draft, NoticeKind
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import Templates
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
-TERMS = Terms(Operator("operator@example.org"), "relocation.example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(
+    Operator("operator@example.org"), "relocation.example.org", resend_unknown=True
+)
 OLIVIA = "olivia@example.org"
 MARCUS = "marcus@example.org"
 
@@ -44,7 +46,7 @@ def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Enqueue:
     """Put a notice into the outbox."""
 
     def put(kind: NoticeKind, recipient: str, **changes: Any) -> None:
-        draft = Draft(kind, recipient, {**facts[kind], **changes})
+        draft = NoticeDraft(kind, recipient, {**facts[kind], **changes})
         with ledger.begin() as connection:
             enqueue(
                 connection, RELOCATION, 1, [draft], sender_domain="relocation.example.org", now=NOW
@@ -58,8 +60,8 @@ def deliver(ledger: Engine, templates: Templates, branding: Branding) -> Deliver
     def deliver(
         mailer: Mailer, *, now: datetime = NOW, relocation_id: str | None = None, **options: Any
     ) -> DeliveryReport:
-        post = Post(ledger, mailer, templates, branding, TERMS, **options)
-        return deliver_due(post, claimed_by="a:1", relocation_id=relocation_id, now=lambda: now)
+        delivery = DeliveryContext(ledger, mailer, templates, branding, POLICY, **options)
+        return deliver_due(delivery, worker="a:1", relocation_id=relocation_id, now=lambda: now)
 
     return deliver
 
@@ -134,7 +136,7 @@ def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
     put(NoticeKind.STARTED, OLIVIA)
     with ledger.begin() as connection:
         connection.execute(text("UPDATE notice SET refusals = :n"), {"n": MOST_REFUSALS - 1})
-    peer.rcpt_reply[TERMS.operator.email] = "450 4.2.0 try later"
+    peer.rcpt_reply[POLICY.operator.email] = "450 4.2.0 try later"
     assert deliver(mailer, now=NOW + timedelta(days=3)) == DeliveryReport(failed=1, retry=1)
     assert _states(ledger) == [NoticeState.FAILED, NoticeState.QUEUED]
 
@@ -167,7 +169,7 @@ def test_a_notice_that_cannot_be_built_waits_to_be_mended_and_stops_no_other(
     assert broken.reply
     assert broken.reply.startswith("STARTED: ")
     assert told.kind is NoticeKind.OPERATOR
-    assert [to for _, to, _ in peer.taken] == [[MARCUS], [TERMS.operator.email]]
+    assert [to for _, to, _ in peer.taken] == [[MARCUS], [POLICY.operator.email]]
     ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
     assert any("cannot be built" in line for line in ours)
     assert not any("@" in line for line in ours)
@@ -194,7 +196,7 @@ def test_a_broken_template_that_is_mended_lets_the_mail_go_out(
         mended = update(notices_table).where(is_it)
         connection.execute(mended.values(context={**facts, "happened_at": "2026-01-01"}))
     assert deliver(mailer, now=NOW + timedelta(days=9)) == DeliveryReport(sent=1)
-    assert [to for _, to, _ in peer.taken] == [[TERMS.operator.email], [OLIVIA]]
+    assert [to for _, to, _ in peer.taken] == [[POLICY.operator.email], [OLIVIA]]
 
 
 def test_a_mail_server_that_is_away_for_days_loses_no_mail(
@@ -231,7 +233,9 @@ BLOCK = "slack-webhook/operators"
 @pytest.fixture
 def put_for_block(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Callable[[], None]:
     def put_for_block() -> None:
-        draft = Draft(NoticeKind.OPERATOR, BLOCK, facts[NoticeKind.OPERATOR], channel=Channel.BLOCK)
+        draft = NoticeDraft(
+            NoticeKind.OPERATOR, BLOCK, facts[NoticeKind.OPERATOR], channel=Channel.BLOCK
+        )
         with ledger.begin() as connection:
             enqueue(connection, RELOCATION, 1, [draft], sender_domain="x.org", now=NOW)
 
@@ -250,7 +254,7 @@ def test_a_block_tells_what_the_mail_tells_once_also_where_no_mail_server_is(
     put_for_block()
     with Mailer(server_at(free_port())) as nobody:
         for _ in range(2):
-            deliver(nobody, tell_block=lambda *words: told.append(words))
+            deliver(nobody, send_to_block=lambda *words: told.append(words))
     ((block, subject, body),) = told
     assert (block, subject) == (BLOCK, "Relocation stuck: acme, globex")
     assert f"relocation recover {RELOCATION}" in body
@@ -272,7 +276,7 @@ def test_a_block_that_fails_is_tried_again_with_the_same_words_and_its_error_sta
 
     put_for_block()
     for day in range(4):
-        assert deliver(mailer, now=NOW + timedelta(days=day), tell_block=fail).retry == 1
+        assert deliver(mailer, now=NOW + timedelta(days=day), send_to_block=fail).retry == 1
     assert len(set(told)) == 1
     (waiting,) = notices_of(ledger, RELOCATION)
     assert (waiting.state, waiting.reply) == (NoticeState.QUEUED, "RuntimeError")
@@ -287,9 +291,9 @@ def test_a_notice_that_another_process_took_is_not_sent(
     later = NOW + timedelta(hours=1)
 
     def take_over() -> None:
-        release_expired(ledger, TERMS, now=later)
+        release_expired(ledger, POLICY, now=later)
         due = later + timedelta(hours=1)
-        assert claim_due(ledger, claimed_by="b:2", lease_seconds=60, now=due) is not None
+        assert lease_due(ledger, worker="b:2", lease_seconds=60, now=due) is not None
 
     peer.on_rcpt = take_over
     assert deliver(mailer) == DeliveryReport()

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, func, select
 
-from relocation.ledger.dispatch import Terms, release_expired
+from relocation.ledger.dispatch import DeliveryPolicy, release_expired
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState, notices
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 
 pytestmark = pytest.mark.kill
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True)
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
 LATER = NOW + timedelta(hours=3)
 PEOPLE = 4
@@ -61,7 +61,7 @@ def drain(ledger: Engine, peer: Any) -> Iterator[Drain]:
 def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Callable[[], None]:
     """Fill the outbox with notices to some people."""
     drafts = [
-        Draft(NoticeKind.CLAIM, f"{n}@example.org", facts[NoticeKind.CLAIM], str(n))
+        NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", facts[NoticeKind.CLAIM], str(n))
         for n in range(PEOPLE)
     ]
 
@@ -87,7 +87,7 @@ def _comes_to_a_good_end(ledger: Engine, peer: Any, drain: Drain) -> None:
     over = {one.recipient for one in left if one.state is NoticeState.SENT}
     doubtful = {one.recipient for one in left if one.state is NoticeState.SENDING}
     assert over <= taken <= over | doubtful
-    release_expired(ledger, TERMS, now=NOW + timedelta(hours=1))
+    release_expired(ledger, POLICY, now=NOW + timedelta(hours=1))
     assert drain(LATER) == 0
     ended = {one.recipient: one for one in notices_of(ledger, RELOCATION)}
     assert {one.state for one in ended.values()} == {NoticeState.SENT}

@@ -17,7 +17,7 @@ from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation
 from relocation.notices.building import Branding
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
-from relocation.notices.kinds import Channel, Draft, NoticeKind, Window
+from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 from relocation.notices.operator import (
     Operator,
     digest_draft,
@@ -135,7 +135,9 @@ OPERATORS = Operator(OPERATOR)
 (UNSETTLED,) = unsettled_drafts(OPERATORS, [], why="OperationalError: disk is full\n" + "x" * 900)
 
 
-def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more: Any) -> Draft:
+def _undeliverable(
+    kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more: Any
+) -> NoticeDraft:
     (draft,) = undeliverable_drafts(
         OPERATORS, ["acme"], kind=kind, recipient="jane@example.net", reply=reply, **more
     )
@@ -159,8 +161,8 @@ def _undeliverable(kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more:
         (UNSETTLED, ["disk is full", "xxx..."]),
     ],
 )
-def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
-    draft: Draft, needed: list[str], build: Build, text_of: Part, html_of: Part
+def test_each_alert_tells_an_operator_what_is_wrong_and_which_command_to_run(
+    draft: NoticeDraft, needed: list[str], build: Build, text_of: Part, html_of: Part
 ) -> None:
     message = build(NoticeKind.OPERATOR, **draft.context)
     for part in (text_of(message), html_of(message)):
@@ -174,7 +176,7 @@ def test_each_matter_tells_an_operator_what_is_wrong_and_which_command_to_run(
 FAILURE_WINDOW = Window("import_organizations:OSError", timedelta(minutes=15))
 
 
-def _failure(fault: str = "OSError: No space left on device") -> Draft:
+def _failure(fault: str = "OSError: No space left on device") -> NoticeDraft:
     (draft,) = failed_drafts(
         OPERATORS,
         ["acme"],
@@ -247,7 +249,7 @@ def test_a_notice_to_operators_that_cannot_be_delivered_is_not_told_by_another()
     assert told == []
 
 
-def test_each_matter_is_a_notice_of_its_own_and_told_once_a_round(ledger: Engine) -> None:
+def test_each_alert_is_a_notice_of_its_own_and_told_once_a_round(ledger: Engine) -> None:
     """However many notices of a kind bounce, and however often a stuck one is found."""
     drafts = [STUCK, UNSETTLED, _undeliverable(), _undeliverable(NoticeKind.FAILED)]
     with ledger.begin() as connection:

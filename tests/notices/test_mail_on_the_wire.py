@@ -161,9 +161,9 @@ def test_the_outcome_is_what_the_server_said_and_the_wire_shows_why(
     serve: Serve,
 ) -> None:
     server, mailer = serve(**script)
-    outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.code, outcome.connected) == (state, code, goes_on)
-    assert outcome.detail
+    result = mailer.send(ANN, WIRE)
+    assert (result.state, result.code, result.connected) == (state, code, goes_on)
+    assert result.detail
     assert server.heard == wire
 
 

@@ -25,8 +25,8 @@ ServerAt = Callable[..., MailServerSettings]
 
 
 def test_the_bytes_arrive_as_they_are_from_the_envelope_sender(peer: Any, mailer: Mailer) -> None:
-    outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.code, outcome.detail) == ("sent", 250, "2.0.0 queued as T1")
+    result = mailer.send(ANN, WIRE)
+    assert (result.state, result.code, result.detail) == ("sent", 250, "2.0.0 queued as T1")
     assert peer.taken == [(SENDER, [ANN], WIRE)]
 
 
@@ -47,10 +47,10 @@ def test_a_refused_recipient_gets_nothing(
 ) -> None:
     peer.rcpt_reply[ANN] = reply
     begun: list[bool] = []
-    outcome = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
-    assert (outcome.state, outcome.connected) == (state, connected)
-    assert outcome.code == int(reply[:3])
-    assert outcome.detail == reply[4:]
+    result = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
+    assert (result.state, result.connected) == (state, connected)
+    assert result.code == int(reply[:3])
+    assert result.detail == reply[4:]
     assert not begun
     assert not peer.taken
 
@@ -79,8 +79,8 @@ def test_a_connection_lost_after_data_leaves_the_outcome_unknown_and_sends_one_c
     peer: Any, mailer: Mailer
 ) -> None:
     peer.drop_after_data = True
-    outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.code, outcome.connected) == ("unknown", None, False)
+    result = mailer.send(ANN, WIRE)
+    assert (result.state, result.code, result.connected) == ("unknown", None, False)
     assert len(peer.taken) == 1
 
 
@@ -95,11 +95,11 @@ def test_a_lost_connection_is_made_anew(peer: Any, mailer: Mailer) -> None:
 def test_a_refused_connection_is_worth_a_retry(server_at: ServerAt) -> None:
     begun: list[bool] = []
     with Mailer(server_at(free_port())) as mailer:
-        outcome = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
+        result = mailer.send(ANN, WIRE, before_data=lambda: begun.append(True))
         with pytest.raises(ConnectionRefusedError):
             mailer.connect()
-    assert (outcome.state, outcome.code, outcome.connected) == ("retry", None, False)
-    assert "ConnectionRefusedError" in outcome.detail
+    assert (result.state, result.code, result.connected) == ("retry", None, False)
+    assert "ConnectionRefusedError" in result.detail
     assert not begun
 
 
@@ -196,9 +196,9 @@ def test_an_unknown_certificate_is_refused_before_the_login(
 ) -> None:
     tls, port = secured
     with Mailer(server_at(port, tls=tls, user="u", password="hunter2")) as mailer:
-        outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.connected) == ("retry", False)
-    assert "CERTIFICATE_VERIFY_FAILED" in outcome.detail
+        result = mailer.send(ANN, WIRE)
+    assert (result.state, result.connected) == ("retry", False)
+    assert "CERTIFICATE_VERIFY_FAILED" in result.detail
     assert not peer.logins
     assert not peer.taken
 
@@ -212,9 +212,9 @@ def test_a_trusted_certificate_of_another_name_is_refused_before_the_login(
     with _secured(peer, tls, other) as port:
         server = server_at(port, tls=tls, user="u", password="hunter2", cafile=str(other))
         with Mailer(server) as mailer:
-            outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.connected) == ("retry", False)
-    assert "IP address mismatch" in outcome.detail
+            result = mailer.send(ANN, WIRE)
+    assert (result.state, result.connected) == ("retry", False)
+    assert "IP address mismatch" in result.detail
     assert not peer.logins
     assert not peer.taken
 
@@ -250,9 +250,9 @@ def test_a_refused_login_is_worth_a_retry_and_shows_no_password(
     tls, port = secured
     server = server_at(port, tls=tls, user="u", password="wrong-one", cafile=str(certificate))
     with Mailer(server) as mailer:
-        outcome = mailer.send(ANN, WIRE)
-    assert (outcome.state, outcome.code, outcome.connected) == ("retry", 535, False)
-    assert "wrong-one" not in outcome.detail
+        result = mailer.send(ANN, WIRE)
+    assert (result.state, result.code, result.connected) == ("retry", 535, False)
+    assert "wrong-one" not in result.detail
     assert not peer.taken
 
 
@@ -260,6 +260,6 @@ def test_there_is_no_downgrade_where_starttls_is_not_offered(
     peer: Any, server_at: ServerAt
 ) -> None:
     with Mailer(server_at(peer.port, tls="starttls")) as mailer:
-        outcome = mailer.send(ANN, WIRE)
-    assert outcome.state == "retry"
+        result = mailer.send(ANN, WIRE)
+    assert result.state == "retry"
     assert not peer.taken

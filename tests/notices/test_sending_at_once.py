@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.ledger.dispatch import Terms, release_expired
+from relocation.ledger.dispatch import DeliveryPolicy, release_expired
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState, notices
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 
 pytestmark = pytest.mark.kill
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True)
 DRAIN = Path(__file__).with_name("drain.py")
 
 
@@ -31,7 +31,7 @@ def ledger(either_ledger: Engine) -> Engine:
 
 
 def _put(ledger: Engine, kind: NoticeKind, facts: Any, people: int) -> None:
-    drafts = [Draft(kind, f"{n}@example.org", facts[kind], str(n)) for n in range(people)]
+    drafts = [NoticeDraft(kind, f"{n}@example.org", facts[kind], str(n)) for n in range(people)]
     with ledger.begin() as connection:
         now = datetime.now(UTC)
         enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=now)
@@ -96,7 +96,7 @@ def test_a_process_killed_while_it_sends_costs_one_copy_with_the_same_bytes(
     heir = _start(ledger, peer.port, "w:2")
     _go(heir)
     assert [one.state for one in notices_of(ledger, RELOCATION)].count(NoticeState.SENDING) == 1
-    assert release_expired(ledger, TERMS, now=datetime.now(UTC) + timedelta(hours=1)) == 3
+    assert release_expired(ledger, POLICY, now=datetime.now(UTC) + timedelta(hours=1)) == 3
     with ledger.begin() as connection:
         connection.execute(notices.update().values(not_before=datetime.now(UTC)))
     _go(_start(ledger, peer.port, "w:3"))

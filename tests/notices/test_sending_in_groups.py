@@ -9,23 +9,23 @@ import pytest
 from sqlalchemy import Engine, create_engine, delete, event, text, update
 
 from relocation.database import engine_options
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import DeliveryReport, deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer
 from relocation.ledger import crashes
-from relocation.ledger.dispatch import Terms, claim_due, release_expired
-from relocation.ledger.groups import claim_group, keep_bytes
+from relocation.ledger.dispatch import DeliveryPolicy, lease_due, release_expired
+from relocation.ledger.groups import keep_bytes, lease_group
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.tables import NoticeState, witnesses
 from relocation.notices.building import Branding
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import Templates
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=True)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True)
 PEOPLE = [f"{n}@example.org" for n in range(6)]
 
 Put = Callable[[], None]
@@ -40,22 +40,24 @@ def ledger(either_ledger: Engine) -> Engine:
 @pytest.fixture(autouse=True)
 def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> None:
     """Six people are to be told."""
-    drafts = [Draft(NoticeKind.CLAIM, one, facts[NoticeKind.CLAIM], one) for one in PEOPLE]
+    drafts = [NoticeDraft(NoticeKind.CLAIM, one, facts[NoticeKind.CLAIM], one) for one in PEOPLE]
     with ledger.begin() as connection:
         enqueue(connection, RELOCATION, 1, drafts, sender_domain="example.org", now=NOW)
 
 
 @pytest.fixture
-def post(ledger: Engine, mailer: Mailer, templates: Templates, branding: Branding) -> Post:
-    return Post(ledger, mailer, templates, branding, TERMS)
+def delivery(
+    ledger: Engine, mailer: Mailer, templates: Templates, branding: Branding
+) -> DeliveryContext:
+    return DeliveryContext(ledger, mailer, templates, branding, POLICY)
 
 
-def _deliver(post: Post, now: datetime = NOW) -> DeliveryReport:
-    return deliver_due(post, claimed_by="a:1", now=lambda: now)
+def _deliver(delivery: DeliveryContext, now: datetime = NOW) -> DeliveryReport:
+    return deliver_due(delivery, worker="a:1", now=lambda: now)
 
 
 def _claim(ledger: Engine, now: datetime = NOW, most: int = 9) -> list[Any]:
-    return claim_group(ledger, most=most, claimed_by="a:1", lease_seconds=60, now=now)
+    return lease_group(ledger, most=most, worker="a:1", lease_seconds=60, now=now)
 
 
 def _states(ledger: Engine) -> list[NoticeState]:
@@ -66,10 +68,12 @@ def _recipients(peer: Any) -> list[str]:
     return [to for _, (to,), _ in peer.taken]
 
 
-def test_a_group_costs_one_commit_a_notice_and_a_few_for_all(ledger: Engine, post: Post) -> None:
+def test_a_group_costs_one_commit_a_notice_and_a_few_for_all(
+    ledger: Engine, delivery: DeliveryContext
+) -> None:
     commits: list[Any] = []
     event.listen(ledger, "commit", commits.append)
-    assert _deliver(post) == DeliveryReport(sent=6)
+    assert _deliver(delivery) == DeliveryReport(sent=6)
     looks = 3  # for leases that ran out, for digests, and for more notices
     alone, group = 3, 3  # claimed, bytes kept, and the last result
     settings = 2 * (ledger.dialect.name == "postgresql")
@@ -77,11 +81,11 @@ def test_a_group_costs_one_commit_a_notice_and_a_few_for_all(ledger: Engine, pos
 
 
 def test_one_notice_at_most_is_being_sent_and_its_bytes_are_kept(
-    ledger: Engine, peer: Any, post: Post
+    ledger: Engine, peer: Any, delivery: DeliveryContext
 ) -> None:
     seen = []
     peer.on_data = lambda: seen.append(notices_of(ledger, RELOCATION))
-    _deliver(post)
+    _deliver(delivery)
     for number, (rows, (_, (to,), wire)) in enumerate(zip(seen, peer.taken, strict=True)):
         (sending,) = (one for one in rows if one.state is NoticeState.SENDING)
         assert (sending.recipient, sending.wire) == (to, wire)
@@ -90,11 +94,11 @@ def test_one_notice_at_most_is_being_sent_and_its_bytes_are_kept(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_a_refused_recipient_amid_a_group_harms_no_other(
-    pipelining: bool, *, ledger: Engine, peer: Any, post: Post
+    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
     peer.rcpt_reply = {PEOPLE[2]: "550 5.1.1 no such user", PEOPLE[4]: "450 4.2.0 later"}
-    assert _deliver(post) == DeliveryReport(sent=5, retry=1, failed=1)  # an operator was told
+    assert _deliver(delivery) == DeliveryReport(sent=5, retry=1, failed=1)  # an operator was told
     assert _recipients(peer)[:4] == [PEOPLE[n] for n in (0, 1, 3, 5)]
     ends = [one.state for one in notices_of(ledger, RELOCATION)]
     assert (ends[2], ends[4]) == (NoticeState.FAILED, NoticeState.QUEUED)
@@ -103,7 +107,7 @@ def test_a_refused_recipient_amid_a_group_harms_no_other(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_a_message_that_is_refused_amid_a_group_harms_no_other(
-    pipelining: bool, *, peer: Any, post: Post
+    pipelining: bool, *, peer: Any, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
 
@@ -112,13 +116,13 @@ def test_a_message_that_is_refused_amid_a_group_harms_no_other(
         peer.data_reply = "451 4.3.0 disk full" if third else "250 2.0.0 queued as T1"
 
     peer.on_data = refuse_the_third
-    assert _deliver(post) == DeliveryReport(sent=5, retry=1)
+    assert _deliver(delivery) == DeliveryReport(sent=5, retry=1)
     assert _recipients(peer) == [PEOPLE[n] for n in (0, 1, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_what_a_lost_connection_left_untried_is_due_at_once_and_no_older(
-    pipelining: bool, *, ledger: Engine, peer: Any, post: Post
+    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
 
@@ -126,33 +130,33 @@ def test_what_a_lost_connection_left_untried_is_due_at_once_and_no_older(
         peer.drop_after_data = len(peer.taken) == 3
 
     peer.on_data = drop
-    assert _deliver(post) == DeliveryReport(sent=3, unknown=1)
+    assert _deliver(delivery) == DeliveryReport(sent=3, unknown=1)
     rest = notices_of(ledger, RELOCATION)[4:]
     assert [(one.state, one.refusals, one.lease_until) for one in rest] == [
         (NoticeState.QUEUED, 0, None)
     ] * 2
     peer.drop_after_data = False
     peer.on_data = lambda: None
-    assert _deliver(post) == DeliveryReport(sent=2)
-    assert _deliver(post, NOW + 2 * HOUR) == DeliveryReport(sent=1)
+    assert _deliver(delivery) == DeliveryReport(sent=2)
+    assert _deliver(delivery, NOW + 2 * HOUR) == DeliveryReport(sent=1)
     assert sorted(_recipients(peer)) == sorted([*PEOPLE, PEOPLE[3]])
 
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_once_a_lease_is_lost_nothing_more_of_the_group_is_sent(
-    pipelining: bool, *, ledger: Engine, peer: Any, post: Post
+    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
     later = NOW + HOUR
 
     def take_over() -> None:
         if len(peer.taken) == 2:
-            release_expired(ledger, TERMS, now=later)
-            while claim_due(ledger, claimed_by="b:2", lease_seconds=60, now=later + HOUR):
+            release_expired(ledger, POLICY, now=later)
+            while lease_due(ledger, worker="b:2", lease_seconds=60, now=later + HOUR):
                 pass
 
     peer.on_data = take_over
-    assert _deliver(post).sent == 3
+    assert _deliver(delivery).sent == 3
     assert _recipients(peer) == PEOPLE[:3]
     others = notices_of(ledger, RELOCATION)[3:]
     assert {(one.state, one.claimed_by) for one in others} == {(NoticeState.CLAIMED, "b:2")}
@@ -160,7 +164,9 @@ def test_once_a_lease_is_lost_nothing_more_of_the_group_is_sent(
     assert _states(ledger)[:2] == [NoticeState.SENT] * 2
 
 
-def test_a_slow_group_is_claimed_for_longer(ledger: Engine, peer: Any, post: Post) -> None:
+def test_a_slow_group_is_claimed_for_longer(
+    ledger: Engine, peer: Any, delivery: DeliveryContext
+) -> None:
     """Else the last ones would be taken for those of a dead process."""
     minutes = 0
     leases = []
@@ -171,7 +177,7 @@ def test_a_slow_group_is_claimed_for_longer(ledger: Engine, peer: Any, post: Pos
         leases.append(notices_of(ledger, RELOCATION)[-1].lease_until)
 
     peer.on_data = pass_three_minutes
-    report = deliver_due(post, claimed_by="a:1", now=lambda: NOW + timedelta(minutes=minutes))
+    report = deliver_due(delivery, worker="a:1", now=lambda: NOW + timedelta(minutes=minutes))
     assert report == DeliveryReport(sent=6)
     held = [lease for lease in leases if lease]
     assert len(held) == 5
@@ -182,7 +188,7 @@ def test_a_slow_group_is_claimed_for_longer(ledger: Engine, peer: Any, post: Pos
 def test_a_notice_whose_sender_died_is_taken_alone(ledger: Engine) -> None:
     """It may be what killed it: others of its group must not be given up along with it."""
     assert len(_claim(ledger)) == 6
-    assert release_expired(ledger, TERMS, now=NOW + HOUR) == 6
+    assert release_expired(ledger, POLICY, now=NOW + HOUR) == 6
     for _ in PEOPLE:
         assert len(_claim(ledger, NOW + 3 * HOUR)) == 1
     assert not _claim(ledger, NOW + 3 * HOUR)
@@ -191,7 +197,7 @@ def test_a_notice_whose_sender_died_is_taken_alone(ledger: Engine) -> None:
 def test_a_group_has_one_notice_a_recipient(
     ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]
 ) -> None:
-    again = Draft(NoticeKind.STARTED, PEOPLE[0].upper(), facts[NoticeKind.STARTED])
+    again = NoticeDraft(NoticeKind.STARTED, PEOPLE[0].upper(), facts[NoticeKind.STARTED])
     with ledger.begin() as connection:
         enqueue(connection, RELOCATION, 1, [again], sender_domain="example.org", now=NOW)
     assert [one.recipient for one in _claim(ledger)] == PEOPLE
@@ -208,23 +214,23 @@ def _crash(ledger: Engine) -> None:
 
 def test_after_a_crash_what_might_have_been_sent_is_in_doubt(ledger: Engine) -> None:
     """The crash may have lost the marks of those that were claimed with their bytes."""
-    release_expired(ledger, TERMS, now=NOW)
+    release_expired(ledger, POLICY, now=NOW)
     kept, bare = (group := _claim(ledger))[:4], group[4:]
     keep_bytes(ledger, [(one, b"x") for one in kept])
     _crash(ledger)
-    release_expired(ledger, TERMS, now=NOW)
+    release_expired(ledger, POLICY, now=NOW)
     assert _states(ledger) == [NoticeState.SENDING] * 4 + [NoticeState.CLAIMED] * len(bare)
-    held = replace(TERMS, resend_unknown=False)
+    held = replace(POLICY, resend_unknown=False)
     assert release_expired(ledger, held, now=NOW + HOUR) == 6
     assert _states(ledger) == [NoticeState.UNKNOWN] * 4 + [NoticeState.QUEUED] * 2
 
 
 def test_without_a_crash_what_was_not_marked_was_not_sent(ledger: Engine) -> None:
-    release_expired(ledger, TERMS, now=NOW)
+    release_expired(ledger, POLICY, now=NOW)
     keep_bytes(ledger, [(one, b"x") for one in _claim(ledger)])
-    release_expired(ledger, TERMS, now=NOW)
+    release_expired(ledger, POLICY, now=NOW)
     assert _states(ledger) == [NoticeState.CLAIMED] * 6
-    release_expired(ledger, replace(TERMS, resend_unknown=False), now=NOW + HOUR)
+    release_expired(ledger, replace(POLICY, resend_unknown=False), now=NOW + HOUR)
     assert _states(ledger) == [NoticeState.QUEUED] * 6
 
 

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import deliver_due
-from relocation.delivery.post import Post
 from relocation.delivery.smtp import Mailer
 from relocation.errors import ConfigurationError
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.notices.building import Branding
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import Templates
 from relocation.notices.signing import SigningKey
@@ -73,18 +73,18 @@ def test_what_the_server_gets_verifies_also_when_it_is_sent_again(
     facts: dict[NoticeKind, dict[str, Any]],
 ) -> None:
     """The signature holds a time: it is made once, and kept with the message."""
-    draft = Draft(NoticeKind.STARTED, "olivia@example.org", facts[NoticeKind.STARTED])
+    draft = NoticeDraft(NoticeKind.STARTED, "olivia@example.org", facts[NoticeKind.STARTED])
     relocation_id = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
     with ledger.begin() as connection:
         enqueue(connection, relocation_id, 1, [draft], sender_domain=DOMAIN, now=NOW)
-    terms = Terms(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
+    policy = DeliveryPolicy(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
     key = SigningKey("mail2026", DOMAIN, _pem(KEY))
-    post = Post(ledger, mailer, templates, branding, terms, key)
+    delivery = DeliveryContext(ledger, mailer, templates, branding, policy, key)
     peer.drop_after_data = True
-    assert deliver_due(post, claimed_by="a:1", now=lambda: NOW).unknown == 1
+    assert deliver_due(delivery, worker="a:1", now=lambda: NOW).unknown == 1
     peer.drop_after_data = False
     later = NOW + timedelta(hours=1)
-    assert deliver_due(post, claimed_by="b:2", now=lambda: later).sent == 1
+    assert deliver_due(delivery, worker="b:2", now=lambda: later).sent == 1
     (_, _, first), (_, _, second) = peer.taken
     assert first == second == notices_of(ledger, relocation_id)[0].wire
     assert dkim.verify(second, dnsfunc=_dns)

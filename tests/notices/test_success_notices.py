@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from relocation.catalogue import load_catalogue
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Claim, MovedOrganization, Relocation
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.success import (
     HandOver,
@@ -25,7 +25,7 @@ from relocation.notices.success import (
 )
 from relocation.settings import Settings
 from relocation.steps import Step
-from relocation.transfer.load.chunks import Account
+from relocation.transfer.load.chunks import RecordCounts
 from relocation.transfer.load.importing import ImportReport
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
@@ -87,9 +87,9 @@ def test_a_rename_says_whether_the_slug_was_taken_or_made_valid(
 def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> None:
     report = ImportReport(
         {
-            "sentry.rule": Account(read=9, inserted=5, skipped=1, dropped=3),
-            "sentry.team": Account(read=2, inserted=2),
-            "sentry.user": Account(read=3, merged=3),
+            "sentry.rule": RecordCounts(read=9, inserted=5, skipped=1, dropped=3),
+            "sentry.team": RecordCounts(read=2, inserted=2),
+            "sentry.user": RecordCounts(read=3, merged=3),
         },
         (),
     )
@@ -137,7 +137,7 @@ def test_a_claim_link_is_said_to_work_for_a_day_or_more(relocation: Relocation) 
 
 
 def test_a_claim_that_is_renewed_is_a_notice_of_its_own(relocation: Relocation) -> None:
-    def drafts(**how: Any) -> list[Draft]:
+    def drafts(**how: Any) -> list[NoticeDraft]:
         return claim_drafts(relocation, [claim("a", "a@example.org")], Settings(), NOW, **how)
 
     (first,), (second,) = drafts(), drafts(editions={"a": 1}, old_host="old.example.org")

@@ -107,10 +107,10 @@ def test_no_address_at_all_is_no_reason_to_refuse() -> None:
 
 def test_only_what_ends_a_round_and_what_needs_an_operator_is_told_once_a_round() -> None:
     """DESIGN 7: what a round may tell again, and what a relocation tells once."""
-    from relocation.notices.kinds import Draft
+    from relocation.notices.kinds import NoticeDraft
 
     def keys(kind: NoticeKind, **about: Any) -> set[str]:
-        return {Draft(kind, "O@example.org", **about).key("r-1", round_) for round_ in (1, 2)}
+        return {NoticeDraft(kind, "O@example.org", **about).key("r-1", round_) for round_ in (1, 2)}
 
     assert {kind: len(keys(kind)) for kind in NoticeKind} == {
         NoticeKind.STARTED: 1,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from relocation.model import Relocation
-from relocation.recovery.runs import ENDS, Run, RunState, Turn
+from relocation.recovery.runs import ENDS, LifecycleEvent, Run, RunState
 
 _UNSUCCESSFUL = {
     RunState.PENDING,
@@ -25,7 +25,7 @@ class MemoryRuns:
         self.states: dict[str, list[Run]] = {}
         self.rescheduled: list[str] = []
         self.delays: list[timedelta] = []
-        self.announced: list[tuple[str, Turn]] = []
+        self.announced: list[tuple[str, LifecycleEvent]] = []
         self.away = False
         """While the server cannot be reached."""
 
@@ -87,8 +87,8 @@ class MemoryRuns:
         self._reach()
         self.put(relocation_id, state, message)
 
-    def announce(self, relocation: Relocation, turn: Turn) -> None:
-        self.announced.append((relocation.id, turn))
+    def announce(self, relocation: Relocation, event: LifecycleEvent) -> None:
+        self.announced.append((relocation.id, event))
 
     def _reach(self) -> None:
         if self.away:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.example import example_export
 from relocation.transfer.database.schema import unique_sets

@@ -13,9 +13,9 @@ from peers import Peer
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from relocation.archive.folder import FolderStorage
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
+from relocation.archive.storage import FolderStorage
 from relocation.catalogue import Scope
 from relocation.model import Claim
 from relocation.transfer.database.exporting import export_records

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from real_world import OWNER, PASSWORD, World
 
-from relocation.archive.folder import FolderStorage
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
+from relocation.archive.records import read_records
+from relocation.archive.storage import FolderStorage
 from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.load.ownership import (
     grant_ownership,

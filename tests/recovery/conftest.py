@@ -13,8 +13,8 @@ from memory_runs import MemoryRuns
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Relocation, RollBackReport
+from relocation.recovery.context import RecoveryContext
 from relocation.recovery.runs import RunState
-from relocation.recovery.settlement import Surroundings
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 
@@ -25,7 +25,7 @@ REQUEST = RelocationRequest(archive="archives/a.tar", organizations=["acme"], ow
 class World:
     """What a test of recovery plays with."""
 
-    around: Surroundings
+    context: RecoveryContext
     runs: MemoryRuns
     now: datetime
 
@@ -36,17 +36,17 @@ class World:
         """Let a process begin a relocation, or go on with it."""
         self.runs.put(relocation_id, RunState.RUNNING)
         opened = open_relocation(
-            self.around.ledger,
+            self.context.ledger,
             relocation_id,
             request,
             self.now,
-            lease_seconds=self.around.settings.lease_seconds,
+            lease_seconds=self.context.settings.lease_seconds,
             worker="host:1",
         )
         return hold_of(opened)
 
     def stored(self, relocation_id: str = "r-1") -> Relocation:
-        return get_relocation(self.around.ledger, relocation_id)
+        return get_relocation(self.context.ledger, relocation_id)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def world(tmp_path: Path, migrated_file: Path) -> World:
     made = World.__new__(World)
     made.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     made.runs = MemoryRuns(lambda: made.now)
-    made.around = Surroundings(
+    made.context = RecoveryContext(
         # Said here: other tests of this process may have set them for theirs.
         Settings(_env_file=None, lease_seconds=30, resume_after=15, start_limit=300, backoff=60),
         sqlite_ledger(tmp_path / "ledger.db"),

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from relocation.errors import CommandError, RevealedError
-from relocation.ledger.control import pause_here, schedule_cancel
+from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening
+from relocation.ledger.tables import HistoryEvent
+from relocation.ledger.transitions import record_pause, schedule_cancel
 from relocation.ledger.tries import begin_try, complete_task, succeed
 from relocation.model import RollBackReport
-from relocation.recovery.control import abort, can_roll_back, roll_back_ended
-from relocation.recovery.next_steps import standing
-from relocation.recovery.reconcile import Outcome, await_worker, reconcile
+from relocation.recovery.actions import abort, can_roll_back, roll_back_ended
+from relocation.recovery.next_steps import next_steps
+from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile
 from relocation.recovery.runs import RunState
-from relocation.recovery.settlement import end
+from relocation.recovery.settlement import end_relocation
 from relocation.steps import POLICIES, RollBackState, Status, Step, Task
 
 DOMAIN = "example.org"
@@ -60,7 +60,7 @@ class Destination:
 @pytest.fixture
 def destination(world: Any) -> Destination:
     made = Destination()
-    world.around = replace(world.around, roll_back=made.roll_back)
+    world.context = replace(world.context, roll_back=made.roll_back)
     return made
 
 
@@ -68,27 +68,27 @@ def do(world: Any, hold: Hold, *tasks: Task) -> None:
     for task in tasks:
         number = begin(world, hold, task)
         how = {"sender_domain": DOMAIN, "now": world.now}
-        complete_task(world.around.ledger, hold, task, number, {}, **how)
+        complete_task(world.context.ledger, hold, task, number, {}, **how)
 
 
 def begin(world: Any, hold: Hold, task: Task) -> int:
-    return begin_try(world.around.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
+    return begin_try(world.context.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
 
 
-def look(world: Any, **how: Any) -> Outcome:
-    return reconcile(world.around, "r-1", world.runs.runs.get("r-1"), **how)
+def look(world: Any, **how: Any) -> ReconcileResult:
+    return reconcile(world.context, "r-1", world.runs.runs.get("r-1"), **how)
 
 
 def kinds(world: Any) -> list[str]:
-    return [str(notice.kind) for notice in notices_of(world.around.ledger, "r-1")]
+    return [str(notice.kind) for notice in notices_of(world.context.ledger, "r-1")]
 
 
-def story(world: Any) -> list[Happening]:
-    return [event.what for event in story_of(world.around.ledger, "r-1")]
+def history(world: Any) -> list[HistoryEvent]:
+    return [event.what for event in history_of(world.context.ledger, "r-1")]
 
 
 def page(world: Any) -> str:
-    return standing(world.around.ledger, world.stored())
+    return next_steps(world.context.ledger, world.stored())
 
 
 def cancelled(world: Any, *tasks: Task) -> None:
@@ -96,7 +96,7 @@ def cancelled(world: Any, *tasks: Task) -> None:
     do(world, world.open(), *tasks)
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
 
 
 def test_what_is_hidden_is_removed_and_the_page_says_so(
@@ -107,14 +107,14 @@ def test_what_is_hidden_is_removed_and_the_page_says_so(
     assert destination.rows == {}
     assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
-    assert Happening.ROLLED_BACK in story(world)
+    assert HistoryEvent.ROLLED_BACK in history(world)
 
 
 def test_what_never_began_an_import_is_said_to_have_changed_nothing(world: Any) -> None:
     cancelled(world, *BEFORE_IMPORT)
     assert "Nothing was changed" in page(world)
     assert "removed" not in page(world)
-    assert Happening.ROLLED_BACK not in story(world)
+    assert HistoryEvent.ROLLED_BACK not in history(world)
 
 
 @pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
@@ -124,15 +124,15 @@ def test_once_visible_a_cancellation_is_not_obeyed_and_it_completes(
     do(world, world.open(), *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
     world.runs.put("r-1", state)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert world.runs.rescheduled == ["r-1"]
     assert destination.rows
     assert kinds(world) == []
-    told = [one.detail for one in story_of(world.around.ledger, "r-1")]
+    told = [one.detail for one in history_of(world.context.ledger, "r-1")]
     assert any("too late" in detail for detail in told)
     hold = world.open()
     succeed(
-        world.around.ledger,
+        world.context.ledger,
         hold,
         begin(world, hold, Task.COMPLETE),
         {},
@@ -147,10 +147,10 @@ def test_a_visible_one_that_was_paused_and_cancelled_goes_on_as_well(
 ) -> None:
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
-    pause_here(world.around.ledger, hold, Step.COMPLETED, world.now)
+    record_pause(world.context.ledger, hold, Step.COMPLETED, world.now)
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert destination.rows
 
 
@@ -160,8 +160,8 @@ def test_a_cancelled_run_of_a_visible_one_waits_for_its_worker_too(
     do(world, world.open(), *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
     since = world.runs.put("r-1", RunState.CANCELLED).since
     assert destination.rows
-    await_worker(world.around, "r-1", sleep=world.wait)
-    assert (world.now - since).total_seconds() == world.around.settings.resume_after
+    await_worker(world.context, "r-1", sleep=world.wait)
+    assert (world.now - since).total_seconds() == world.context.settings.resume_after
 
 
 @pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
@@ -170,9 +170,9 @@ def test_a_run_that_was_cancelled_after_the_success_shows_the_success(
 ) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.around.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
+    succeed(world.context.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
     world.runs.put("r-1", state)
-    world.wait(world.around.settings.start_limit)
+    world.wait(world.context.settings.start_limit)
     look(world)
     assert world.runs.runs["r-1"].state is RunState.COMPLETED
     assert "too late" in world.runs.runs["r-1"].message
@@ -184,20 +184,20 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     """Its process died between the two commits of the reveal."""
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL)
-    schedule_cancel(world.around.ledger, "r-1", Step.REVEALING, world.now)
+    schedule_cancel(world.context.ledger, "r-1", Step.REVEALING, world.now)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
     destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert destination.rows
     assert kinds(world) == []
     stored = world.stored()
     assert (stored.status, stored.cancel_before_step) == (Status.INTERRUPTED, None)
     assert stored.roll_back is None
-    assert Happening.SCHEDULE_CLEARED in story(world)
+    assert HistoryEvent.SCHEDULE_CLEARED in history(world)
     with pytest.raises(CommandError, match="already visible"):
-        abort(world.around, "r-1")
+        abort(world.context, "r-1")
 
 
 def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
@@ -206,11 +206,11 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL)
     begin(world, hold, Task.REVEAL_ORGANIZATIONS)
-    pause_here(world.around.ledger, hold, Step.REVEALING, world.now)
+    record_pause(world.context.ledger, hold, Step.REVEALING, world.now)
     destination.refusal = RevealedError("These organizations are already visible: acme.")
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert destination.rows
     assert kinds(world) == []
 
@@ -222,15 +222,15 @@ def test_a_scheduled_cancellation_that_dies_in_its_roll_back_is_carried_on(
     """Else the run would be resumed, and import all of it again."""
     hold = world.open()
     do(world, hold, *BEFORE_IMPORT, Task.IMPORT_ORGANIZATIONS)
-    schedule_cancel(world.around.ledger, "r-1", Step.POSTPROCESSING, world.now)
+    schedule_cancel(world.context.ledger, "r-1", Step.POSTPROCESSING, world.now)
     destination.dies = True
     with pytest.raises(Killed):
-        end(world.around, "r-1", world.stored(), None, cancelled=True, own=hold)
+        end_relocation(world.context, "r-1", world.stored(), None, cancelled=True, own=hold)
     assert world.stored().roll_back is RollBackState.BEGUN
     destination.dies = False
     world.runs.put("r-1", after)
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().status is Status.CANCELLED
     assert destination.rows == {}
     assert world.runs.rescheduled == []
@@ -245,7 +245,7 @@ def test_a_process_that_is_back_before_anybody_looked_cancels_it_at_its_first_st
     do(world, hold, *BEFORE_IMPORT, Task.IMPORT_ORGANIZATIONS)
     destination.dies = True
     with pytest.raises(Killed):
-        end(world.around, "r-1", world.stored(), None, cancelled=True, own=hold)
+        end_relocation(world.context, "r-1", world.stored(), None, cancelled=True, own=hold)
     world.open()
     assert world.stored().cancel_before_step is Step.UPLOADING
 
@@ -261,11 +261,11 @@ def test_what_others_hang_on_stays_and_the_page_says_how_to_remove_it(
     assert "removed from the destination" not in page(world)
     assert "relocation rollback r-1" in page(world)
     destination.refusal = None
-    assert can_roll_back(world.around, "r-1")
-    assert roll_back_ended(world.around, "r-1").removed == {"sentry.organization": 1}
+    assert can_roll_back(world.context, "r-1")
+    assert roll_back_ended(world.context, "r-1").removed == {"sentry.organization": 1}
     assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
-    assert not can_roll_back(world.around, "r-1")
+    assert not can_roll_back(world.context, "r-1")
     assert world.stored().status is Status.CANCELLED
     assert kinds(world) == ["CANCELLED"]
 
@@ -275,7 +275,7 @@ def failed(world: Any, *tasks: Task) -> None:
     do(world, hold, *tasks)
     world.runs.put("r-1", RunState.FAILED)
     error = CommandError("It cannot go on.")
-    assert look(world, error=error, own=hold) is Outcome.SETTLED
+    assert look(world, error=error, own=hold) is ReconcileResult.SETTLED
 
 
 @pytest.mark.parametrize("tasks", [[], BEFORE_IMPORT])
@@ -283,10 +283,10 @@ def test_a_roll_back_of_what_never_began_an_import_does_nothing(
     world: Any, tasks: list[Task]
 ) -> None:
     failed(world, *tasks)
-    before = world.stored(), story(world)
-    assert not can_roll_back(world.around, "r-1")
-    assert roll_back_ended(world.around, "r-1").removed == {}
-    assert (world.stored(), story(world)) == before
+    before = world.stored(), history(world)
+    assert not can_roll_back(world.context, "r-1")
+    assert roll_back_ended(world.context, "r-1").removed == {}
+    assert (world.stored(), history(world)) == before
 
 
 class NotAgreedError(Exception):
@@ -299,7 +299,7 @@ def test_nobody_is_asked_to_agree_to_a_roll_back_that_cannot_be_done(
     failed(world, *BEFORE_REVEAL)
     destination.refusal = CommandError("1 of sentry.team refers to what would be removed.")
     with pytest.raises(CommandError, match="refers to"):
-        roll_back_ended(world.around, "r-1", lambda: pytest.fail("it asks"))
+        roll_back_ended(world.context, "r-1", lambda: pytest.fail("it asks"))
 
 
 def test_a_roll_back_that_is_not_agreed_to_removes_nothing(
@@ -311,10 +311,10 @@ def test_a_roll_back_that_is_not_agreed_to_removes_nothing(
     failed(world, *BEFORE_REVEAL)
     rows = dict(destination.rows)
     with pytest.raises(NotAgreedError):
-        roll_back_ended(world.around, "r-1", refuse)
+        roll_back_ended(world.context, "r-1", refuse)
     assert destination.rows == rows
     assert (world.stored().roll_back, world.stored().lease_until) == (None, None)
-    assert roll_back_ended(world.around, "r-1").removed
+    assert roll_back_ended(world.context, "r-1").removed
 
 
 def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
@@ -322,11 +322,11 @@ def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
 ) -> None:
     failed(world, *BEFORE_REVEAL)
     assert "nobody can see it" in page(world)
-    roll_back_ended(world.around, "r-1")
+    roll_back_ended(world.context, "r-1")
     assert destination.rows == {}
     assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
-    assert story(world).count(Happening.ROLLED_BACK) == 1
+    assert history(world).count(HistoryEvent.ROLLED_BACK) == 1
 
 
 def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
@@ -335,25 +335,25 @@ def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
     failed(world, *BEFORE_REVEAL)
     destination.dies = True
     with pytest.raises(Killed):
-        roll_back_ended(world.around, "r-1")
+        roll_back_ended(world.context, "r-1")
     assert "has started but not finished" in page(world)
     assert "relocation rollback r-1" in page(world)
-    assert Happening.ROLLED_BACK not in story(world)
+    assert HistoryEvent.ROLLED_BACK not in history(world)
     destination.dies = False
-    roll_back_ended(world.around, "r-1")
+    roll_back_ended(world.context, "r-1")
     assert world.stored().roll_back is RollBackState.DONE
     assert world.stored().cancel_before_step is None
 
 
 def test_an_import_after_a_roll_back_counts_again(world: Any, destination: Destination) -> None:
     failed(world, *BEFORE_REVEAL)
-    roll_back_ended(world.around, "r-1")
+    roll_back_ended(world.context, "r-1")
     hold = world.open()
     begin(world, hold, Task.IMPORT_ORGANIZATIONS)
     destination.rows = {"sentry.organization": 1}
     world.runs.put("r-1", RunState.CANCELLED)
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert destination.rows == {}
 
 
@@ -362,6 +362,6 @@ def test_only_what_failed_or_was_cancelled_is_rolled_back(world: Any, status: St
     hold = world.open()
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)
-        succeed(world.around.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
+        succeed(world.context.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
     with pytest.raises(CommandError, match=f"This one is {status}"):
-        roll_back_ended(world.around, "r-1")
+        roll_back_ended(world.context, "r-1")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from relocation.errors import CannotRenewError, CommandError
-from relocation.ledger.dispatch import Outcome, Terms, claim_due, finish
+from relocation.ledger.dispatch import DeliveryPolicy, RecordedOutcome, finish, lease_due
+from relocation.ledger.history import history_of
 from relocation.ledger.outbox import Notice, notices_of
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening, NoticeState
+from relocation.ledger.tables import HistoryEvent, NoticeState
 from relocation.ledger.tries import begin_try, succeed
 from relocation.model import Claim, RenewedClaims
 from relocation.notices.operator import Operator
@@ -20,7 +20,7 @@ from relocation.recovery.claims import renew_claims, renew_dead_claims
 from relocation.steps import POLICIES, Status, Task
 
 LIFETIME = timedelta(hours=1)
-TERMS = Terms(Operator("operator@example.org"), "example.org", resend_unknown=False)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=False)
 
 
 @dataclass
@@ -54,7 +54,7 @@ def accounts() -> Accounts:
 @pytest.fixture
 def succeeded(world: Any) -> Any:
     """A relocation that succeeded, with a claim each to ann and ben in the outbox."""
-    hold, ledger, settings = world.open(), world.around.ledger, world.around.settings
+    hold, ledger, settings = world.open(), world.context.ledger, world.context.settings
     task = Task.COMPLETE
     number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=world.now)
     claims = [
@@ -68,22 +68,20 @@ def succeeded(world: Any) -> Any:
 
 
 def of(world: Any, name: str) -> list[Notice]:
-    return [one for one in notices_of(world.around.ledger, "r-1") if one.about == name]
+    return [one for one in notices_of(world.context.ledger, "r-1") if one.about == name]
 
 
-def send(world: Any, outcome: Outcome = "sent") -> int:
+def send(world: Any, outcome: RecordedOutcome = "sent") -> int:
     """Deliver what is due, with this outcome; returns how many."""
     count = 0
-    while notice := claim_due(
-        world.around.ledger, claimed_by="a:1", lease_seconds=60, now=world.now
-    ):
-        finish(world.around.ledger, notice, outcome, "so", TERMS, now=world.now)
+    while notice := lease_due(world.context.ledger, worker="a:1", lease_seconds=60, now=world.now):
+        finish(world.context.ledger, notice, outcome, "so", POLICY, now=world.now)
         count += 1
     return count
 
 
 def renew(world: Any, accounts: Accounts, user: str | None = None) -> Any:
-    return renew_claims(world.around, accounts, "r-1", user)
+    return renew_claims(world.context, accounts, "r-1", user)
 
 
 def test_a_dead_link_is_replaced_by_a_new_row_with_a_new_token_and_message_id(
@@ -115,8 +113,8 @@ def test_it_is_done_under_the_fence_and_leaves_the_relocation_free_and_succeeded
         Status.SUCCESS,
         None,
     )
-    story = [one.what for one in story_of(succeeded.around.ledger, "r-1")]
-    assert story.count(Happening.CLAIMS_RENEWED) == 1
+    story = [one.what for one in history_of(succeeded.context.ledger, "r-1")]
+    assert story.count(HistoryEvent.CLAIMS_RENEWED) == 1
 
 
 def test_a_link_that_works_stays_and_its_user_is_told_until_when(
@@ -179,11 +177,11 @@ def test_what_fails_in_the_destination_changes_no_notice_and_frees_the_relocatio
     succeeded: Any, accounts: Accounts
 ) -> None:
     succeeded.wait(3600)
-    before = notices_of(succeeded.around.ledger, "r-1")
+    before = notices_of(succeeded.context.ledger, "r-1")
     accounts.error = OSError("the destination is away")
     with pytest.raises(OSError, match="away"):
         renew(succeeded, accounts)
-    assert notices_of(succeeded.around.ledger, "r-1") == before
+    assert notices_of(succeeded.context.ledger, "r-1") == before
     assert succeeded.stored().lease_until is None
     accounts.error = None
     assert renew(succeeded, accounts).renewed == 2
@@ -193,15 +191,15 @@ def test_the_sweep_renews_what_died_before_it_was_sent_and_nothing_else(
     succeeded: Any, accounts: Accounts
 ) -> None:
     """An outage of ours, longer than a link lives: nobody loses an account by it."""
-    assert renew_dead_claims(succeeded.around, accounts) == 0
+    assert renew_dead_claims(succeeded.context, accounts) == 0
     succeeded.wait(3 * 86400)
     assert send(succeeded) == 0
-    assert renew_dead_claims(succeeded.around, accounts) == 2
+    assert renew_dead_claims(succeeded.context, accounts) == 2
     old, _new = of(succeeded, "ann")
     assert (old.state, old.context, old.wire) == (NoticeState.REPLACED, {}, None)
     assert send(succeeded) == 2
     succeeded.wait(30 * 86400)
-    assert renew_dead_claims(succeeded.around, accounts) == 0
+    assert renew_dead_claims(succeeded.context, accounts) == 0
     assert len(accounts.asked) == 1
 
 
@@ -209,12 +207,12 @@ def test_the_sweep_renews_what_died_before_it_was_sent_and_nothing_else(
 def test_the_sweep_reminds_as_often_as_is_set(
     succeeded: Any, accounts: Accounts, reminders: int
 ) -> None:
-    succeeded.around.settings.claim_reminders = reminders
+    succeeded.context.settings.claim_reminders = reminders
     sent = 0
     for _ in range(8):
         sent += send(succeeded)
         succeeded.wait(3600)
-        renew_dead_claims(succeeded.around, accounts)
+        renew_dead_claims(succeeded.context, accounts)
     assert sent == 2 * (1 + reminders)
     last = of(succeeded, "ann")[-1]
     assert (last.valid_until is None) == bool(reminders)
@@ -223,15 +221,15 @@ def test_the_sweep_reminds_as_often_as_is_set(
 def test_who_has_claimed_is_reminded_no_more_and_asked_for_once(
     succeeded: Any, accounts: Accounts
 ) -> None:
-    succeeded.around.settings.claim_reminders = 5
+    succeeded.context.settings.claim_reminders = 5
     send(succeeded)
     accounts.refuse = {"ann": "the account is claimed", "ben": "the account is claimed"}
     for _ in range(4):
         succeeded.wait(3600)
-        assert renew_dead_claims(succeeded.around, accounts) == 0
+        assert renew_dead_claims(succeeded.context, accounts) == 0
     assert len(accounts.asked) == 1
     assert [one.state for one in of(succeeded, "ann")] == [NoticeState.SENT]
-    kinds = {one.kind for one in notices_of(succeeded.around.ledger, "r-1")}
+    kinds = {one.kind for one in notices_of(succeeded.context.ledger, "r-1")}
     assert "OPERATOR" not in kinds
 
 
@@ -241,12 +239,12 @@ def test_where_the_destination_cannot_tell_the_sweep_gives_up_and_says_why(
     accounts.error = CannotRenewError("The destination doesn't record who has claimed an account.")
     succeeded.wait(3600)
     for _ in range(3):
-        assert renew_dead_claims(succeeded.around, accounts) == 0
+        assert renew_dead_claims(succeeded.context, accounts) == 0
     assert len(accounts.asked) == 1
     (ann,) = of(succeeded, "ann")
     assert (ann.state, ann.context) == (NoticeState.FAILED, {})
     assert "doesn't record" in (ann.reply or "")
-    told = [one for one in notices_of(succeeded.around.ledger, "r-1") if one.kind == "OPERATOR"]
+    told = [one for one in notices_of(succeeded.context.ledger, "r-1") if one.kind == "OPERATOR"]
     assert len(told) == 1
     assert "doesn't record" in told[0].context["reply"]
     assert "@x.org" not in str(told[0].context).replace("a***@x.org", "")
@@ -258,6 +256,6 @@ def test_a_destination_that_is_away_leaves_all_to_the_next_sweep(
     accounts.error = OSError("away")
     succeeded.wait(3600)
     with pytest.raises(OSError, match="away"):
-        renew_dead_claims(succeeded.around, accounts)
+        renew_dead_claims(succeeded.context, accounts)
     accounts.error = None
-    assert renew_dead_claims(succeeded.around, accounts) == 2
+    assert renew_dead_claims(succeeded.context, accounts) == 2

@@ -9,18 +9,18 @@ import pytest
 from relocation.model import Relocation
 from relocation.recovery.decision import (
     CLOCK_TOLERANCE,
-    Bounds,
+    ErrorKind,
     Facts,
+    Limits,
     Move,
-    Raised,
     next_move,
-    suspension_of,
+    suspension_key,
 )
 from relocation.recovery.runs import Run, RunState
 from relocation.steps import Status, Step, Task
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-BOUNDS = Bounds(
+LIMITS = Limits(
     start=timedelta(minutes=5),
     interrupted=timedelta(days=1),
     resumes=3,
@@ -75,7 +75,7 @@ def run(state: RunState, since: datetime = LONG_AGO, *, deployed: bool = True) -
 
 
 def decide(one: Relocation | None, its_run: Run | None, **more: Any) -> Move:
-    return next_move(Facts(one, its_run, NOW, **more), BOUNDS)
+    return next_move(Facts(one, its_run, NOW, **more), LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,10 @@ def test_what_stays_interrupted_too_long_fails(state: RunState) -> None:
     assert decide(old, run(state)) is Move.FAIL
 
 
-@pytest.mark.parametrize("raised", [Raised.UNSEEN, Raised.PASSING])
-def test_a_run_that_failed_by_a_passing_error_goes_on_while_tries_are_left(raised: Raised) -> None:
+@pytest.mark.parametrize("raised", [ErrorKind.UNSEEN, ErrorKind.TRANSIENT])
+def test_a_run_that_failed_by_a_passing_error_goes_on_while_tries_are_left(
+    raised: ErrorKind,
+) -> None:
     failed = replace(run(RunState.FAILED), raised=True)
     assert decide(relocation(), failed, raised=raised) is Move.RESUME
     assert decide(relocation(Status.INTERRUPTED), failed, raised=raised) is Move.RESUME
@@ -146,8 +148,8 @@ def test_a_run_that_failed_by_a_passing_error_goes_on_while_tries_are_left(raise
 
 def test_a_permanent_error_fails_whatever_is_left() -> None:
     failed = replace(run(RunState.FAILED), raised=True)
-    assert decide(relocation(), failed, raised=Raised.PERMANENT) is Move.FAIL
-    assert decide(None, failed, raised=Raised.PERMANENT) is Move.FAIL
+    assert decide(relocation(), failed, raised=ErrorKind.PERMANENT) is Move.FAIL
+    assert decide(None, failed, raised=ErrorKind.PERMANENT) is Move.FAIL
 
 
 def test_a_run_that_a_person_set_to_failed_fails() -> None:
@@ -157,7 +159,7 @@ def test_a_run_that_a_person_set_to_failed_fails() -> None:
 
 @pytest.mark.parametrize("state", list(RunState))
 def test_a_process_that_was_fenced_out_decides_nothing(state: RunState) -> None:
-    assert decide(relocation(), run(state), raised=Raised.FENCED_OUT) is Move.LEAVE
+    assert decide(relocation(), run(state), raised=ErrorKind.FENCED_OUT) is Move.LEAVE
 
 
 @pytest.mark.parametrize("state", list(RunState))
@@ -232,7 +234,7 @@ def test_an_unpaused_relocation_whose_run_is_still_suspended_is_resumed() -> Non
     known = relocation(Status.INTERRUPTED, suspended_since=LONG_AGO)
     assert decide(known, run(RunState.PAUSED, LONG_AGO)) is Move.RESUME
     assert decide(known, run(RunState.PAUSED, LATER)) is Move.PAUSE  # suspended anew
-    unknown, own = relocation(Status.INTERRUPTED), suspension_of(1)
+    unknown, own = relocation(Status.INTERRUPTED), suspension_key(1)
     assert decide(unknown, replace(run(RunState.PAUSED), suspension=own)) is Move.RESUME
     assert decide(unknown, replace(run(RunState.PAUSED), suspension="another")) is Move.PAUSE
 

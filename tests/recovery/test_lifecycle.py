@@ -23,27 +23,34 @@ from sqlalchemy import Engine, create_engine, event
 
 from relocation.database import engine_options, prepare
 from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
-from relocation.ledger.control import (
-    confirm_suspension,
-    pause_here,
-    schedule_cancel,
-    schedule_pause,
+from relocation.ledger.dispatch import (
+    DeliveryPolicy,
+    finish,
+    lease_due,
+    mark_sending,
+    release_expired,
 )
-from relocation.ledger.dispatch import Terms, claim_due, finish, mark_sending, release_expired
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation, list_relocations
 from relocation.ledger.tables import NoticeState, TryOutcome
+from relocation.ledger.transitions import (
+    confirm_suspension,
+    record_pause,
+    schedule_cancel,
+    schedule_pause,
+)
 from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
 from relocation.model import Relocation, RollBackReport
-from relocation.notices.kinds import Draft, NoticeKind
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
-from relocation.recovery.control import abort, recover, unpause
-from relocation.recovery.decision import suspension_of
+from relocation.recovery.actions import abort, recover, unpause
+from relocation.recovery.context import RecoveryContext
+from relocation.recovery.decision import suspension_key
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.runs import ENDS, Run, RunState
-from relocation.recovery.settlement import Surroundings, end
+from relocation.recovery.settlement import end_relocation
 from relocation.recovery.sweep import sweep
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
@@ -52,7 +59,7 @@ from relocation.steps import ACTIVE, POLICIES, Status, Task
 OWNERS = {"r-1": "olivia", "r-2": "olivia", "r-3": "noah"}
 MAIL = "owner@example.org"
 DOMAIN = "example.org"
-TERMS = Terms(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
+POLICY = DeliveryPolicy(Operator("operator@example.org"), DOMAIN, resend_unknown=True)
 END_KINDS = {NoticeKind.FAILED: "FAILURE", NoticeKind.CANCELLED: "CANCELLED"}
 PERSONS_WISHES = ["retry", "abort", "recover", "pause", "unpause", "cancel"]
 QUIET_SWEEPS = 12
@@ -88,7 +95,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.engine = _engine(self.folder / "ledger.db")
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
         self.runs = MemoryRuns(lambda: self.now)
-        self.around = Surroundings(
+        self.context = RecoveryContext(
             Settings(_env_file=None),
             self.engine,
             self.runs,
@@ -205,7 +212,7 @@ class Lifecycle(RuleBasedStateMachine):
         held = self._holds_it(hold)
         if done_result(self.engine, hold.relocation_id, task) is not None:
             return
-        drafts = [Draft(NoticeKind.STARTED, MAIL)]
+        drafts = [NoticeDraft(NoticeKind.STARTED, MAIL)]
         try:
             number = begin_try(self.engine, hold, task, POLICIES[task], "host:1", now=self.now)
             if not ends:
@@ -281,7 +288,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert stored is not None
         self.alive.remove(hold)
         try:
-            pause_here(self.engine, hold, stored.step, self.now)
+            record_pause(self.engine, hold, stored.step, self.now)
         except FencedOut:
             assert not held
         else:
@@ -298,7 +305,7 @@ class Lifecycle(RuleBasedStateMachine):
             if reported:
                 self._put(hold.relocation_id, RunState.CRASHED)
         elif seen.state not in ENDS:
-            run = self.runs.suspend(seen, suspension_of(hold.fence), timedelta(days=1))
+            run = self.runs.suspend(seen, suspension_key(hold.fence), timedelta(days=1))
             self.confirming.append((hold, run))
 
     @precondition(lambda self: self.confirming and not self.ledger_is_away)
@@ -320,7 +327,9 @@ class Lifecycle(RuleBasedStateMachine):
             return
         run = self.runs.runs[hold.relocation_id]
         with self._noting():
-            ended = end(self.around, hold.relocation_id, stored, run, cancelled=True, own=hold)
+            ended = end_relocation(
+                self.context, hold.relocation_id, stored, run, cancelled=True, own=hold
+            )
         if ended:
             self._put(hold.relocation_id, RunState.CANCELLED)
 
@@ -339,14 +348,14 @@ class Lifecycle(RuleBasedStateMachine):
         if self.ledger_is_away:
             return
         with self._noting():
-            assert all(swept.outcome is not None for swept in sweep(self.around))
+            assert all(swept.outcome is not None for swept in sweep(self.context))
 
     def _reconciled(self, id_: str, **how: Any) -> None:
         run = self.runs.runs.get(id_)
         if self.ledger_is_away or (run is None and self._stored(id_) is None):
             return
         with self._noting():
-            reconcile(self.around, id_, run, **how)
+            reconcile(self.context, id_, run, **how)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -375,13 +384,13 @@ class Lifecycle(RuleBasedStateMachine):
                     self._put(id_, RunState.SCHEDULED)
                 case "abort":
                     with self._noting():
-                        abort(self.around, id_)
+                        abort(self.context, id_)
                 case "recover":
-                    recover(self.around, id_)
+                    recover(self.context, id_)
                 case "unpause":
                     self.asked.add(id_)
                     with self._noting():
-                        unpause(self.around, id_, None)
+                        unpause(self.context, id_, None)
                 case "pause":
                     schedule_pause(self.engine, id_, now=self.now)
                 case "cancel":
@@ -405,14 +414,14 @@ class Lifecycle(RuleBasedStateMachine):
     def deliver(self, ends: str) -> None:
         if self.ledger_is_away:
             return
-        release_expired(self.engine, TERMS, now=self.now)
-        notice = claim_due(self.engine, claimed_by="w:1", lease_seconds=60, now=self.now)
+        release_expired(self.engine, POLICY, now=self.now)
+        notice = lease_due(self.engine, worker="w:1", lease_seconds=60, now=self.now)
         if notice is None or ends == "dies":
             return
         mark_sending(self.engine, notice, b"wire", lease_seconds=60, now=self.now)
         self.sends[notice.id] = self.sends.get(notice.id, 0) + (ends != "retry")
         if ends != "dies sending":
-            finish(self.engine, notice, ends, "", TERMS, now=self.now)
+            finish(self.engine, notice, ends, "", POLICY, now=self.now)
 
     @rule(seconds=st.sampled_from([1, 15, 45, 600, 6000]))
     def wait(self, seconds: int) -> None:

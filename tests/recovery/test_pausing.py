@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import select
 
 from relocation.errors import CommandError
-from relocation.ledger.control import confirm_suspension, pause_here, schedule_pause
+from relocation.ledger.history import history_of
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening, relocations
+from relocation.ledger.tables import HistoryEvent, relocations
+from relocation.ledger.transitions import confirm_suspension, record_pause, schedule_pause
 from relocation.ledger.tries import begin_try
-from relocation.recovery.control import unpause
-from relocation.recovery.decision import suspension_of
-from relocation.recovery.reconcile import Outcome, reconcile
+from relocation.recovery.actions import unpause
+from relocation.recovery.decision import suspension_key
+from relocation.recovery.reconcile import ReconcileResult, reconcile
 from relocation.recovery.runs import RunState
 from relocation.recovery.sweep import sweep
 from relocation.steps import POLICIES, Status, Step, Task
@@ -22,28 +22,28 @@ from relocation.steps import POLICIES, Status, Step, Task
 LONG = timedelta(days=1)
 
 
-def swept(world: Any) -> dict[str, Outcome | None]:
-    return {one.relocation_id: one.outcome for one in sweep(world.around)}
+def swept(world: Any) -> dict[str, ReconcileResult | None]:
+    return {one.relocation_id: one.outcome for one in sweep(world.context)}
 
 
 def pause(world: Any, relocation_id: str = "r-1", **request: Any) -> Any:
     """Let a process record that it pauses, and come no further."""
     hold = world.open(relocation_id, **request)
-    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
+    record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
     return hold
 
 
 def suspend(world: Any, hold: Any) -> Any:
     """Let it suspend its run, and come no further."""
     run = world.runs.read([hold.relocation_id])[hold.relocation_id]
-    return world.runs.suspend(run, suspension_of(hold.fence), LONG)
+    return world.runs.suspend(run, suspension_key(hold.fence), LONG)
 
 
 def paused(world: Any, relocation_id: str = "r-1", **request: Any) -> Any:
     """Let a process pause, suspend its run, and confirm that."""
     hold = pause(world, relocation_id, **request)
     run = suspend(world, hold)
-    assert confirm_suspension(world.around.ledger, relocation_id, hold.fence, run.since)
+    assert confirm_suspension(world.context.ledger, relocation_id, hold.fence, run.since)
     return hold
 
 
@@ -55,7 +55,7 @@ def waits(world: Any) -> bool:
         and run.state is RunState.PAUSED
         and stored.suspended_since == run.since
         and world.runs.rescheduled == []
-        and notices_of(world.around.ledger, "r-1") == []
+        and notices_of(world.context.ledger, "r-1") == []
     )
 
 
@@ -68,7 +68,7 @@ def test_a_paused_relocation_is_told_to_nobody_and_resumed_by_nobody(world: Any)
 
 def test_a_sweep_between_the_pause_and_the_suspension_suspends_the_run(world: Any) -> None:
     hold = pause(world)
-    assert swept(world) == {"r-1": Outcome.PAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
     assert suspend(world, hold).state is RunState.PAUSED  # its process comes to it now
     assert swept(world) == {}
@@ -77,16 +77,16 @@ def test_a_sweep_between_the_pause_and_the_suspension_suspends_the_run(world: An
 
 def test_a_sweep_confirms_what_a_dead_process_could_not(world: Any) -> None:
     suspend(world, pause(world))
-    assert swept(world) == {"r-1": Outcome.PAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
 
 
 def test_a_process_that_dies_before_it_suspends_its_run_leaves_a_pause(world: Any) -> None:
     pause(world)
     world.runs.put("r-1", RunState.CRASHED, "killed")
-    assert swept(world) == {"r-1": Outcome.LEFT}  # its worker may report the crash again
+    assert swept(world) == {"r-1": ReconcileResult.LEFT}  # its worker may report the crash again
     world.wait(16)
-    assert swept(world) == {"r-1": Outcome.PAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
 
 
@@ -94,7 +94,7 @@ def test_a_crash_that_is_reported_over_a_suspension_resumes_nothing(world: Any) 
     paused(world)
     world.runs.put("r-1", RunState.CRASHED, "reported once more")
     world.wait(16)
-    assert swept(world) == {"r-1": Outcome.PAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
 
 
@@ -103,22 +103,22 @@ def test_a_suspension_that_raises_fails_nothing(world: Any) -> None:
     world.runs.put("r-1", RunState.FAILED, raised=True)
     failed = world.runs.runs["r-1"]
     error = ConnectionError("the server is away")
-    assert reconcile(world.around, "r-1", failed, error=error, own=hold, set_state=False) is (
-        Outcome.LEFT
+    assert reconcile(world.context, "r-1", failed, error=error, own=hold, set_state=False) is (
+        ReconcileResult.LEFT
     )
     world.wait(16)
-    assert swept(world) == {"r-1": Outcome.PAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
 
 
 def test_a_sweep_with_a_run_that_it_read_before_the_pause_resumes_nothing(world: Any) -> None:
     hold = world.open()
     before = world.runs.runs["r-1"]
-    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
+    record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
     run = suspend(world, hold)
-    confirm_suspension(world.around.ledger, "r-1", hold.fence, run.since)
+    confirm_suspension(world.context.ledger, "r-1", hold.fence, run.since)
     world.wait(10**6)
-    assert reconcile(world.around, "r-1", before) is Outcome.LEFT
+    assert reconcile(world.context, "r-1", before) is ReconcileResult.LEFT
     assert waits(world)
 
 
@@ -127,7 +127,7 @@ def test_a_run_is_read_again_before_it_is_resumed(world: Any) -> None:
     crashed = world.runs.put("r-1", RunState.CRASHED)
     world.wait(31)
     world.runs.put("r-1", RunState.CANCELLED)
-    assert reconcile(world.around, "r-1", crashed) is Outcome.SETTLED
+    assert reconcile(world.context, "r-1", crashed) is ReconcileResult.SETTLED
     assert world.stored().status is Status.CANCELLED
     assert world.stored().fence == begin.fence
     assert world.runs.rescheduled == []
@@ -139,11 +139,13 @@ def test_resume_in_the_ui_lets_it_go_on(world: Any, state: RunState) -> None:
     world.runs.put("r-1", RunState.SCHEDULED)
     world.wait(5)
     world.runs.put("r-1", state)
-    assert swept(world) == {"r-1": Outcome.UNPAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.UNPAUSED}
     assert world.stored().status is Status.INTERRUPTED
     assert world.runs.rescheduled == []  # it is on its way
     world.wait(301)
-    assert swept(world) == {"r-1": Outcome.LEFT if state is RunState.SCHEDULED else Outcome.RESUMED}
+    assert swept(world) == {
+        "r-1": ReconcileResult.LEFT if state is RunState.SCHEDULED else ReconcileResult.RESUMED
+    }
 
 
 def test_a_process_that_dies_after_resume_in_the_ui_is_resumed(world: Any) -> None:
@@ -152,23 +154,23 @@ def test_a_process_that_dies_after_resume_in_the_ui_is_resumed(world: Any) -> No
     world.runs.put("r-1", RunState.RUNNING)
     world.runs.put("r-1", RunState.CRASHED, "killed")
     world.wait(16)
-    assert swept(world) == {"r-1": Outcome.RESUMED}
-    assert notices_of(world.around.ledger, "r-1") == []
+    assert swept(world) == {"r-1": ReconcileResult.RESUMED}
+    assert notices_of(world.context.ledger, "r-1") == []
 
 
 def test_resume_in_the_ui_counts_though_nobody_confirmed_the_suspension(world: Any) -> None:
     suspend(world, pause(world))
     world.runs.put("r-1", RunState.SCHEDULED)
-    assert swept(world) == {"r-1": Outcome.UNPAUSED}
+    assert swept(world) == {"r-1": ReconcileResult.UNPAUSED}
 
 
 def test_unpausing_schedules_the_run_and_says_so_in_the_history(world: Any) -> None:
     paused(world)
-    assert unpause(world.around, "r-1", None)
+    assert unpause(world.context, "r-1", None)
     assert world.runs.rescheduled == ["r-1"]
-    happened = [event.what for event in story_of(world.around.ledger, "r-1")]
-    assert happened[-2:] == [Happening.UNPAUSED, Happening.RESUME_ASKED]
-    assert swept(world) == {"r-1": Outcome.LEFT}
+    happened = [event.what for event in history_of(world.context.ledger, "r-1")]
+    assert happened[-2:] == [HistoryEvent.UNPAUSED, HistoryEvent.RESUME_ASKED]
+    assert swept(world) == {"r-1": ReconcileResult.LEFT}
     assert world.runs.rescheduled == ["r-1"]
 
 
@@ -176,46 +178,46 @@ def test_unpausing_is_remembered_while_the_server_is_away(world: Any) -> None:
     paused(world)
     world.runs.away = True
     with pytest.raises(ConnectionError):
-        unpause(world.around, "r-1", None)
+        unpause(world.context, "r-1", None)
     world.runs.away = False
-    assert swept(world) == {"r-1": Outcome.RESUMED}
+    assert swept(world) == {"r-1": ReconcileResult.RESUMED}
     assert world.runs.rescheduled == ["r-1"]
 
 
 def test_an_unpaused_relocation_whose_process_dies_before_it_opens_it_goes_on(world: Any) -> None:
     paused(world)
-    unpause(world.around, "r-1", None)
+    unpause(world.context, "r-1", None)
     world.runs.put("r-1", RunState.RUNNING)
     world.wait(1)
     world.runs.put("r-1", RunState.CRASHED, "killed")
     world.wait(16)
-    assert swept(world) == {"r-1": Outcome.RESUMED}
+    assert swept(world) == {"r-1": ReconcileResult.RESUMED}
     assert world.runs.rescheduled == ["r-1", "r-1"]
 
 
 def test_unpausing_before_the_process_has_suspended_its_run_is_not_lost(world: Any) -> None:
     """Its suspension comes after the unpausing, and must not outlive it."""
     hold = pause(world)
-    unpause(world.around, "r-1", None)
-    run = world.runs.put("r-1", RunState.PAUSED, suspension=suspension_of(hold.fence))
-    confirm_suspension(world.around.ledger, "r-1", hold.fence, run.since)
+    unpause(world.context, "r-1", None)
+    run = world.runs.put("r-1", RunState.PAUSED, suspension=suspension_key(hold.fence))
+    confirm_suspension(world.context.ledger, "r-1", hold.fence, run.since)
     world.wait(21)
-    assert swept(world) == {"r-1": Outcome.RESUMED}
+    assert swept(world) == {"r-1": ReconcileResult.RESUMED}
 
 
 def test_a_second_pause_holds_as_the_first_one_did(world: Any) -> None:
     """Prefect refuses a second suspension under the same key, and says nothing."""
     paused(world)
-    unpause(world.around, "r-1", Step.POSTPROCESSING)
+    unpause(world.context, "r-1", Step.POSTPROCESSING)
     hold = world.open()
     begin_try(
-        world.around.ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "w", now=world.now
+        world.context.ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "w", now=world.now
     )
     world.runs.rescheduled.clear()
-    pause_here(world.around.ledger, hold, Step.POSTPROCESSING, world.now)
+    record_pause(world.context.ledger, hold, Step.POSTPROCESSING, world.now)
     run = suspend(world, hold)
     assert run.state is RunState.PAUSED
-    confirm_suspension(world.around.ledger, "r-1", hold.fence, run.since)
+    confirm_suspension(world.context.ledger, "r-1", hold.fence, run.since)
     world.wait(10**6)
     assert swept(world) == {}
     assert waits(world)
@@ -224,15 +226,15 @@ def test_a_second_pause_holds_as_the_first_one_did(world: Any) -> None:
 def test_what_is_not_paused_cannot_be_unpaused(world: Any) -> None:
     world.open()
     with pytest.raises(CommandError, match="not paused"):
-        unpause(world.around, "r-1", None)
-    schedule_pause(world.around.ledger, "r-1", Step.IMPORTING)
-    assert not unpause(world.around, "r-1", None)
+        unpause(world.context, "r-1", None)
+    schedule_pause(world.context.ledger, "r-1", Step.IMPORTING)
+    assert not unpause(world.context, "r-1", None)
     assert world.runs.rescheduled == []
 
 
 def test_hundreds_that_are_paused_keep_no_dead_one_waiting(world: Any, many: Any) -> None:
     paused(world, "p-0", request=many(0))
-    with world.around.ledger.begin() as connection:
+    with world.context.ledger.begin() as connection:
         row = dict(connection.execute(select(relocations)).one()._mapping)
         copies = [row | {"id": f"p-{n}", "owner": f"owner-{n}"} for n in range(1, 600)]
         connection.execute(relocations.insert(), copies)
@@ -241,12 +243,12 @@ def test_hundreds_that_are_paused_keep_no_dead_one_waiting(world: Any, many: Any
     world.runs.put("dead", RunState.CRASHED)
     world.runs.put("p-599", RunState.CANCELLED)
     world.wait(31)
-    assert swept(world) == {"dead": Outcome.RESUMED, "p-599": Outcome.SETTLED}
+    assert swept(world) == {"dead": ReconcileResult.RESUMED, "p-599": ReconcileResult.SETTLED}
     assert world.stored("dead").fence == dead.fence
 
 
 def test_a_paused_relocation_whose_run_was_deleted_is_settled(world: Any) -> None:
     paused(world)
     world.runs.delete("r-1")
-    assert swept(world) == {"r-1": Outcome.SETTLED}
+    assert swept(world) == {"r-1": ReconcileResult.SETTLED}
     assert world.stored().status is Status.FAILURE

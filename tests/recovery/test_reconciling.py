@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from relocation.errors import FencedOut, MissingArchiveError, OwnerBusyError, PermanentError
-from relocation.ledger.control import pause_here
+from relocation.ledger.history import history_of
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation
-from relocation.ledger.story import story_of
-from relocation.ledger.tables import Happening, TryOutcome
+from relocation.ledger.tables import HistoryEvent, TryOutcome
+from relocation.ledger.transitions import record_pause
 from relocation.ledger.tries import begin_try, end_try, succeed
 from relocation.notices.kinds import NoticeKind
-from relocation.recovery.alarms import tell_if_stuck, tell_unsettled
-from relocation.recovery.reconcile import Outcome, await_worker, reconcile, wait_until_free
+from relocation.recovery.alerts import alert_if_stuck, alert_unsettled
+from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
@@ -25,17 +25,17 @@ IMPORT = Task.IMPORT_ORGANIZATIONS
 SCAN = Task.SCAN_EXPORT
 
 
-def look(world: Any, relocation_id: str = "r-1", **how: Any) -> Outcome:
+def look(world: Any, relocation_id: str = "r-1", **how: Any) -> ReconcileResult:
     run = world.runs.read([relocation_id]).get(relocation_id)
-    return reconcile(world.around, relocation_id, run, **how)
+    return reconcile(world.context, relocation_id, run, **how)
 
 
 def begin(world: Any, hold: Any, task: Task = SCAN) -> int:
-    return begin_try(world.around.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
+    return begin_try(world.context.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
 
 
 def kinds(world: Any, relocation_id: str = "r-1") -> list[str]:
-    return [str(notice.kind) for notice in notices_of(world.around.ledger, relocation_id)]
+    return [str(notice.kind) for notice in notices_of(world.context.ledger, relocation_id)]
 
 
 def test_a_relocation_with_a_live_lease_is_left_whatever_its_run_says(world: Any) -> None:
@@ -44,7 +44,7 @@ def test_a_relocation_with_a_live_lease_is_left_whatever_its_run_says(world: Any
     for state in RunState:
         world.runs.put("r-1", state)
         before = world.stored()
-        assert look(world) is Outcome.HELD
+        assert look(world) is ReconcileResult.HELD
         assert world.stored() == before
     assert world.runs.rescheduled == []
 
@@ -53,21 +53,21 @@ def test_a_crashed_run_is_interrupted_and_resumed_once_its_lease_is_over(world: 
     begin(world, world.open())
     world.runs.put("r-1", RunState.CRASHED, "killed")
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert world.stored().status is Status.INTERRUPTED
     assert world.runs.rescheduled == ["r-1"]
     assert kinds(world) == []
-    assert [event.what for event in story_of(world.around.ledger, "r-1")] == [
-        Happening.OPENED,
-        Happening.INTERRUPTED,
-        Happening.RESUME_ASKED,
+    assert [event.what for event in history_of(world.context.ledger, "r-1")] == [
+        HistoryEvent.OPENED,
+        HistoryEvent.INTERRUPTED,
+        HistoryEvent.RESUME_ASKED,
     ]
 
 
 def test_a_hook_records_the_interruption_and_leaves_the_run_alone(world: Any) -> None:
     hold = world.open()
     world.runs.put("r-1", RunState.CRASHED)
-    assert look(world, own=hold, set_state=False) is Outcome.INTERRUPTED
+    assert look(world, own=hold, set_state=False) is ReconcileResult.INTERRUPTED
     assert world.stored().status is Status.INTERRUPTED
     assert world.runs.rescheduled == []
 
@@ -76,8 +76,8 @@ def test_of_many_that_resume_at_once_one_schedules_the_run(world: Any) -> None:
     world.open()
     crashed = world.runs.put("r-1", RunState.CRASHED)
     world.wait(31)
-    outcomes = [reconcile(world.around, "r-1", crashed) for _ in range(5)]
-    assert outcomes == [Outcome.RESUMED] + [Outcome.LEFT] * 4
+    outcomes = [reconcile(world.context, "r-1", crashed) for _ in range(5)]
+    assert outcomes == [ReconcileResult.RESUMED] + [ReconcileResult.LEFT] * 4
     assert world.runs.rescheduled == ["r-1"]
 
 
@@ -86,12 +86,12 @@ def test_a_run_goes_on_only_when_the_worker_that_reported_its_crash_is_done(worl
     world.open()
     world.wait(31)
     world.runs.put("r-1", RunState.CRASHED)
-    assert look(world) is Outcome.INTERRUPTED
+    assert look(world) is ReconcileResult.INTERRUPTED
     world.wait(14)
-    assert look(world) is Outcome.LEFT
+    assert look(world) is ReconcileResult.LEFT
     assert world.runs.rescheduled == []
     world.wait(1)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
 
 
 def test_waiting_for_a_worker_begins_anew_with_its_second_report(world: Any) -> None:
@@ -102,7 +102,7 @@ def test_waiting_for_a_worker_begins_anew_with_its_second_report(world: Any) -> 
         if world.now - reported == timedelta(seconds=15):
             world.runs.put("r-1", RunState.CRASHED, "reported once more")
 
-    run = await_worker(world.around, "r-1", sleep=sleep)
+    run = await_worker(world.context, "r-1", sleep=sleep)
     assert run is not None
     assert run.message == "reported once more"
     assert world.now - reported == timedelta(seconds=30)
@@ -110,12 +110,12 @@ def test_waiting_for_a_worker_begins_anew_with_its_second_report(world: Any) -> 
 
 def test_nobody_waits_for_the_worker_of_a_run_that_did_not_crash(world: Any) -> None:
     world.runs.put("r-1", RunState.CANCELLED)
-    assert await_worker(world.around, "r-1", sleep=world.wait) is not None
+    assert await_worker(world.context, "r-1", sleep=world.wait) is not None
     hold = world.open("r-3")
     world.runs.put("r-3", RunState.FAILED)
-    assert look(world, "r-3", error=PermanentError("No."), own=hold) is Outcome.SETTLED
-    assert await_worker(world.around, "r-3", sleep=world.wait) is not None
-    assert await_worker(world.around, "r-2", sleep=world.wait) is None
+    assert look(world, "r-3", error=PermanentError("No."), own=hold) is ReconcileResult.SETTLED
+    assert await_worker(world.context, "r-3", sleep=world.wait) is not None
+    assert await_worker(world.context, "r-2", sleep=world.wait) is None
     assert world.now == world.runs.runs["r-1"].since
 
 
@@ -123,19 +123,21 @@ def test_an_error_between_two_tries_is_an_interruption_and_goes_on(world: Any) -
     """Seen in a soak: a connection was cut while the flow asked whether a task was done."""
     hold = world.open()
     world.runs.put("r-1", RunState.FAILED, raised=True)
-    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.INTERRUPTED
+    assert (
+        look(world, error=OSError("cut"), own=hold, set_state=False) is ReconcileResult.INTERRUPTED
+    )
     assert kinds(world) == []
     world.wait(14)
-    assert look(world) is Outcome.LEFT
+    assert look(world) is ReconcileResult.LEFT
     world.wait(2)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert world.runs.rescheduled == ["r-1"]
 
 
 def test_an_error_does_not_hide_that_a_run_was_cancelled(world: Any) -> None:
     hold = world.open()
     world.runs.put("r-1", RunState.CANCELLED)
-    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.SETTLED
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is ReconcileResult.SETTLED
     assert world.stored().status is Status.CANCELLED
 
 
@@ -143,10 +145,10 @@ def test_an_error_of_the_last_try_is_no_interruption(world: Any) -> None:
     hold = world.open()
     for _ in range(POLICIES[SCAN].tries):
         number = begin(world, hold)
-        ledger, now = world.around.ledger, world.now
+        ledger, now = world.context.ledger, world.now
         end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="cut", now=now)
     world.runs.put("r-1", RunState.FAILED)
-    assert look(world, error=OSError("cut"), own=hold, set_state=False) is Outcome.SETTLED
+    assert look(world, error=OSError("cut"), own=hold, set_state=False) is ReconcileResult.SETTLED
     assert kinds(world) == ["FAILED", "OPERATOR"]
 
 
@@ -156,7 +158,7 @@ def test_an_interrupted_run_that_a_person_sets_to_failed_fails(world: Any) -> No
     look(world, error=OSError("cut"), own=hold, set_state=False)
     world.wait(10)
     world.runs.put("r-1", RunState.FAILED, "set by hand")
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().status is Status.FAILURE
 
 
@@ -165,11 +167,11 @@ def test_a_resumption_that_a_second_crash_report_undid_is_asked_again(world: Any
     world.open()
     world.runs.put("r-1", RunState.CRASHED)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     world.wait(1)
     world.runs.put("r-1", RunState.CRASHED, "reported once more")
     world.wait(16)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert world.runs.rescheduled == ["r-1", "r-1"]
 
 
@@ -189,7 +191,7 @@ def test_a_task_that_keeps_killing_its_process_fails_and_says_so(world: Any) -> 
         world.runs.put("r-1", RunState.CRASHED, "killed")
         world.wait(31)
         last = look(world)
-    assert last is Outcome.SETTLED
+    assert last is ReconcileResult.SETTLED
     stored = world.stored()
     assert (stored.status, stored.failed_task) == (Status.FAILURE, SCAN)
     assert stored.reason.endswith("it was interrupted 4 times.")
@@ -205,7 +207,7 @@ def test_what_the_owner_can_mend_is_told_although_the_last_try_was_interrupted(
     for _ in range(POLICIES[SCAN].tries - 1):
         number = begin(world, hold)
         end_try(
-            world.around.ledger,
+            world.context.ledger,
             hold,
             SCAN,
             number,
@@ -217,9 +219,9 @@ def test_what_the_owner_can_mend_is_told_although_the_last_try_was_interrupted(
     begin(world, hold)
     world.runs.put("r-1", RunState.CRASHED, "killed")
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().reason == missing.reason
-    (notice,) = notices_of(world.around.ledger, "r-1")
+    (notice,) = notices_of(world.context.ledger, "r-1")
     assert notice.context["next_step"] == missing.next_step
 
 
@@ -228,10 +230,10 @@ def test_what_a_dead_process_was_refused_is_not_tried_again(world: Any) -> None:
     hold = world.open()
     number = begin(world, hold)
     refusal = PermanentError("Only acme is in the export.")
-    ledger = world.around.ledger
+    ledger = world.context.ledger
     end_try(ledger, hold, SCAN, number, TryOutcome.REFUSED, error="Traceback", cause=refusal)
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().reason == "Only acme is in the export."
     assert "Traceback" in world.stored().internal_error
     assert world.runs.runs["r-1"].state is RunState.FAILED
@@ -244,8 +246,8 @@ def test_a_failure_is_settled_by_its_own_process_without_waiting(world: Any) -> 
     hold = world.open()
     world.runs.put("r-1", RunState.FAILED)
     error = PermanentError("No.")
-    assert look(world, error=error, own=hold, set_state=False) is Outcome.SETTLED
-    assert look(world, error=error, own=hold, set_state=False) is Outcome.LEFT
+    assert look(world, error=error, own=hold, set_state=False) is ReconcileResult.SETTLED
+    assert look(world, error=error, own=hold, set_state=False) is ReconcileResult.LEFT
     assert world.stored().reason == "No."
     assert kinds(world) == ["FAILED", "OPERATOR"]
 
@@ -256,10 +258,10 @@ def test_a_process_that_was_fenced_out_settles_nothing(world: Any) -> None:
     world.open()
     world.runs.put("r-1", RunState.FAILED)
     lost = FencedOut("Another process has taken this relocation over.")
-    assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
-    assert look(world, error=OSError(), own=old, set_state=False) is Outcome.HELD
+    assert look(world, error=lost, own=old, set_state=False) is ReconcileResult.LEFT
+    assert look(world, error=OSError(), own=old, set_state=False) is ReconcileResult.HELD
     world.wait(31)  # even where the successor's lease is over: its end is not this one's to tell
-    assert look(world, error=lost, own=old, set_state=False) is Outcome.LEFT
+    assert look(world, error=lost, own=old, set_state=False) is ReconcileResult.LEFT
     assert world.stored().status is Status.IN_PROGRESS
 
 
@@ -268,16 +270,16 @@ def test_a_suspended_run_that_died_is_a_pause(world: Any) -> None:
     world.open()
     world.runs.put("r-1", RunState.PAUSED)
     world.wait(31)
-    assert look(world) is Outcome.PAUSED
+    assert look(world) is ReconcileResult.PAUSED
     assert world.stored().status is Status.PAUSED
 
 
 def test_a_cancelled_paused_run_is_settled_and_told(world: Any) -> None:
     """Measured: cancelling a suspended run calls no hook."""
     hold = world.open()
-    pause_here(world.around.ledger, hold, Step.VALIDATING, world.now)
+    record_pause(world.context.ledger, hold, Step.VALIDATING, world.now)
     world.runs.put("r-1", RunState.CANCELLED)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().status is Status.CANCELLED
     assert kinds(world) == ["CANCELLED"]
 
@@ -285,27 +287,27 @@ def test_a_cancelled_paused_run_is_settled_and_told(world: Any) -> None:
 def test_a_run_that_opened_nothing_is_settled_from_its_request(world: Any) -> None:
     request = {"archive": "archives/a.tar", "organizations": ["acme"], "owner": "olivia"}
     world.runs.put("r-9", RunState.FAILED, "bad parameters", request=request)
-    assert look(world, "r-9") is Outcome.SETTLED
+    assert look(world, "r-9") is ReconcileResult.SETTLED
     stored = world.stored("r-9")
     assert (stored.status, stored.owner) == (Status.FAILURE, "olivia")
     assert kinds(world, "r-9") == ["FAILED", "OPERATOR"]
-    assert look(world, "r-9") is Outcome.LEFT
+    assert look(world, "r-9") is ReconcileResult.LEFT
 
 
 def test_a_run_that_died_before_it_opened_its_relocation_goes_on_and_opens_it(world: Any) -> None:
     world.runs.put("r-1", RunState.CRASHED, "killed", request=REQUEST.model_dump())
-    assert look(world, set_state=False) is Outcome.INTERRUPTED
+    assert look(world, set_state=False) is ReconcileResult.INTERRUPTED
     world.wait(16)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert world.runs.rescheduled == ["r-1"]
     assert kinds(world) == []
     world.open()
     stored = world.stored()
     assert (stored.status, stored.round, stored.fence) == (Status.IN_PROGRESS, 1, 1)
-    assert [event.what for event in story_of(world.around.ledger, "r-1")] == [
-        Happening.INTERRUPTED,
-        Happening.RESUME_ASKED,
-        Happening.OPENED,
+    assert [event.what for event in history_of(world.context.ledger, "r-1")] == [
+        HistoryEvent.INTERRUPTED,
+        HistoryEvent.RESUME_ASKED,
+        HistoryEvent.OPENED,
     ]
 
 
@@ -313,13 +315,13 @@ def test_a_run_that_dies_each_time_before_it_opens_its_relocation_fails_in_the_e
     world: Any,
 ) -> None:
     """Its code cannot be imported: no hook runs, and each process ends at once."""
-    for _ in range(world.around.settings.max_resumes):
+    for _ in range(world.context.settings.max_resumes):
         world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
         world.wait(16)
-        assert look(world) is Outcome.RESUMED
+        assert look(world) is ReconcileResult.RESUMED
         world.wait(1)
     world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().status is Status.FAILURE
     assert kinds(world) == ["FAILED", "OPERATOR"]
 
@@ -328,7 +330,7 @@ def test_a_run_that_died_early_fails_where_its_owner_has_another_relocation(worl
     """B-9."""
     world.open("r-2")
     world.runs.put("r-1", RunState.CRASHED, request=REQUEST.model_dump())
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored("r-1").status is Status.FAILURE
     assert world.stored("r-2").status is Status.IN_PROGRESS
 
@@ -336,33 +338,33 @@ def test_a_run_that_died_early_fails_where_its_owner_has_another_relocation(worl
 def test_a_run_whose_machine_died_just_after_its_success_shows_it_in_the_end(world: Any) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
-    assert look(world) is Outcome.LEFT
+    succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    assert look(world) is ReconcileResult.LEFT
     assert world.runs.runs["r-1"].state is RunState.RUNNING  # it may be sending its notices
-    world.wait(world.around.settings.start_limit)
-    assert look(world) is Outcome.LEFT
+    world.wait(world.context.settings.start_limit)
+    assert look(world) is ReconcileResult.LEFT
     assert world.runs.runs["r-1"].state is RunState.COMPLETED
 
 
 def test_a_run_that_waits_for_its_time_is_no_relocation_yet(world: Any) -> None:
     world.runs.put("r-9", RunState.SCHEDULED)
-    assert look(world, "r-9") is Outcome.LEFT
-    assert find_relocation(world.around.ledger, "r-9") is None
+    assert look(world, "r-9") is ReconcileResult.LEFT
+    assert find_relocation(world.context.ledger, "r-9") is None
 
 
 def test_a_run_that_crashed_after_its_success_shows_the_success(world: Any) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
     world.runs.put("r-1", RunState.CRASHED)
-    assert look(world) is Outcome.LEFT
+    assert look(world) is ReconcileResult.LEFT
     assert world.runs.runs["r-1"].state is RunState.COMPLETED
     assert world.stored().status is Status.SUCCESS
 
 
 def test_waiting_ends_when_the_lease_does(world: Any) -> None:
     world.open()
-    assert wait_until_free(world.around, "r-1", sleep=world.wait)
+    assert wait_until_free(world.context, "r-1", sleep=world.wait)
     assert world.now >= world.stored().lease_until
 
 
@@ -374,9 +376,9 @@ def test_waiting_ends_early_where_the_process_is_alive(world: Any) -> None:
 
     def sleep(seconds: float) -> None:
         world.wait(seconds)
-        renew(world.around.ledger, hold, 30, world.now)
+        renew(world.context.ledger, hold, 30, world.now)
 
-    assert not wait_until_free(world.around, "r-1", sleep=sleep)
+    assert not wait_until_free(world.context, "r-1", sleep=sleep)
     assert world.now - opened < timedelta(seconds=5)
 
 
@@ -395,14 +397,14 @@ def test_what_has_ended_for_good_cannot_be_rerun(world: Any, status: Status) -> 
     hold = world.open()
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)
-        succeed(world.around.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+        succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
     else:
         world.runs.put("r-1", RunState.CANCELLED)
         look(world, own=hold)
     with pytest.raises(PermanentError) as refused:
-        open_relocation(world.around.ledger, "r-1", world.stored().request, world.now)
+        open_relocation(world.context.ledger, "r-1", world.stored().request, world.now)
     world.runs.put("r-1", RunState.FAILED)
-    assert look(world, error=refused.value, set_state=False) is Outcome.LEFT
+    assert look(world, error=refused.value, set_state=False) is ReconcileResult.LEFT
     assert world.stored().status is status
     assert "FAILED" not in kinds(world)
 
@@ -413,29 +415,29 @@ def test_the_operator_is_told_once_of_a_relocation_that_does_not_go_on(world: An
     world.runs.put("r-1", RunState.CRASHED)
     world.wait(31)
     look(world)
-    assert not tell_if_stuck(world.around, world.stored())
+    assert not alert_if_stuck(world.context, world.stored())
     world.wait(3601)
-    assert look(world) is Outcome.LEFT
-    assert tell_if_stuck(world.around, world.stored())
-    assert not tell_if_stuck(world.around, world.stored())
-    (notice,) = notices_of(world.around.ledger, "r-1")
+    assert look(world) is ReconcileResult.LEFT
+    assert alert_if_stuck(world.context, world.stored())
+    assert not alert_if_stuck(world.context, world.stored())
+    (notice,) = notices_of(world.context.ledger, "r-1")
     assert (notice.kind, notice.recipient) == (
         NoticeKind.OPERATOR,
-        world.around.settings.operator_email,
+        world.context.settings.operator_email,
     )
 
 
 def test_nobody_is_told_of_a_relocation_that_is_paused(world: Any) -> None:
-    pause_here(world.around.ledger, world.open(), Step.IMPORTING, world.now)
+    record_pause(world.context.ledger, world.open(), Step.IMPORTING, world.now)
     world.wait(10**6)
-    assert not tell_if_stuck(world.around, world.stored())
+    assert not alert_if_stuck(world.context, world.stored())
 
 
 def test_the_operator_is_told_once_of_an_end_that_cannot_be_recorded(world: Any) -> None:
     world.open()
     for _ in range(2):
-        tell_unsettled(world.around, world.stored(), OSError("the destination is away"))
-    (notice,) = notices_of(world.around.ledger, "r-1")
+        alert_unsettled(world.context, world.stored(), OSError("the destination is away"))
+    (notice,) = notices_of(world.context.ledger, "r-1")
     assert "the destination is away" in notice.context["why"]
 
 
@@ -445,7 +447,7 @@ def test_a_ledger_that_was_away_fails_nothing_while_tries_are_left(world: Any) -
     begin(world, hold)
     world.runs.put("r-1", RunState.FAILED, "the ledger is away", raised=True)
     world.wait(31)
-    assert look(world) is Outcome.RESUMED
+    assert look(world) is ReconcileResult.RESUMED
     assert kinds(world) == []
 
 
@@ -455,7 +457,7 @@ def test_a_run_that_was_set_to_failed_by_hand_is_settled_although_tries_are_left
     begin(world, world.open())
     world.runs.put("r-1", RunState.FAILED, "enough")
     world.wait(31)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     assert world.stored().status is Status.FAILURE
 
 
@@ -467,11 +469,11 @@ def test_a_busy_owner_is_told_although_the_process_died_just_then(
     with pytest.raises(OwnerBusyError) as busy:
         world.open("r-1")
     world.runs.put("r-1", state, "killed", raised=state is RunState.FAILED)
-    assert look(world) is Outcome.SETTLED
+    assert look(world) is ReconcileResult.SETTLED
     stored = world.stored()
     assert (stored.status, stored.round, stored.settled_round) == (Status.FAILURE, 1, 1)
     assert stored.reason == busy.value.reason
-    (notice,) = notices_of(world.around.ledger, "r-1")
+    (notice,) = notices_of(world.context.ledger, "r-1")
     assert (notice.kind, notice.context["next_step"]) == ("FAILED", OwnerBusyError.next_step)
     assert world.stored("r-2").status is Status.IN_PROGRESS
 
@@ -492,7 +494,7 @@ def test_each_resumption_waits_longer_than_the_one_before(world: Any) -> None:
     for _ in range(8):
         world.runs.put("r-1", RunState.CRASHED, "no module", request=REQUEST.model_dump())
         world.wait(16)
-        assert look(world) is Outcome.RESUMED
+        assert look(world) is ReconcileResult.RESUMED
     minutes = [delay.total_seconds() / 60 for delay in world.runs.delays]
     assert minutes == [0, 1, 2, 4, 8, 16, 32, 60]
     begin(world, world.open())

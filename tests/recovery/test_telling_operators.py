@@ -26,17 +26,17 @@ SCAN = Task.SCAN_EXPORT
 
 def fail(world: Any, error: BaseException | None, *, seen: bool = True) -> list[Notice]:
     """Let a relocation fail in a task; `seen` where its own process settles it."""
-    hold, ledger = world.open(), world.around.ledger
+    hold, ledger = world.open(), world.context.ledger
     for _ in range(POLICIES[SCAN].tries):
         number = begin_try(ledger, hold, SCAN, POLICIES[SCAN], "host:1", now=world.now)
         outcome = TryOutcome.FAILED
         end_try(ledger, hold, SCAN, number, outcome, error="...", cause=error, now=world.now)
     run = world.runs.put("r-1", RunState.FAILED, "Flow run encountered an exception: s3cr3t")
     if seen:
-        reconcile(world.around, "r-1", run, error=error, own=hold)
+        reconcile(world.context, "r-1", run, error=error, own=hold)
     else:
         world.wait(31)
-        reconcile(world.around, "r-1", run)
+        reconcile(world.context, "r-1", run)
     assert world.stored().status is Status.FAILURE
     return [one for one in notices_of(ledger, "r-1") if one.kind is NoticeKind.OPERATOR]
 
@@ -45,7 +45,7 @@ def fail(world: Any, error: BaseException | None, *, seen: bool = True) -> list[
 def test_a_fault_of_ours_is_told_with_what_it_takes_to_mend_it(world: Any, seen: bool) -> None:
     """Whichever process settles it: the ledger has the facts."""
     (told,) = fail(world, OSError(28, "No space left on device", "/data/olivia@x.org"), seen=seen)
-    assert told.recipient == world.around.settings.operator_email
+    assert told.recipient == world.context.settings.operator_email
     context = told.context
     assert context["matter"] == "failed"
     assert (context["task"], context["tries"]) == ("scan_export", POLICIES[SCAN].tries)
@@ -74,13 +74,13 @@ def test_only_what_its_owner_cannot_mend_is_told_to_operators(
 def test_a_cancelled_relocation_is_nothing_to_mend(world: Any) -> None:
     hold = world.open()
     run = world.runs.put("r-1", RunState.CANCELLED)
-    reconcile(world.around, "r-1", run, own=hold)
-    kinds = {one.kind for one in notices_of(world.around.ledger, "r-1")}
+    reconcile(world.context, "r-1", run, own=hold)
+    kinds = {one.kind for one in notices_of(world.context.ledger, "r-1")}
     assert kinds == {NoticeKind.CANCELLED}
 
 
 def test_it_is_told_through_a_notification_block_too_where_one_is_named(world: Any) -> None:
-    world.around.settings.operator_block = "slack-webhook/ops"
+    world.context.settings.operator_block = "slack-webhook/ops"
     mail, block = fail(world, OSError("disk"))
     assert (mail.channel, block.channel) == (Channel.MAIL, Channel.BLOCK)
     assert block.recipient == "slack-webhook/ops"
@@ -88,12 +88,12 @@ def test_it_is_told_through_a_notification_block_too_where_one_is_named(world: A
 
 
 def test_a_process_that_keeps_dying_is_told_as_that(world: Any) -> None:
-    hold, ledger = world.open(), world.around.ledger
+    hold, ledger = world.open(), world.context.ledger
     for _ in range(POLICIES[SCAN].tries):
         begin_try(ledger, hold, SCAN, POLICIES[SCAN], "host:1", now=world.now)
     world.runs.put("r-1", RunState.CRASHED, "killed")
     world.wait(31)
-    reconcile(world.around, "r-1", world.runs.runs["r-1"])
+    reconcile(world.context, "r-1", world.runs.runs["r-1"])
     told = [one for one in notices_of(ledger, "r-1") if one.kind is NoticeKind.OPERATOR]
     assert told[0].context["fault"].startswith("Interrupted: ")
     assert world.stored().cause == "scan_export:Interrupted"

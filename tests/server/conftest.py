@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from relocation.archive.envelope import seal_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.database import engine_options, prepare
 from relocation.example import example_archive, example_export, write_export
 from relocation.ledger.outbox import notices_of

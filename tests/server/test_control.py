@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from relocation.ledger.control import schedule_pause
+from relocation.ledger.transitions import schedule_pause
 from relocation.steps import Step
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command_line import PATIENCE
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.example import example_export
 
 ROOT = Path(__file__).parents[2]

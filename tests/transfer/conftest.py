@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, sele
 from sqlalchemy.pool import NullPool
 
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.database import engine_options, prepare
 from relocation.transfer.database.schema import (

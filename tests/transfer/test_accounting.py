@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import FieldType, Model, Scope, load_catalogue
 from relocation.findings import FindingKind
 from relocation.transfer.database.schema import ModelTable, reflect

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
 from relocation.findings import Finding, FindingKind

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Field, FieldType, Model, Scope, load_catalogue
 from relocation.transfer.compare.comparing import compare
 from relocation.transfer.compare.intended import CHANGES, Intended

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
 from relocation.notices.labels import label
-from relocation.transfer.handing_over import handover_facts
+from relocation.transfer.handover_facts import handover_facts
 from relocation.transfer.load.importing import bind, import_records, import_report
 from relocation.transfer.load.ownership import moved_organizations
 from relocation.transfer.source import RecordList

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.findings import FindingKind
 from relocation.transfer.prepare.suspects import Suspects
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.database import prepare
 from relocation.errors import ConfigurationError, FencedOut, PermanentError, TransientError
@@ -22,8 +22,8 @@ from relocation.findings import FindingKind
 from relocation.transfer.database.schema import ModelTable, create_own_tables
 from relocation.transfer.load.importing import (
     _CHUNK_BYTES,
-    Account,
     ImportReport,
+    RecordCounts,
     bind,
     import_records,
     import_report,
@@ -114,7 +114,7 @@ def test_a_second_relocation_of_the_same_file_leaves_the_first_as_it_is(
         assert rows(name)[: len(before[name])] == before[name], name
     assert rows("sentry.organization")[1]["slug"].startswith("testing-")
     assert all("@example.com-" in one["username"] for one in rows("sentry.user")[2:])
-    assert report.accounts["sentry.email"] == Account(read=2, merged=2)
+    assert report.accounts["sentry.email"] == RecordCounts(read=2, merged=2)
     renamed = [one for one in report.findings if one.kind is FindingKind.RENAMED]
     assert sorted(one.model for one in renamed) == ["sentry.organization", *["sentry.user"] * 2]
     (slug,) = (one.reason for one in renamed if one.model == "sentry.organization")
@@ -128,7 +128,7 @@ def test_only_users_come_in_the_user_scope(
     report = run(destination, fresh_install, scope=Scope.USER)
     assert (len(rows("sentry.user")), len(rows("sentry.useremail"))) == (2, 2)
     assert rows("sentry.organization") == []
-    assert report.accounts["sentry.organization"] == Account(read=1, skipped=1)
+    assert report.accounts["sentry.organization"] == RecordCounts(read=1, skipped=1)
 
 
 def test_references_point_at_the_rows_of_this_import(destination: Engine, rows: Rows) -> None:
@@ -156,7 +156,7 @@ def test_each_record_that_does_not_arrive_is_told_with_its_cause(destination: En
             Record("no.such", 9, {}),
         ),
     )
-    assert report.accounts["sentry.team"] == Account(read=3, inserted=1, dropped=2)
+    assert report.accounts["sentry.team"] == RecordCounts(read=3, inserted=1, dropped=2)
     assert [(one.model, one.pk, one.kind, one.field) for one in report.findings] == [
         ("sentry.team", 2, FindingKind.LOST_REFERENCE, "organization"),
         ("sentry.team", 3, FindingKind.LOST_REFERENCE, "organization"),
@@ -184,7 +184,7 @@ def test_a_nullable_reference_that_is_lost_becomes_null(destination: Engine, row
         (FindingKind.NULLED_REFERENCE, "owner_team"),
         (FindingKind.NULLED_REFERENCE, "owner_user_id"),
     ]
-    assert report.accounts["sentry.rule"] == Account(read=1, inserted=1)
+    assert report.accounts["sentry.rule"] == RecordCounts(read=1, inserted=1)
 
 
 def test_a_row_of_another_organization_is_dropped_even_where_it_could_be_null(
@@ -253,7 +253,7 @@ def test_a_full_and_a_partial_last_chunk_both_arrive(destination: Engine) -> Non
     """A-44."""
     for relocation_id, size in (("one", 3), ("two", 2)):
         report = run(destination, SMALL, relocation_id, chunk_records=size)
-        assert report.accounts["sentry.team"] == Account(read=3, inserted=2, skipped=1)
+        assert report.accounts["sentry.team"] == RecordCounts(read=3, inserted=2, skipped=1)
     with destination.connect() as connection:
         chunks = connection.execute(
             text(
@@ -340,7 +340,7 @@ def test_duplicates_are_still_seen_after_a_restart(destination: Engine, rows: Ro
         run(destination, SMALL, chunk_records=2, progress=die_after_two)
     report = run(destination, SMALL, chunk_records=2)
     assert [one["slug"] for one in rows("sentry.team")] == ["t11", "t12"]
-    assert report.accounts["sentry.team"] == Account(read=3, inserted=2, skipped=1)
+    assert report.accounts["sentry.team"] == RecordCounts(read=3, inserted=2, skipped=1)
 
 
 def test_other_records_under_the_same_relocation_are_refused(
@@ -375,7 +375,7 @@ def test_a_process_that_is_overtaken_stops_at_its_next_chunk(
         run(destination, SMALL, chunk_records=1, progress=overtake)
     assert (len(rows("sentry.organization")), len(rows("sentry.team"))) == (1, 0)
     report = import_records(destination, SMALL, relocation_id="one", fence=2)
-    assert report.accounts["sentry.organization"] == Account(read=1, inserted=1)
+    assert report.accounts["sentry.organization"] == RecordCounts(read=1, inserted=1)
     assert len(rows("sentry.organization")) == 1
 
 
@@ -398,7 +398,7 @@ def test_of_two_that_write_at_once_one_does_and_nothing_is_doubled(
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(write, range(2))
     assert first == second == import_report(destination, "one")
-    assert first.accounts["sentry.team"] == Account(read=3, inserted=2, skipped=1)
+    assert first.accounts["sentry.team"] == RecordCounts(read=3, inserted=2, skipped=1)
     assert len(rows("sentry.team")) == 2
     assert len(rows("sentry.project")) == len(rows("sentry.user")) == 1
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.transfer.database.schema import create_own_tables, embedded_tables
-from relocation.transfer.load.importing import Account, ImportReport, bind, import_records
+from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
 from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
@@ -108,8 +108,10 @@ def test_an_import_killed_at_any_statement_ends_as_if_undisturbed(
 ) -> None:
     expected = run(destination, "whole")
     whole = picture(destination, "whole")
-    assert expected.accounts["sentry.team"] == Account(read=4, inserted=2, skipped=1, dropped=1)
-    assert expected.accounts["sentry.email"] == Account(read=2, inserted=1, merged=1)
+    assert expected.accounts["sentry.team"] == RecordCounts(
+        read=4, inserted=2, skipped=1, dropped=1
+    )
+    assert expected.accounts["sentry.email"] == RecordCounts(read=2, inserted=1, merged=1)
     for number in range(1, 500):
         name = f"r{number}x"
         with dying_at(destination, number) as fate:

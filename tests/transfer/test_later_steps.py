@@ -11,7 +11,7 @@ from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PersonError
 from relocation.transfer.database.schema import LOST_PASSWORDS, create_own_tables
 from relocation.transfer.database.skew import NEEDED_LATER, check_later_steps
-from relocation.transfer.load.chunks import GRANTED, Account, Chunk, bind, fenced, write_chunk
+from relocation.transfer.load.chunks import GRANTED, Chunk, RecordCounts, bind, fenced, write_chunk
 from relocation.transfer.load.ownership import (
     grant_ownership,
     issue_claims,
@@ -66,7 +66,7 @@ def fill(engine: Engine) -> None:
         )
     with fenced(engine, "one", 1) as connection:
         for model, pk in (("sentry.organization", 7), ("sentry.user", 8)):
-            chunk = Chunk(Account(read=1, inserted=1), pk, pk, {pk: pk}, slugs={pk: "acme"})
+            chunk = Chunk(RecordCounts(read=1, inserted=1), pk, pk, {pk: pk}, slugs={pk: "acme"})
             write_chunk(connection, "one", model, 0, chunk)
 
 

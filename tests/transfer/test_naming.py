@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relocation.errors import TransientError
-from relocation.transfer.load.naming import NameRule, look_of, pick_names
+from relocation.transfer.load.naming import NameRule, pick_names, visible_form
 
 SLUG = st.text("abc-", max_size=8)
 
@@ -106,12 +106,12 @@ def test_names_differ_from_each_other_and_from_all_in_use(
     ],
 )
 def test_a_name_that_only_looks_like_one_in_use_gets_a_suffix(name: str, there: str) -> None:
-    rule = NameRule(128, digits_alone=True, alike=look_of)
+    rule = NameRule(128, digits_alone=True, alike=visible_form)
     [given] = pick_names([name], rule, lambda _: [there], random=seeded())
     assert re.fullmatch(re.escape(name) + "-[a-z0-9]{2}", given)
 
 
 def test_of_two_new_names_that_look_alike_one_gets_a_suffix() -> None:
-    rule = NameRule(128, alike=look_of)
+    rule = NameRule(128, alike=visible_form)
     first, second = pick_names(["bob", "\uff42\uff4f\uff42"], rule, lambda _: [], random=seeded())
     assert (first, second[:4]) == ("bob", "\uff42\uff4f\uff42-")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocation.archive.watch import MAX_VALUES
+from relocation.archive.json_guard import MAX_VALUES
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.compare.canonical import canonical
 from relocation.transfer.database.codec import parse_stored_json

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.errors import ConfigurationError, PermanentError, TransientError
 from relocation.transfer.prepare.normalised import (
     NormalisedWriter,

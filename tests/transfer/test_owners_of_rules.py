@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import FindingKind
-from relocation.transfer.load.importing import Account, ImportReport, bind, import_records
+from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
 from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
@@ -164,7 +164,7 @@ def test_a_merged_user_keeps_the_actor_that_is_there(older: Engine) -> None:
                 sequence = f"pg_get_serial_sequence('{table}', 'id')"
                 connection.execute(text(f"SELECT setval({sequence}, 100)"))
     report = run(older, *WITH_ACTORS, merge_users=True)
-    assert report.accounts["sentry.actor"] == Account(read=3, inserted=2, merged=1)
+    assert report.accounts["sentry.actor"] == RecordCounts(read=3, inserted=2, merged=1)
     assert ask(older, "SELECT owner_id FROM sentry_rule WHERE label = 'R2'") == [(77,)]
 
 

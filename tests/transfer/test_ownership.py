@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.errors import FencedOut, PermanentError
 from relocation.transfer.load.importing import bind, import_records

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.errors import CannotRenewError, FencedOut
 from relocation.transfer.load.claims import renew_claims

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ConfigurationError, FencedOut, PermanentError
 from relocation.example import example_export

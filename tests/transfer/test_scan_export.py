@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.errors import MAX_REASON, PermanentError, TransientError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.prepare.normalised import open_normalised

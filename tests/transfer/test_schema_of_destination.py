@@ -17,7 +17,7 @@ from relocation.transfer.database.schema import (
     read_once,
     reflect,
 )
-from relocation.transfer.database.skew import blocks, check_schema
+from relocation.transfer.database.skew import check_schema, prevents_import
 
 CATALOGUE = load_catalogue().newest()
 
@@ -120,7 +120,7 @@ def test_a_table_that_is_missing_is_found(bare_destination: Engine) -> None:
     assert [(one.kind, one.model) for one in findings] == [
         (FindingKind.MISSING_TABLE, "sentry.rule")
     ]
-    assert blocks(findings[0])
+    assert prevents_import(findings[0])
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_column_that_is_missing_is_found(
     tables = reflect(bare_destination, [project])
     findings = check_schema(tables, {project.name: {"slug", "organization", "platform"}})
     assert [(one.kind, one.field) for one in findings] == [(FindingKind.MISSING_COLUMN, field)]
-    assert blocks(findings[0]) is fatal
+    assert prevents_import(findings[0]) is fatal
     with pytest.raises(PermanentError, match=f"no column for sentry.project.{field}"):
         tables["sentry.project"].column(field)
 
@@ -162,7 +162,7 @@ def test_a_column_that_must_be_filled_and_is_not_in_the_export_is_found(
     team = CATALOGUE["sentry.team"]
     findings = check_schema(reflect(bare_destination, [team]), {team.name: {"slug"}})
     assert [(one.kind, one.field) for one in findings] == [(FindingKind.REQUIRED_COLUMN, "mood")]
-    assert blocks(findings[0])
+    assert prevents_import(findings[0])
 
 
 def test_a_fitting_destination_has_no_findings(destination: Engine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError
 from relocation.findings import FindingKind

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.example import example_export
@@ -16,7 +16,7 @@ from relocation.transfer.compare.intended import CHANGES, Intended
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.existing import load_existing
-from relocation.transfer.load.importing import Account, ImportReport, bind, import_records
+from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
 from relocation.transfer.source import RecordList
 
 Add = Callable[..., int]
@@ -125,8 +125,8 @@ def test_a_user_who_is_there_is_used_when_merging(
     report = take(brought, scope, merge_users=True)
     assert {model: rows(model) for model in MODELS} == before
     assert rows("sentry.userroleuser") == []
-    assert report.accounts["sentry.user"] == Account(read=1, merged=1)
-    assert report.accounts["sentry.useremail"] == Account(read=1, skipped=1)
+    assert report.accounts["sentry.user"] == RecordCounts(read=1, merged=1)
+    assert report.accounts["sentry.useremail"] == RecordCounts(read=1, skipped=1)
     left_out = {one.model for one in report.findings if one.kind is FindingKind.EXISTING_USER}
     assert {"sentry.useremail", "sentry.useroption"} <= left_out
     members = [one["user_id"] for one in rows("sentry.organizationmember")]
@@ -141,7 +141,7 @@ def test_a_user_who_is_there_stays_apart_without_merging(
     take(PERSON, scope)
     before = {model: rows(model) for model in MODELS}
     report = take(PERSON, scope)
-    assert report.accounts["sentry.user"] == Account(read=1, inserted=1)
+    assert report.accounts["sentry.user"] == RecordCounts(read=1, inserted=1)
     assert {model: rows(model)[: len(found)] for model, found in before.items()} == before
     assert rows("sentry.user")[1]["username"].startswith("ann-")
 
@@ -149,7 +149,7 @@ def test_a_user_who_is_there_stays_apart_without_merging(
 def test_a_name_in_another_case_is_no_reason_to_merge(take: Take, rows: Rows) -> None:
     take([user(1, "ann")], Scope.USER)
     report = take([user(1, "Ann")], Scope.USER, merge_users=True)
-    assert report.accounts["sentry.user"] == Account(read=1, inserted=1)
+    assert report.accounts["sentry.user"] == RecordCounts(read=1, inserted=1)
     assert len(rows("sentry.user")) == 2
 
 
@@ -172,7 +172,7 @@ def test_merging_is_remembered_by_a_second_start(
     with pytest.raises(Killed):
         import_records(destination, source, progress=die, **options)
     report = import_records(destination, source, **options)
-    assert report.accounts["sentry.useremail"] == Account(read=1, skipped=1)
+    assert report.accounts["sentry.useremail"] == RecordCounts(read=1, skipped=1)
     assert rows("sentry.useremail") == []
 
 
@@ -211,7 +211,7 @@ def test_settings_that_are_there_stay(
     """A-43, I-60."""
     report = take(CONFIG, Scope.CONFIG)
     assert config(rows) == old_config
-    assert set(report.accounts.values()) == {Account(read=1, merged=1)}
+    assert set(report.accounts.values()) == {RecordCounts(read=1, merged=1)}
 
 
 def test_settings_that_are_there_take_the_new_values_on_demand(
@@ -220,13 +220,13 @@ def test_settings_that_are_there_take_the_new_values_on_demand(
     """A-43, I-60: in the rows that are there, under their keys."""
     report = take(CONFIG, Scope.CONFIG, overwrite_configs=True)
     assert config(rows) == [(pk, value.replace("old", "new")) for pk, value in old_config]
-    assert set(report.accounts.values()) == {Account(read=1, overwritten=1)}
+    assert set(report.accounts.values()) == {RecordCounts(read=1, overwritten=1)}
 
 
 def test_a_second_setting_of_one_key_in_one_file_is_told(take: Take, rows: Rows) -> None:
     report = take([option(1, "a", 1), option(2, "a", 2)], Scope.CONFIG)
     assert [one["value"] for one in rows("sentry.option")] == ["1"]
-    assert report.accounts["sentry.option"] == Account(read=2, inserted=1, skipped=1)
+    assert report.accounts["sentry.option"] == RecordCounts(read=2, inserted=1, skipped=1)
     assert [(one.kind, one.pk) for one in report.findings] == [(FindingKind.DUPLICATE, 2)]
 
 
@@ -291,7 +291,7 @@ def test_a_global_search_comes_with_a_global_import_alone(take: Take, rows: Rows
     """A-55, I-75"""
     search = Record("sentry.savedsearch", 1, {"is_global": True, "name": "all", "query": "q"})
     report = take([search], Scope.ORGANIZATION)
-    assert report.accounts["sentry.savedsearch"] == Account(read=1, skipped=1)
+    assert report.accounts["sentry.savedsearch"] == RecordCounts(read=1, skipped=1)
     take([search], Scope.GLOBAL)
     assert len(rows("sentry.savedsearch")) == 1
 
@@ -307,7 +307,7 @@ def test_a_persons_addresses_collapse(take: Take, rows: Rows) -> None:
         [user(7, "ann"), ip(1, "127.0.0.1"), ip(2, "127.0.0.1"), ip(3, "::1")], Scope.GLOBAL
     )
     assert [str(one["ip_address"]) for one in rows("sentry.userip")] == ["127.0.0.1", "::1"]
-    assert report.accounts["sentry.userip"] == Account(read=3, inserted=2, skipped=1)
+    assert report.accounts["sentry.userip"] == RecordCounts(read=3, inserted=2, skipped=1)
 
 
 def test_where_and_when_a_person_was_seen_is_not_taken_from_an_export(

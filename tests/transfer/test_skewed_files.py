@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.example import example_export
 from relocation.transfer.load.chunks import bind, recorded_sizes, smallest_chunks
 from relocation.transfer.load.importing import import_records

@@ -7,8 +7,8 @@ from sqlalchemy import func, select
 
 from relocation.catalogue import Scope, load_catalogue
 from relocation.local.console import Console
-from relocation.local.demo.story import Ending
-from relocation.local.stack import Machine
+from relocation.local.demo.scenario import Ending
+from relocation.local.stack import Stack
 from relocation.transfer.database.schema import reflect
 
 NEXT = {
@@ -19,7 +19,7 @@ NEXT = {
 """What to type after the demo, in this order, and what it does."""
 
 
-def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
+def report(stack: Stack, console: Console, endings: list[Ending]) -> None:
     """Print what was relocated, how each relocation ended, every mail, and where it all lies."""
     say = console.say
     console.heading("How they ended")
@@ -30,20 +30,20 @@ def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
             say(f"     {one.reason}")
         say(f"     id {one.id}")
     console.heading("Rows in the destination")
-    for name, rows in _rows(machine):
+    for name, rows in _rows(stack):
         say(f"  {rows:>6}  {name}")
     console.heading("Every mail that was sent (.eml, and .html to look at)")
-    for mail in machine.inbox.messages() if machine.inbox else ():
+    for mail in stack.inbox.messages() if stack.inbox else ():
         say(f"  to {mail.message['To']}: {mail.message['Subject']}")
         say(f"     {_short(mail.path)}")
         say(f"     {_short(mail.path.with_suffix('.html'))}")
     console.heading("Where it all lies")
     for what, path in (
-        ("destination", machine.home / "destination" / "destination.db"),
-        ("ledger", machine.home / "ledger.db"),
-        ("archives", machine.home / "storage" / "archives"),
-        ("mails", machine.home / "inbox"),
-        ("logs", machine.home / "prefect"),
+        ("destination", stack.home / "destination" / "destination.db"),
+        ("ledger", stack.home / "ledger.db"),
+        ("archives", stack.home / "storage" / "archives"),
+        ("mails", stack.home / "inbox"),
+        ("logs", stack.home / "prefect"),
     ):
         say(f"  {what:<12} {_short(path)}")
     console.heading("What to try next")
@@ -52,11 +52,11 @@ def report(machine: Machine, console: Console, endings: list[Ending]) -> None:
         say(f"     {why}")
 
 
-def _rows(machine: Machine) -> Iterator[tuple[str, int]]:
+def _rows(stack: Stack) -> Iterator[tuple[str, int]]:
     """Yield each model of an organization that has rows in the destination, and their number."""
     models = load_catalogue().admitted(Scope.ORGANIZATION)
-    with machine.destination.connect() as connection:
-        for name, one in reflect(machine.destination, models).items():
+    with stack.destination.connect() as connection:
+        for name, one in reflect(stack.destination, models).items():
             count = select(func.count()).select_from(one.table)
             rows = connection.execute(count).scalar_one()
             if rows:

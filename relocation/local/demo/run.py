@@ -6,7 +6,7 @@ from pathlib import Path
 from relocation.errors import CommandError
 from relocation.local.console import Console
 from relocation.local.processes import free_port
-from relocation.local.stack import one_machine
+from relocation.local.stack import running_stack
 from relocation.transfer.load.embedded import add_users
 
 OWNERS = ("olivia", "marcus", "nadia", "petra")
@@ -23,20 +23,20 @@ _ENVIRONMENT = {
 
 
 def run_demo(home: Path) -> bool:
-    """Play the story on a machine that begins empty in `home`, and report.
+    """Play the scenario on a stack that begins empty in `home`, and report.
 
     Returns whether all relocations ended as they should.
     """
     console = Console()
     _empty(home)
-    with one_machine(home, console, port=free_port(), environment=_ENVIRONMENT) as machine:
+    with running_stack(home, console, port=free_port(), environment=_ENVIRONMENT) as stack:
         # Imported only now: they import Prefect, which must find the machine's server.
         from relocation.local.demo.report import report  # noqa: PLC0415
-        from relocation.local.demo.story import Story  # noqa: PLC0415
+        from relocation.local.demo.scenario import Scenario  # noqa: PLC0415
 
-        add_users(machine.destination, OWNERS)
-        endings = Story(machine, console).play()
-        report(machine, console, endings)
+        add_users(stack.destination, OWNERS)
+        endings = Scenario(stack, console).play()
+        report(stack, console, endings)
     return all(ending.good for ending in endings)
 
 

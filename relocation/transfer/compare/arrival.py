@@ -16,7 +16,7 @@ from relocation.transfer.database.exporting import PickedSource, exported_pks
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import ModelTable, reflect
 from relocation.transfer.load.chunks import import_report, read_chunks, smallest_chunks
-from relocation.transfer.load.owners import owned
+from relocation.transfer.load.owners import with_owners
 from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import PortionedSource, Source
 
@@ -61,7 +61,7 @@ def verify_import(
     are reported as well. Reads only; nothing of what others have is looked at.
     """
     tables = reflect(destination, load_catalogue().values())
-    source = owned(source, tables)
+    source = with_owners(source, tables)
     pairs = pairs_of(destination, relocation_id, source)
     arrived = PickedSource(
         destination,

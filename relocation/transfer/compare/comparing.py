@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Field, Model, load_catalogue
 from relocation.catalogue.places import places_of
 from relocation.findings import Finding, FindingKind

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.compare.comparators import is_subscription, is_uuid4
 from relocation.transfer.load.renewal import CREATING

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import CTE
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import ForeignKey, Model, Scope, load_catalogue
 from relocation.errors import ConfigurationError
 from relocation.transfer.database.codec import decoder, unchanged

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, Final
 
-from relocation.archive.watch import MAX_VALUES, measure
+from relocation.archive.json_guard import MAX_VALUES, measure
 
 MAX_NESTED_DEPTH: Final = 200
 """Deepest nesting taken of a text in a text; what writes JSON again goes no deeper than 254."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Engine, Enum, String
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import FieldType, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.database.schema import (
@@ -161,7 +161,7 @@ def _required_columns(table: ModelTable, used: set[str]) -> list[Finding]:
     ]
 
 
-def blocks(finding: Finding) -> bool:
+def prevents_import(finding: Finding) -> bool:
     """Tell whether a finding about a schema makes an import impossible.
 
     A column that is missing for an optional field loses that field alone, and one that computes its

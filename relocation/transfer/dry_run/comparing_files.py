@@ -7,12 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from relocation.archive.folder import FolderStorage
-from relocation.archive.foreign import open_foreign
+from relocation.archive.any_export import open_any_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
-from relocation.archive.record import Record
-from relocation.archive.storage import Storage
+from relocation.archive.records import Record, read_records
+from relocation.archive.storage import FolderStorage, Storage
 from relocation.catalogue import load_catalogue
 from relocation.errors import PermanentError
 from relocation.findings import Finding, FindingKind
@@ -96,7 +94,7 @@ class _Side:
         writer = NormalisedWriter(storage, prefix, public_key_of(own_key))
         try:
             with path.open("rb") as file:
-                export = open_foreign(file, private_pem, own_key=own_key)
+                export = open_any_export(file, private_pem, own_key=own_key)
                 for record in self._known(read_records(export.text)):
                     writer.add(record)
         except PermanentError as err:

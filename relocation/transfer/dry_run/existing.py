@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.transfer.database.codec import encoder
 from relocation.transfer.database.neutral import neutral_value

@@ -10,11 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from relocation.archive.folder import FolderStorage
-from relocation.archive.foreign import ForeignExport, open_foreign
+from relocation.archive.any_export import AnyExport, open_any_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
-from relocation.archive.record import Record
+from relocation.archive.records import Record, read_records
+from relocation.archive.storage import FolderStorage
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PermanentError
 from relocation.findings import Finding, FindingKind
@@ -234,7 +233,7 @@ def inspect_archive(
     be read, KeyNeededError where a key is needed.
     """
     size, contents = path.stat().st_size, Contents()
-    export: ForeignExport | None = None
+    export: AnyExport | None = None
     scan: ScanReport | None = None
     rehearsal: ImportReport | None = None
     refusals: list[PermanentError] = []
@@ -245,7 +244,7 @@ def inspect_archive(
     ):
         check_size(size, settings)
         own_key = create_private_key(_KEY_BITS)
-        export = open_foreign(archive, private_pem, own_key=own_key)
+        export = open_any_export(archive, private_pem, own_key=own_key)
         storage = FolderStorage(Path(folder))
         if wanted:
             with _noting(refusals):

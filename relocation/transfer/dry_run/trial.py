@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding
 from relocation.plan import Plan
@@ -23,7 +23,7 @@ from relocation.transfer.dry_run.existing import Loaded, load_existing
 from relocation.transfer.dry_run.scratch import scratch
 from relocation.transfer.load.chunks import ImportReport, bind, smallest_chunks
 from relocation.transfer.load.importing import import_records
-from relocation.transfer.load.owners import owned
+from relocation.transfer.load.owners import with_owners
 from relocation.transfer.source import PortionedSource, Source
 
 _FENCE = 1
@@ -74,7 +74,7 @@ def try_import(
             progress=progress,
         )
         live = LiveSource(copy.engine, tables, smallest_chunks(copy.engine, relocation_id))
-        source = owned(source, tables)
+        source = with_owners(source, tables)
         pairs = pairs_of(copy.engine, relocation_id, source)
         arrived = _Filtered(live, _has_arrived(pairs, existing))
         findings = differences(source, arrived, pairs, tables, told=report.findings)

@@ -12,7 +12,7 @@ from relocation.plan import Plan
 from relocation.text import listed, one_line
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.database.schema import ModelTable, reflect
-from relocation.transfer.load.naming import look_alikes, look_of
+from relocation.transfer.load.naming import look_alikes, visible_form
 
 _USER: Final = "sentry.user"
 _ADDRESS: Final = "sentry.useremail"
@@ -136,7 +136,7 @@ def propose(
 
 def _proposal(username: str, found: list[Account], names: Collection[str]) -> dict[str, Any]:
     fit = [account for account in found if not account.refused]
-    renamed = look_of(username) in names
+    renamed = visible_form(username) in names
     notes = [f"Account {one.id} {one.refused}." for one in found if one.refused]
     if len(fit) > 1:
         notes.append("More than one account has one of the addresses.")
@@ -167,6 +167,6 @@ def _verified(
 def _names_in_use(connection: Connection, tables: Tables, names: Collection[str]) -> set[str]:
     """Return what those names look like that are in use, or that look like one in use."""
     column = tables[_USER].column("username")
-    asked = {*names, *map(look_of, names)}
+    asked = {*names, *map(visible_form, names)}
     found = [name for (name,) in select_in(connection, select(column), same_text(column), asked)]
-    return set(map(look_of, [*found, *look_alikes(connection, column, names)]))
+    return set(map(visible_form, [*found, *look_alikes(connection, column, names)]))

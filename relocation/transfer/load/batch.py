@@ -15,14 +15,14 @@ from relocation.plan import Plan
 from relocation.transfer.database.codec import decoder
 from relocation.transfer.database.rows import one_of, select_in
 from relocation.transfer.database.schema import ModelTable, UniqueSet
-from relocation.transfer.load.trailing import Trailing
+from relocation.transfer.load.write_behind import WriteBehind
 
 _MARK = 48
 """Bytes of the marks of long values; they cannot be taken for those of short ones."""
 
 
 @dataclass(slots=True)
-class Draft:
+class PendingRow:
     """A row to be written."""
 
     pk: int
@@ -50,7 +50,7 @@ class Options:
 class Batch:
     """The drafts of one chunk, and what is to be told of them."""
 
-    transaction: Trailing
+    transaction: WriteBehind
     table: ModelTable
     now: str
     """The moment of the import, as an export writes it."""
@@ -58,13 +58,13 @@ class Batch:
     random: Random
     merged_users: frozenset[int] = frozenset()
     """The users of the destination that earlier chunks were merged into."""
-    rows: list[Draft] = field(default_factory=list)
+    rows: list[PendingRow] = field(default_factory=list)
     skipped: int = 0
     dropped: int = 0
     merged: dict[int, int] = field(default_factory=dict)
-    twins: dict[int, int] = field(default_factory=dict)
+    duplicates_of: dict[int, int] = field(default_factory=dict)
     """Records that become one with another record of this batch, by the export's primary keys."""
-    overwritten: list[tuple[Draft, int]] = field(default_factory=list)
+    overwritten: list[tuple[PendingRow, int]] = field(default_factory=list)
     """Drafts that replace the values of a row that is there, and its primary key."""
     slugs: dict[int, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -74,21 +74,21 @@ class Batch:
         """Return the destination's, with all earlier rows in it."""
         return self.transaction.connection
 
-    def tell(self, kind: FindingKind, pk: int, reason: str, field: str | None = None) -> None:
+    def report(self, kind: FindingKind, pk: int, reason: str, field: str | None = None) -> None:
         """Report something about one record."""
         self.findings.append(Finding(kind, self.table.model.name, reason, field, pk))
 
     def skip(self, pk: int, kind: FindingKind, reason: str) -> None:
         """Count a record as left out on purpose, and report why; its draft must be gone."""
         self.skipped += 1
-        self.tell(kind, pk, reason)
+        self.report(kind, pk, reason)
 
     def drop(self, pk: int, reason: str, field: str) -> None:
         """Count a record as lost with its parent, and report why."""
         self.dropped += 1
-        self.tell(FindingKind.LOST_REFERENCE, pk, reason, field)
+        self.report(FindingKind.LOST_REFERENCE, pk, reason, field)
 
-    def put(self, draft: Draft, field: str, value: Any) -> None:
+    def put(self, draft: PendingRow, field: str, value: Any) -> None:
         """Set a field of a draft, if the destination has a column for it."""
         if field in self.table.fields:
             draft.values[field] = value

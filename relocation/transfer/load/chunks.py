@@ -24,7 +24,7 @@ GRANTED: Final = "relocation.granted"
 
 
 @dataclass(frozen=True)
-class Account:
+class RecordCounts:
     """What became of records: `read` is always the sum of the others (B-4)."""
 
     read: int = 0
@@ -34,15 +34,15 @@ class Account:
     skipped: int = 0
     dropped: int = 0
 
-    def __add__(self, other: "Account") -> "Account":
-        return Account(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: "RecordCounts") -> "RecordCounts":
+        return RecordCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class Chunk:
     """One chunk as it was written; maps go from the export's primary keys to the destination's."""
 
-    account: Account
+    account: RecordCounts
     first_pk: int
     last_pk: int
     inserted: Mapping[int, int]
@@ -62,12 +62,12 @@ class Chunk:
 class ImportReport:
     """What an import did, by model, in dependency order."""
 
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, RecordCounts]
     findings: tuple[Finding, ...]
 
     def inserted(self, model: str) -> int:
         """Return how many records of a model were inserted."""
-        return self.accounts.get(model, Account()).inserted
+        return self.accounts.get(model, RecordCounts()).inserted
 
     @property
     def renamed_users(self) -> int:
@@ -253,7 +253,7 @@ def record_granted(connection: Connection, relocation_id: str, pks: Collection[i
     before = read_chunk(connection, relocation_id, GRANTED, 0)
     inserted = {**(before.inserted if before else {}), **{pk: pk for pk in pks}}
     delete_chunk(connection, relocation_id, GRANTED, 0)
-    write_chunk(connection, relocation_id, GRANTED, 0, Chunk(Account(), 0, 0, inserted))
+    write_chunk(connection, relocation_id, GRANTED, 0, Chunk(RecordCounts(), 0, 0, inserted))
 
 
 def import_report(engine: Engine, relocation_id: str) -> ImportReport:
@@ -261,7 +261,7 @@ def import_report(engine: Engine, relocation_id: str) -> ImportReport:
 
     Findings told twice count once, save those about a number of records: these add up.
     """
-    accounts: dict[str, Account] = {}
+    accounts: dict[str, RecordCounts] = {}
     findings: dict[Finding, int] = {}
     order = list(load_catalogue())
     rows = select(IMPORT_CHUNK).filter_by(relocation_id=relocation_id)
@@ -269,7 +269,7 @@ def import_report(engine: Engine, relocation_id: str) -> ImportReport:
     with engine.connect() as connection:
         for row in connection.execute(rows.order_by(IMPORT_CHUNK.c.model, IMPORT_CHUNK.c.chunk)):
             chunk = _chunk(row)
-            accounts[row.model] = accounts.get(row.model, Account()) + chunk.account
+            accounts[row.model] = accounts.get(row.model, RecordCounts()) + chunk.account
             for finding in chunk.findings:
                 about = replace(finding, records=None)
                 findings[about] = findings.get(about, 0) + (finding.records or 0)
@@ -287,7 +287,7 @@ def import_report(engine: Engine, relocation_id: str) -> ImportReport:
 def _chunk(row: Any) -> Chunk:
     pks = {kind: dict(zip(*pairs, strict=True)) for kind, pairs in _unpack(row.pks).items()}
     return Chunk(
-        account=Account(**{f.name: getattr(row, f.name) for f in fields(Account)}),
+        account=RecordCounts(**{f.name: getattr(row, f.name) for f in fields(RecordCounts)}),
         first_pk=row.first_pk,
         last_pk=row.last_pk,
         findings=tuple(

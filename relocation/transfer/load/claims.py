@@ -19,7 +19,7 @@ from relocation.transfer.load.ownership import (
     store_tokens,
     tables_of,
 )
-from relocation.transfer.load.renewal import UNUSABLE, word
+from relocation.transfer.load.renewal import UNUSABLE, random_word
 
 _USER: Final = "sentry.user"
 _GRANTS: Final = {"sentry.userpermission": "user", "sentry.userroleuser": "user"}
@@ -67,7 +67,7 @@ def renew_claims(
                 row["id"],
                 row["username"],
                 row["email"],
-                word(random, 32),
+                random_word(random, 32),
                 names.get(row["id"], ()),
             )
             for row in renewed

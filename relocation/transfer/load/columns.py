@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import INET
 
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.database.codec import column_bits, encoder
-from relocation.transfer.load.batch import Draft
+from relocation.transfer.load.batch import PendingRow
 
 _ALIKE: Final = frozenset({str, int, bool})
 """Types whose equal values are the same; true is 1, and 0.0 is -0.0."""
@@ -86,12 +86,12 @@ def _texts_fit(values: Sequence[str], limit: int | None) -> bool:
     return True
 
 
-def alike(drafts: list[Draft]) -> list[list[Draft]]:
+def group_by_fields(drafts: list[PendingRow]) -> list[list[PendingRow]]:
     """Part the drafts by the fields they have."""
     used = set[str]().union(*(draft.values for draft in drafts))
     if all(len(draft.values) == len(used) for draft in drafts):
         return [drafts] if drafts else []
-    groups: dict[frozenset[str], list[Draft]] = {}
+    groups: dict[frozenset[str], list[PendingRow]] = {}
     for draft in drafts:
         groups.setdefault(frozenset(draft.values), []).append(draft)
     return list(groups.values())

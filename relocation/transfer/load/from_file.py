@@ -8,12 +8,10 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from relocation.archive.folder import FolderStorage
-from relocation.archive.foreign import open_foreign
+from relocation.archive.any_export import open_any_export
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.reading import read_records
-from relocation.archive.record import Record
-from relocation.archive.storage import Storage
+from relocation.archive.records import Record, read_records
+from relocation.archive.storage import FolderStorage, Storage
 from relocation.catalogue import Scope, load_catalogue
 from relocation.settings import Settings
 from relocation.transfer.load.chunks import ImportReport, bind
@@ -61,7 +59,7 @@ def import_file(
     with TemporaryDirectory(prefix="relocation-") as folder:
         storage = FolderStorage(Path(folder))
         with path.open("rb") as file:
-            export = open_foreign(file, private_pem, own_key=own_key)
+            export = open_any_export(file, private_pem, own_key=own_key)
             _normalise(read_records(export.text), what, storage, own_key)
         bind(destination, what.id, _FENCE)
         report = import_records(

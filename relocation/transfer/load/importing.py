@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Engine, select
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Model, Scope, load_catalogue
 from relocation.errors import CommandError, ConfigurationError, StaleWorkError
 from relocation.findings import Finding, FindingKind
@@ -17,18 +17,18 @@ from relocation.text import listed
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.database.schema import ModelTable, is_mandatory, reflect
 from relocation.transfer.database.skew import (
-    blocks,
     check_later_steps,
     check_restrictions,
     check_schema,
     check_values,
+    prevents_import,
 )
 from relocation.transfer.load.accounts import account_tables, accounts_of, check_accounts
 from relocation.transfer.load.batch import Options, unfit
 from relocation.transfer.load.chunks import (
-    Account,
     Chunk,
     ImportReport,
+    RecordCounts,
     bind,
     check_bound,
     fenced,
@@ -37,15 +37,15 @@ from relocation.transfer.load.chunks import (
     recorded_sizes,
     write_chunk,
 )
-from relocation.transfer.load.owners import ACTOR, owned
+from relocation.transfer.load.owners import ACTOR, with_owners
 from relocation.transfer.load.ownership import map_visible
 from relocation.transfer.load.references import referenced_models
 from relocation.transfer.load.rules import WRITTEN
-from relocation.transfer.load.trailing import Trailing
+from relocation.transfer.load.write_behind import WriteBehind
 from relocation.transfer.load.writing import Writer
 from relocation.transfer.source import PortionedSource, Source
 
-__all__ = ["Account", "ImportReport", "bind", "import_records", "import_report"]
+__all__ = ["ImportReport", "RecordCounts", "bind", "import_records", "import_report"]
 
 _ORGANIZATION: Final = "sentry.organization"
 _CHUNK_BYTES: Final = 32 * 1024**2
@@ -97,7 +97,7 @@ def import_records(
     admitted = {model.name: model for model in load_catalogue().admitted(scope)}
     wanted = {ACTOR, *source.models()} & admitted.keys()
     tables = reflect(engine, [admitted[name] for name in sorted(wanted)])
-    source = owned(source, tables)
+    source = with_owners(source, tables)
     present = [admitted[name] for name in source.models() if name in admitted]
     # What newer versions took away is left out where they are the destination, and told.
     present = [model for model in present if model.until is None or model.name in tables]
@@ -110,7 +110,7 @@ def import_records(
     if scope is Scope.GLOBAL and not sizes:
         _check_empty(engine, reflect(engine, admitted.values()))
     groups = _read_ahead(_grouped(_pieces(source, sizes, chunk_records), chunk_records))
-    with Trailing(partial(fenced, engine, relocation_id, fence)) as transaction:
+    with WriteBehind(partial(fenced, engine, relocation_id, fence)) as transaction:
         for pieces in groups:
             for model, number, piece, _ in pieces:
                 chunk = None
@@ -119,9 +119,9 @@ def import_records(
                 if chunk is None:
                     chunk = writer.write(transaction, model, piece, maps)
                     record = partial(write_chunk, relocation_id=relocation_id, chunk=chunk)
-                    transaction.behind(partial(record, model=model, number=number))
+                    transaction.write_later(partial(record, model=model, number=number))
                 else:
-                    writer.pass_over(model, chunk)
+                    writer.note_written_chunk(model, chunk)
                 _compare(chunk, model, len(piece), piece[0].pk, piece[-1].pk)
                 if model in kept:
                     maps.setdefault(model, {}).update(chunk.pks)
@@ -213,7 +213,7 @@ def _check(
             records = partial(source.records, model.name)
             findings += check_values(tables[model.name], records, overwritten)
             findings += check_restrictions(tables[model.name], records)
-    missing = [finding for finding in findings if blocks(finding)]
+    missing = [finding for finding in findings if prevents_import(finding)]
     if missing:
         places = [f"{f.model}.{f.field}" if f.field else f.model for f in missing]
         raise ConfigurationError(

@@ -21,7 +21,7 @@ _UNSEEN: Final = frozenset({"Cc", "Cf"})
 """Categories of characters that nobody sees: controls, joiners, marks of direction."""
 
 
-def look_of(name: str) -> str:
+def visible_form(name: str) -> str:
     """Return what a person sees of a name: without its case, its width, and blanks around it."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     seen = (" " if one.isspace() else one for one in folded if one.isspace() or _is_seen(one))
@@ -33,11 +33,11 @@ def look_alikes(connection: Connection, column: Column[Any], names: Collection[s
 
     Such as letters of full width; reads every name that is not plain ASCII, and keeps few.
     """
-    looks = set(map(look_of, names))
+    looks = set(map(visible_form, names))
     odd = connection.execute(
         select(column).where(is_odd(column)), execution_options={"yield_per": _AT_ONCE}
     )
-    return [name for (name,) in odd if look_of(name) in looks]
+    return [name for (name,) in odd if visible_form(name) in looks]
 
 
 def _is_seen(character: str) -> bool:

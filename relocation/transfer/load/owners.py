@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, select, update
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.transfer.database.rows import slices
 from relocation.transfer.database.schema import ModelTable
@@ -29,7 +29,7 @@ Owner = tuple[str, int]
 """The field of an actor (`team` or `user_id`), and the primary key there."""
 
 
-def owned(source: PortionedSource, tables: Mapping[str, ModelTable]) -> PortionedSource:
+def with_owners(source: PortionedSource, tables: Mapping[str, ModelTable]) -> PortionedSource:
     """Return the source with its owners in the words of the destination's tables.
 
     Where these have actors, every team has one, as its versions need it.

@@ -39,7 +39,7 @@ from relocation.transfer.load.chunks import (
     record_granted,
 )
 from relocation.transfer.load.mappings import MappingCount, count_mappings, request_mappings
-from relocation.transfer.load.renewal import UNUSABLE, word
+from relocation.transfer.load.renewal import UNUSABLE, random_word
 from relocation.transfer.load.rules import ACTIVE, PENDING_APPROVAL
 
 _ORGANIZATION = "sentry.organization"
@@ -186,7 +186,7 @@ def issue_claims(engine: Engine, relocation_id: str, fence: int, now: datetime) 
         inserted = list(inserted_pks(connection, relocation_id, _USER).values())
         names = memberships.names(connection, relocation_id, inserted)
         claims = [
-            Claim(user, username, email or "", word(random, 32), names.get(user, ()))
+            Claim(user, username, email or "", random_word(random, 32), names.get(user, ()))
             for user, username, email in sorted(
                 select_in(connection, unclaimed, users.table.c.id.in_, inserted)
             )

@@ -14,14 +14,14 @@ from relocation.findings import FindingKind
 from relocation.transfer.database.codec import parse_stored_json
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.load.batch import Batch, storable, unfit
-from relocation.transfer.load.naming import NameRule, look_alikes, look_of, pick_names
-from relocation.transfer.load.renewal import UNUSABLE, word
+from relocation.transfer.load.naming import NameRule, look_alikes, pick_names, visible_form
+from relocation.transfer.load.renewal import UNUSABLE, random_word
 
 _MAX_USERNAME: Final = 128
-_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True, alike=look_of)
+_USERNAMES = NameRule(_MAX_USERNAME, digits_alone=True, alike=visible_form)
 
 
-def take_over_users(batch: Batch) -> None:
+def strip_privileges(batch: Batch) -> None:
     """Strip privileges (I-50) and passwords (I-51), as far as the scope does not keep them.
 
     Whoever's password goes has to claim the account anew.
@@ -40,7 +40,7 @@ def take_over_users(batch: Batch) -> None:
         batch.put(draft, "is_password_expired", value=False)
         batch.put(draft, "is_unclaimed", value=True)
         # Nobody can log in with it, and no key derivation is spent on it.
-        batch.put(draft, "password", UNUSABLE + word(batch.random, 40))
+        batch.put(draft, "password", UNUSABLE + random_word(batch.random, 40))
         batch.put(draft, "last_password_change", batch.now)
 
 
@@ -65,7 +65,7 @@ def merge_users(batch: Batch) -> None:
     batch.rows = kept
 
 
-def become_accounts(batch: Batch) -> None:
+def use_planned_accounts(batch: Batch) -> None:
     """Use the accounts that the plan names, and leave them as they are.
 
     Whatever may have happened since the plan was checked: a privileged account is none of them.
@@ -89,11 +89,11 @@ def become_accounts(batch: Batch) -> None:
         else:
             batch.merged[draft.pk] = target
             reason = f"In the plan it becomes account {target}, which stays unchanged."
-            batch.tell(FindingKind.EXISTING_USER, draft.pk, reason)
+            batch.report(FindingKind.EXISTING_USER, draft.pk, reason)
     batch.rows = kept
 
 
-def leave_accounts_alone(field: str, batch: Batch) -> None:
+def skip_planned_accounts(field: str, batch: Batch) -> None:
     """Skip what is a person's own where the plan made an account of the person.
 
     An account gets memberships by a plan and nothing else. What the organization shares stays.
@@ -128,10 +128,10 @@ def address_members(batch: Batch) -> None:
         if user in addresses and told and told != addresses[user]:
             draft.values["user_email"] = addresses[user] or None
             reason = "It is the address of the account that its user becomes."
-            batch.tell(FindingKind.RENEWED, draft.pk, reason, "user_email")
+            batch.report(FindingKind.RENEWED, draft.pk, reason, "user_email")
 
 
-def leave_merged_users_alone(batch: Batch) -> None:
+def skip_merged_users(batch: Batch) -> None:
     """Skip what the export says of a user who is there already (I-57)."""
     kept = []
     for draft in batch.rows:
@@ -154,7 +154,7 @@ def name_users(batch: Batch) -> None:
             ending = name.rpartition("-")[2]
             how = f'the account\'s name now ends in "-{ending}"' if old else f'it is "{name}" now'
             why = "It was taken" if old else "It was empty"
-            batch.tell(FindingKind.RENAMED, draft.pk, f"{why}; {how}.", "username")
+            batch.report(FindingKind.RENAMED, draft.pk, f"{why}; {how}.", "username")
         draft.values["username"] = name
 
 
@@ -171,20 +171,20 @@ def merge_addresses(batch: Batch) -> None:
         if address in present:
             batch.merged[draft.pk] = present[address]
         elif address in first:
-            batch.twins[draft.pk] = first[address]
+            batch.duplicates_of[draft.pk] = first[address]
         else:
             first[address] = draft.pk
             kept.append(draft)
     batch.rows = kept
 
 
-def distrust_addresses(batch: Batch) -> None:
+def reset_address_verification(batch: Batch) -> None:
     """Make every address of a user unverified, with a new hash, outside Global (I-58)."""
     if batch.options.scope is Scope.GLOBAL:
         return
     for draft in batch.rows:
         batch.put(draft, "is_verified", value=False)
-        batch.put(draft, "validation_hash", word(batch.random, 32))
+        batch.put(draft, "validation_hash", random_word(batch.random, 32))
         batch.put(draft, "date_hash_added", batch.now)
 
 
@@ -205,7 +205,7 @@ def _time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def see_addresses_anew(batch: Batch) -> None:
+def refresh_ip_addresses(batch: Batch) -> None:
     """Refuse what is no IP address; each is first seen now (I-59).
 
     Where it is the export cannot be trusted to say, and there is no register here to look it up in:

@@ -10,7 +10,7 @@ from relocation.catalogue.places import PLACES
 from relocation.findings import FindingKind
 from relocation.transfer.database.schema import ModelTable
 from relocation.transfer.inner_ids import has_places, point_inside
-from relocation.transfer.load.batch import Batch, Draft
+from relocation.transfer.load.batch import Batch, PendingRow
 
 PkMaps = Mapping[str, Mapping[int, int]]
 """By model: where the records of the export are now."""
@@ -63,7 +63,7 @@ def references(table: ModelTable) -> list[Reference]:
     return found
 
 
-def resolve(batch: Batch, draft: Draft, keys: list[Reference], maps: PkMaps) -> bool:
+def resolve(batch: Batch, draft: PendingRow, keys: list[Reference], maps: PkMaps) -> bool:
     """Point a draft at the destination's rows; False where it had to be dropped (B-6)."""
     nulled = []
     for key in keys:
@@ -82,13 +82,13 @@ def resolve(batch: Batch, draft: Draft, keys: list[Reference], maps: PkMaps) -> 
         draft.values[key.field] = found
     for key, given in nulled:
         reason = _reason(key, given) + " The reference is left empty."
-        batch.tell(FindingKind.NULLED_REFERENCE, draft.pk, reason, key.field)
+        batch.report(FindingKind.NULLED_REFERENCE, draft.pk, reason, key.field)
     return True
 
 
 def resolve_all(
-    batch: Batch, drafts: list[Draft], keys: list[Reference], maps: PkMaps
-) -> list[Draft]:
+    batch: Batch, drafts: list[PendingRow], keys: list[Reference], maps: PkMaps
+) -> list[PendingRow]:
     """Point drafts at the destination's rows; return those that did not have to be dropped (B-6).
 
     Reference by reference where all can be resolved, which is much quicker than draft by draft.
@@ -130,7 +130,7 @@ def resolve_inside(batch: Batch, maps: PkMaps) -> None:
         kept.append(draft)
         for one in lost:
             reason = f"It refers to {one.to} {one.id}, which was not imported. Nobody is named now."
-            batch.tell(FindingKind.NULLED_REFERENCE, draft.pk, reason, one.field)
+            batch.report(FindingKind.NULLED_REFERENCE, draft.pk, reason, one.field)
     batch.rows = kept
 
 

@@ -27,7 +27,7 @@ _NOT_WANTED: Final = frozenset({3, 4})
 """Statuses of those that are about to be deleted, or disabled."""
 
 
-def word(random: Random, length: int) -> str:
+def random_word(random: Random, length: int) -> str:
     """Return a random word of letters and digits, with five bits of chance in each."""
     return b32encode(random.randbytes(length)).decode()[:length]
 
@@ -62,7 +62,7 @@ def renew(field: str, make: Make | None, batch: Batch, *, clear: str | None = No
             batch.put(draft, clear, value=None)
         why = "was in use" if value is not None else "was missing"
         what = "a new one was made" if make else "it is empty now"
-        batch.tell(FindingKind.RENEWED, draft.pk, f"It {why}; {what}.", field)
+        batch.report(FindingKind.RENEWED, draft.pk, f"It {why}; {what}.", field)
 
 
 def prolong_tokens(batch: Batch) -> None:
@@ -94,7 +94,7 @@ def begin_subscriptions(batch: Batch) -> None:
             batch.put(draft, "date_updated", waiting_since)
 
 
-def hex_word(random: Random) -> str:
+def random_hex(random: Random) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
@@ -108,4 +108,4 @@ def token(random: Random) -> str:
 
 def token_hash(random: Random) -> str:
     """Return the hash of a token that nobody knows: the owner makes a new one (I-66)."""
-    return hashlib.sha256(word(random, 64).encode()).hexdigest()
+    return hashlib.sha256(random_word(random, 64).encode()).hexdigest()

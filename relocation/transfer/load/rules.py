@@ -21,22 +21,22 @@ from relocation.transfer.load.batch import Batch, storable
 from relocation.transfer.load.naming import NameRule
 from relocation.transfer.load.people_rules import (
     address_members,
-    become_accounts,
     check_time_zones,
-    distrust_addresses,
     free_names,
-    leave_accounts_alone,
-    leave_merged_users_alone,
     merge_addresses,
     merge_users,
     name_users,
-    see_addresses_anew,
-    take_over_users,
+    refresh_ip_addresses,
+    reset_address_verification,
+    skip_merged_users,
+    skip_planned_accounts,
+    strip_privileges,
+    use_planned_accounts,
 )
 from relocation.transfer.load.renewal import (
     begin_subscriptions,
-    hex_word,
     prolong_tokens,
+    random_hex,
     refresh,
     renew,
     token,
@@ -149,7 +149,7 @@ def _name_organizations(batch: Batch) -> None:
             )
         batch.slugs[draft.pk] = old
         if name != old:
-            batch.tell(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")
+            batch.report(FindingKind.RENAMED, draft.pk, f'"{old}" is now "{name}".', "slug")
         draft.values["slug"] = name
         draft.values["status"] = PENDING_APPROVAL if batch.options.hide else ACTIVE
 
@@ -200,14 +200,14 @@ PERSONAL: Final = {
 _OF_MODELS: Mapping[str, tuple[Rule, ...]] = {
     "sentry.actor": (_find_actors,),
     "sentry.organization": (_name_organizations,),
-    "sentry.user": (become_accounts, merge_users, take_over_users, name_users),
+    "sentry.user": (use_planned_accounts, merge_users, strip_privileges, name_users),
     "sentry.email": (merge_addresses,),
-    "sentry.useremail": (leave_merged_users_alone, distrust_addresses),
-    "sentry.useroption": (leave_merged_users_alone, check_time_zones),
-    "sentry.userpermission": (leave_merged_users_alone,),
+    "sentry.useremail": (skip_merged_users, reset_address_verification),
+    "sentry.useroption": (skip_merged_users, check_time_zones),
+    "sentry.userpermission": (skip_merged_users,),
     # Not named by I-57, but as little as a permission may it come by a namesake's file.
-    "sentry.userroleuser": (leave_merged_users_alone,),
-    "sentry.userip": (leave_merged_users_alone, see_addresses_anew),
+    "sentry.userroleuser": (skip_merged_users,),
+    "sentry.userip": (skip_merged_users, refresh_ip_addresses),
     **dict.fromkeys(_CONFIGS, (_keep_configs,)),
     "sentry.apitoken": (
         partial(renew, "token", token),
@@ -222,8 +222,8 @@ _OF_MODELS: Mapping[str, tuple[Rule, ...]] = {
         partial(renew, "token_hashed", token_hash, clear="token_last_characters"),
     ),
     "sentry.projectkey": (
-        partial(renew, "public_key", hex_word),
-        partial(renew, "secret_key", hex_word),
+        partial(renew, "public_key", random_hex),
+        partial(renew, "secret_key", random_hex),
     ),
     "sentry.monitor": (partial(refresh, "guid", uuid4),),
     "sentry.monitorenvironment": (_await_check_in,),
@@ -235,7 +235,7 @@ _OF_MODELS: Mapping[str, tuple[Rule, ...]] = {
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **_OF_MODELS,
     **{
-        model: (partial(leave_accounts_alone, field), *_OF_MODELS.get(model, ()))
+        model: (partial(skip_planned_accounts, field), *_OF_MODELS.get(model, ()))
         for model, field in PERSONAL.items()
     },
 }

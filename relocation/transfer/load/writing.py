@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import update
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.database.codec import UnfitValueError, format_datetime
@@ -22,9 +22,9 @@ from relocation.transfer.database.schema import (
     requires_value,
     unique_sets,
 )
-from relocation.transfer.load.batch import Batch, Draft, Options, checkable, marks, unfit
-from relocation.transfer.load.chunks import Account, Chunk
-from relocation.transfer.load.columns import ColumnEncoder, alike, without_nulls
+from relocation.transfer.load.batch import Batch, Options, PendingRow, checkable, marks, unfit
+from relocation.transfer.load.chunks import Chunk, RecordCounts
+from relocation.transfer.load.columns import ColumnEncoder, group_by_fields, without_nulls
 from relocation.transfer.load.owners import ACTOR, point_teams
 from relocation.transfer.load.references import (
     PkMaps,
@@ -34,7 +34,7 @@ from relocation.transfer.load.references import (
     resolve_inside,
 )
 from relocation.transfer.load.rules import EXTRA_UNIQUES, KEEP_PKS, RULES, SCOPED_BY_ROW, row_scope
-from relocation.transfer.load.trailing import Trailing
+from relocation.transfer.load.write_behind import WriteBehind
 
 UNTAKEN: Final = "The catalogue does not know the field, and no column of its name takes it."
 
@@ -71,7 +71,7 @@ class Writer:
         self._passed: list[int] = []
         self._seen: dict[UniqueSet, set[bytes]] = {}
 
-    def pass_over(self, model: str, chunk: Chunk) -> None:
+    def note_written_chunk(self, model: str, chunk: Chunk) -> None:
         """Take note of a chunk that an earlier process wrote."""
         self._turn_to(model)
         self._note_merged(model, chunk)
@@ -79,7 +79,7 @@ class Writer:
         self._passed = [min(self._passed), max(self._passed)] if self._passed else []
 
     def write(
-        self, transaction: Trailing, model: str, records: Sequence[Record], maps: PkMaps
+        self, transaction: WriteBehind, model: str, records: Sequence[Record], maps: PkMaps
     ) -> Chunk:
         """Write a chunk of one model; `maps` says where the records it refers to are now.
 
@@ -109,10 +109,10 @@ class Writer:
         if model == ACTOR and "sentry.team" in self._plans:
             teams, actors = (self._plans[name].table.table for name in ("sentry.team", ACTOR))
             pks = list(inserted.values())
-            transaction.behind(partial(point_teams, teams=teams, actors=actors, pks=pks))
+            transaction.write_later(partial(point_teams, teams=teams, actors=actors, pks=pks))
         overwritten = _overwrite(batch, plan)
-        merged = batch.merged | {pk: inserted[other] for pk, other in batch.twins.items()}
-        account = Account(
+        merged = batch.merged | {pk: inserted[other] for pk, other in batch.duplicates_of.items()}
+        account = RecordCounts(
             read=len(records),
             inserted=len(inserted),
             merged=len(merged),
@@ -154,7 +154,7 @@ class Writer:
         """Resolve the references of the records that the scope admits."""
         model, scope = plan.table.model, self._options.scope
         used = set[str]().union(*(record.fields for record in records))
-        drafts = [Draft(pk, fields) for _, pk, fields in records]
+        drafts = [PendingRow(pk, fields) for _, pk, fields in records]
         if model.name in SCOPED_BY_ROW:
             reason = f"This record is not part of an import of scope {scope}."
             found, drafts = drafts, []
@@ -196,7 +196,7 @@ def _plan(table: ModelTable) -> _Plan:
     )
 
 
-def _drop_unfit(batch: Batch, drafts: Sequence[Draft], field: str, plan: _Plan) -> None:
+def _drop_unfit(batch: Batch, drafts: Sequence[PendingRow], field: str, plan: _Plan) -> None:
     """Drop an unknown field where no column of its name takes it, and tell in how many records."""
     lost = 0
     for draft in drafts:
@@ -220,7 +220,7 @@ def _drop_unfit(batch: Batch, drafts: Sequence[Draft], field: str, plan: _Plan) 
 def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
     """Insert the drafts that are left; return where they are now, by the export's keys."""
     table = plan.table.table
-    groups = alike(batch.rows)
+    groups = group_by_fields(batch.rows)
     encoded = [_encode(drafts, plan) for drafts in groups]
     keeps_pks = batch.options.scope is Scope.GLOBAL and plan.table.model.name in KEEP_PKS
     if keeps_pks:
@@ -231,9 +231,9 @@ def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
     for drafts, columns in zip(groups, encoded, strict=True):
         columns["id"] = [placed[draft.pk] for draft in drafts]
         for part in without_nulls(columns, plan.defaulted):
-            batch.transaction.behind(partial(insert_columns, table=table, columns=part))
+            batch.transaction.write_later(partial(insert_columns, table=table, columns=part))
     if keeps_pks:
-        batch.transaction.behind(partial(advance_sequence, table=table))
+        batch.transaction.write_later(partial(advance_sequence, table=table))
     return placed
 
 
@@ -247,7 +247,7 @@ def _overwrite(batch: Batch, plan: _Plan) -> dict[int, int]:
     return {draft.pk: pk for draft, pk in batch.overwritten}
 
 
-def _encode(drafts: list[Draft], plan: _Plan) -> dict[str, Sequence[Any]]:
+def _encode(drafts: list[PendingRow], plan: _Plan) -> dict[str, Sequence[Any]]:
     """Return the columns of drafts that have the same fields; column by column is much quicker."""
     columns: dict[str, Sequence[Any]] = {}
     rows = [draft.values for draft in drafts]
@@ -266,7 +266,7 @@ def _encode(drafts: list[Draft], plan: _Plan) -> dict[str, Sequence[Any]]:
     return columns
 
 
-def _first_unfit(drafts: list[Draft], plan: _Plan) -> Exception:
+def _first_unfit(drafts: list[PendingRow], plan: _Plan) -> Exception:
     """Return the error for the first draft that holds what a column cannot take."""
     for draft in drafts:
         for field, value in draft.values.items():
@@ -288,7 +288,7 @@ def _leave_out(model: str, records: Sequence[Record]) -> Chunk:
     else:
         kind, reason = FindingKind.UNKNOWN_MODEL, "This model is not known."
     return Chunk(
-        Account(read=len(records), skipped=len(records)),
+        RecordCounts(read=len(records), skipped=len(records)),
         records[0].pk,
         records[-1].pk,
         {},

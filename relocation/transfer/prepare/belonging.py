@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import FindingKind
 from relocation.transfer.prepare.key_table import USER, natural_key

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import Model
 
 USER = "sentry.user"

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.archive.storage import Storage
 from relocation.catalogue import load_catalogue
 from relocation.errors import MissingWorkError

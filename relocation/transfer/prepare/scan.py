@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.archive.storage import Storage
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError

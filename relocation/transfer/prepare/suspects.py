@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import FieldType, load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.text import one_line

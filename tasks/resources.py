@@ -17,7 +17,7 @@ from relocation.settings import Settings
 from relocation.transfer.database.schema import read_once
 
 
-class Opened:
+class Resources:
     """The blocks as they were when first asked for; a change in the UI holds from the next run."""
 
     @cached_property
@@ -46,13 +46,13 @@ class Opened:
         return load_private_key(Settings())
 
 
-_held: dict[str, tuple[Hold, Opened]] = {}
+_held: dict[str, tuple[Hold, Resources]] = {}
 """By relocation: its hooks end what a process began without waiting for the lease."""
 
 
-def remember(hold: Hold, opened: Opened) -> None:
+def keep_hold(hold: Hold, resources: Resources) -> None:
     """Keep the hold that this process has on a relocation, and what it has opened."""
-    _held[hold.relocation_id] = (hold, opened)
+    _held[hold.relocation_id] = (hold, resources)
 
 
 def own_hold(relocation_id: str) -> Hold | None:
@@ -61,7 +61,7 @@ def own_hold(relocation_id: str) -> Hold | None:
     return hold
 
 
-def opened_for(relocation_id: str | None) -> Opened:
+def resources_for(relocation_id: str | None) -> Resources:
     """Return what this process has opened for a relocation, else what opens the blocks anew."""
-    _hold, opened = _held.get(relocation_id or "", (None, None))
-    return opened or Opened()
+    _hold, resources = _held.get(relocation_id or "", (None, None))
+    return resources or Resources()

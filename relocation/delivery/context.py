@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from relocation.delivery.smtp import Mailer
-from relocation.handover import KIT, kit_archive
-from relocation.ledger.dispatch import Terms
+from relocation.ledger.dispatch import DeliveryPolicy
 from relocation.ledger.outbox import Notice, thread_of
 from relocation.ledger.reports import reports_of
 from relocation.notices.building import Branding, build_notice, render_notice
+from relocation.notices.handover_kit import KIT, kit_archive
 from relocation.notices.kinds import Channel, NoticeKind
 from relocation.notices.rendering import Templates
 from relocation.notices.signing import SigningKey
@@ -22,17 +22,17 @@ from relocation.steps import Task
 SPARE_SECONDS = 120.0
 """How much longer than the mail server may take the lease of a notice is: it may wait its turn."""
 GROUP = 100
-"""Most notices that are claimed and built together."""
+"""Most notices that are leased and built together."""
 
 _REPLIES = frozenset({NoticeKind.FAILED, NoticeKind.SUCCEEDED, NoticeKind.CANCELLED})
 """Kinds that go into the thread of the STARTED notice."""
 
-TellBlock = Callable[[str, str, str], object]
+SendToBlock = Callable[[str, str, str], object]
 """Sends subject and text through the block of this type/name; raises where that fails."""
 
 
 @dataclass(frozen=True)
-class Post:
+class DeliveryContext:
     """What it takes to send notices, whichever they are."""
 
     ledger: Engine
@@ -40,15 +40,15 @@ class Post:
     """None where no mail server is set up: the mails stay due."""
     templates: Templates
     branding: Branding
-    terms: Terms
+    policy: DeliveryPolicy
     signing_key: SigningKey | None = None
     per_minute: int = 0
     """Most notices sent a minute; 0 is no limit."""
-    tell_block: TellBlock | None = None
+    send_to_block: SendToBlock | None = None
     """Sends through a notification block; None where there is none to be had."""
 
     group: int = GROUP
-    """Most notices that are claimed, built and marked together; 1 makes each commit wait."""
+    """Most notices that are leased, built and marked together; 1 makes each commit wait."""
 
     @property
     def lease_seconds(self) -> float:
@@ -56,14 +56,14 @@ class Post:
         return (self.mailer.patience if self.mailer else 0.0) + SPARE_SECONDS
 
 
-def _attachments(post: Post, notice: Notice) -> dict[str, bytes]:
+def _attachments(delivery: DeliveryContext, notice: Notice) -> dict[str, bytes]:
     if notice.context.get("handover") != HandOver.ATTACHED:
         return {}
-    facts = reports_of(post.ledger, notice.relocation_id).get(Task.COMPLETE)
+    facts = reports_of(delivery.ledger, notice.relocation_id).get(Task.COMPLETE)
     return {KIT: kit_archive(facts)} if facts else {}
 
 
-def built(post: Post, notice: Notice, now: datetime) -> bytes:
+def message_bytes(delivery: DeliveryContext, notice: Notice, now: datetime) -> bytes:
     """Return the bytes of a notice; raises NoticeError where they cannot be made."""
     context = {**notice.context, "relocation_id": notice.relocation_id}
     if notice.channel is Channel.BLOCK:
@@ -71,8 +71,8 @@ def built(post: Post, notice: Notice, now: datetime) -> bytes:
             notice.kind,
             recipient=notice.recipient,
             context=context,
-            branding=post.branding,
-            templates=post.templates,
+            branding=delivery.branding,
+            templates=delivery.templates,
         )
         return f"{rendered.subject}\n\n{rendered.text}".encode()
     message = build_notice(
@@ -81,10 +81,10 @@ def built(post: Post, notice: Notice, now: datetime) -> bytes:
         context=context,
         message_id=notice.message_id,
         date=now,
-        branding=post.branding,
-        templates=post.templates,
-        in_reply_to=thread_of(post.ledger, notice) if notice.kind in _REPLIES else None,
-        attachments=_attachments(post, notice),
+        branding=delivery.branding,
+        templates=delivery.templates,
+        in_reply_to=thread_of(delivery.ledger, notice) if notice.kind in _REPLIES else None,
+        attachments=_attachments(delivery, notice),
     )
     wire = wire_bytes(message)
-    return post.signing_key.signed(wire) if post.signing_key else wire
+    return delivery.signing_key.signed(wire) if delivery.signing_key else wire

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 Work = Callable[[Connection], None]
 
 
-class Trailing:
+class WriteBehind:
     """Transactions of one writer, one after the other; `begin` opens each of them.
 
     What is left to be written behind is written in order, each before the next question that
@@ -40,15 +40,15 @@ class Trailing:
         with self._transaction:
             if err is not None:
                 raise err
-            self.settle()
+            self.flush()
 
     @property
     def connection(self) -> Connection:
         """Return the connection of the open transaction, once all before is written."""
-        self.settle()
+        self.flush()
         return self._opened()
 
-    def behind(self, work: Work) -> None:
+    def write_later(self, work: Work) -> None:
         """Leave something to be written in the open transaction."""
         connection = self._opened()
         self._works.append(self._thread.submit(work, connection))
@@ -69,7 +69,7 @@ class Trailing:
         self._works.append(self._thread.submit(end))
         self._then = then
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until all is written that was left to be."""
         works, self._works = self._works, []
         then, self._then = self._then, None
@@ -80,6 +80,6 @@ class Trailing:
 
     def _opened(self) -> Connection:
         if self._connection is None:
-            self.settle()
+            self.flush()
             self._connection = self._transaction.enter_context(self._begin())
         return self._connection

@@ -1,21 +1,22 @@
-"""Stream the records of an export (T-10, T-11)."""
+"""Read and write the records of an export (T-10, T-11)."""
 
 import re
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
+import orjson
 from ijson.backends import yajl2_c
 from ijson.common import JSONError
 
-from relocation.archive.encoding import foreign_encoding
-from relocation.archive.record import Record
-from relocation.archive.runs import Runs
-from relocation.archive.watch import (
+from relocation.archive.encoding import detect_encoding
+from relocation.archive.fast_parser import FastParser
+from relocation.archive.fernet_stream import Writable
+from relocation.archive.json_guard import (
     MAX_DEPTH,
     MAX_ELEMENT_BYTES,
     MAX_VALUES,
     PIECE,
-    JsonWatch,
+    JsonGuard,
     NotAListError,
     Readable,
     TooDeepError,
@@ -28,6 +29,15 @@ from relocation.text import one_line
 MAX_PK = 2**63 - 1
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,49}\.[a-z][a-z0-9_]{0,99}")
+_PIECE = 256 * 1024
+
+
+class Record(NamedTuple):
+    """A row as the export writes it (T-11)."""
+
+    model: str
+    pk: int
+    fields: dict[str, Any]
 
 
 def read_records(stream: BinaryIO) -> Iterator[Record]:
@@ -37,13 +47,13 @@ def read_records(stream: BinaryIO) -> Iterator[Record]:
     object the last counts, as in the reference. Natural keys pass unchanged (T-13).
     """
     ordinal, model = 0, ""
-    runs = Runs(stream)
-    for elements in runs:
+    parser = FastParser(stream)
+    for elements in parser:
         for ordinal, element in enumerate(elements, ordinal + 1):  # noqa: B020 - goes on counting
             record = _record(element, ordinal, known=model)
             model = record.model
             yield record
-    yield from read_carefully(runs.rest, ordinal, model)
+    yield from read_carefully(parser.rest, ordinal, model)
 
 
 def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator[Record]:
@@ -52,13 +62,13 @@ def read_carefully(stream: Readable, done: int = 0, model: str = "") -> Iterator
     Raises as `read_records` does, which is quicker.
     """
     ordinal = done
-    watch = JsonWatch(stream)
-    elements = yajl2_c.items(watch, "item", use_float=True, buf_size=PIECE)
+    guard = JsonGuard(stream)
+    elements = yajl2_c.items(guard, "item", use_float=True, buf_size=PIECE)
     try:
         for ordinal, element in enumerate(elements, done + 1):
-            watch.end_element()
+            guard.end_element()
             record = _record(element, ordinal, known=model)
-            if watch.suspicious:
+            if guard.suspicious:
                 _check_text(element, ordinal, record.model)
             model = record.model
             yield record
@@ -139,7 +149,7 @@ def _holds_nul(value: Any) -> bool:
 
 
 def _no_list_reason(begin: bytes) -> str:
-    encoding = foreign_encoding(begin)
+    encoding = detect_encoding(begin)
     if encoding:
         return f"The export is text in {encoding}. It must be UTF-8 without a byte order mark."
     return "The export is not a JSON list of records like the one the export command writes."
@@ -162,3 +172,14 @@ def _parse_reason(message: str, ordinal: int) -> str:
     if "UTF8" in message:
         return _not_unicode(ordinal + 1)
     return f"The export is not valid JSON in or just before element {ordinal + 1}."
+
+
+def write_export(records: Iterable[Record], out: Writable) -> None:
+    """Write the records as a compact JSON array, in memory bounded by the largest."""
+    piece = bytearray(b"[")
+    for number, record in enumerate(records):
+        piece += (b"," if number else b"") + orjson.dumps(record._asdict())
+        if len(piece) >= _PIECE:
+            out.write(bytes(piece))
+            piece.clear()
+    out.write(bytes(piece + b"]"))

@@ -55,7 +55,7 @@ class TooManyValuesError(Exception):
     """One element holds more than MAX_VALUES commas and brackets."""
 
 
-class JsonWatch:
+class JsonGuard:
     """Read JSON text in pieces that do not end within an escape sequence."""
 
     def __init__(self, source: Readable) -> None:

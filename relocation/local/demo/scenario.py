@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.errors import CommandError
 from relocation.example import example_archive, example_export
 from relocation.ledger.relocations import find_relocation
 from relocation.local.console import Console
-from relocation.local.stack import Machine
+from relocation.local.stack import Stack
 from relocation.model import Relocation
 from relocation.prefect_api.blocks import load_private_key, load_storage
 from relocation.prefect_api.flow_runs import is_finished, rerun, submit
@@ -59,11 +59,11 @@ class Ending:
         return as_expected and expected.reason in (one.reason or "")
 
 
-class Story:
+class Scenario:
     """The relocations of the demo, one after the other."""
 
-    def __init__(self, machine: Machine, console: Console) -> None:
-        self._machine = machine
+    def __init__(self, stack: Stack, console: Console) -> None:
+        self._stack = stack
         self._console = console
 
     def play(self) -> list[Ending]:
@@ -84,7 +84,7 @@ class Story:
         return endings
 
     def _relocations(self) -> Iterator[Ending]:
-        key = public_key_of(load_private_key(self._machine.settings))
+        key = public_key_of(load_private_key(self._stack.settings))
         with self._console.doing("Writing example archives, encrypted to the relocation key"):
             good = self._archive("two-organizations.tar", example_export(organizations=2), key)
             records = example_export(organizations=1, members=3, projects=300)
@@ -110,7 +110,7 @@ class Story:
 
     def _archive(self, name: str, records: Iterable[Record], public_key: str) -> str:
         key = f"archives/{name}"
-        load_storage(self._machine.settings).write(key, example_archive(records, public_key))
+        load_storage(self._stack.settings).write(key, example_archive(records, public_key))
         return key
 
     def _relocate(self, title: str, request: RelocationRequest, expected: Expected) -> Ending:
@@ -133,7 +133,7 @@ class Story:
         yield self._follow(title, failed.relocation.id, Expected(Status.SUCCESS, round=2))
 
     def _execute(self, statement: str) -> None:
-        with self._machine.destination.begin() as connection:
+        with self._stack.destination.begin() as connection:
             connection.exec_driver_sql(statement)
 
     def _follow(self, title: str, relocation_id: str, expected: Expected) -> Ending:
@@ -145,7 +145,7 @@ class Story:
         shown: Task | None = None
         moved = time.monotonic()
         while time.monotonic() < moved + STALL_SECONDS:
-            one = find_relocation(self._machine.ledger, relocation_id)
+            one = find_relocation(self._stack.ledger, relocation_id)
             if one != last:  # a process that lives renews its lease, and so moves it
                 last, moved = one, time.monotonic()
             if one and one.round == expected.round:
@@ -155,7 +155,7 @@ class Story:
                 if one.settled_round == one.round and is_finished(relocation_id):
                     self._console.ended(one.status, one.reason or "")
                     return Ending(title, one, expected)
-            self._machine.refuse_what_has_ended()
+            self._stack.check_running()
             time.sleep(0.1)
         where = f"{last.status} in {last.step.name}" if last else "not begun"
         raise CommandError(f"Relocation {relocation_id} does not get any further: it is {where}.")

@@ -7,10 +7,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
 from relocation.errors import CommandError
 from relocation.ledger.clock import ledger_time
+from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, fenced_out, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
-from relocation.ledger.story import remember
-from relocation.ledger.tables import Happening, relocations, tasks_done
+from relocation.ledger.tables import HistoryEvent, relocations, tasks_done
 from relocation.ledger.tries import forget_work, interrupt_open_tries
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
@@ -54,11 +54,11 @@ def interrupt(
         if connection.execute(statement).rowcount == 0:
             return False
         interrupt_open_tries(connection, relocation.id, relocation.round, now)
-        remember(
+        record_event(
             connection,
             relocation.id,
             relocation.round,
-            Happening.INTERRUPTED,
+            HistoryEvent.INTERRUPTED,
             at=now,
             detail=detail,
         )
@@ -81,11 +81,13 @@ def record_unopened(
             connection, relocation_id, request, round_=1, now=now, status=Status.INTERRUPTED
         )
         if new:
-            remember(connection, relocation_id, 1, Happening.INTERRUPTED, at=now, detail=detail)
+            record_event(
+                connection, relocation_id, 1, HistoryEvent.INTERRUPTED, at=now, detail=detail
+            )
     return new
 
 
-def claim_resume(
+def reserve_resume(
     engine: Engine, relocation: Relocation, run_since: datetime, now: datetime
 ) -> bool:
     """Take it upon this process to ask for the resumption; False where another one just did.
@@ -112,11 +114,11 @@ def claim_resume(
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
             return False
-        remember(connection, relocation.id, relocation.round, Happening.RESUME_ASKED, at=now)
+        record_event(connection, relocation.id, relocation.round, HistoryEvent.RESUME_ASKED, at=now)
     return True
 
 
-def pause_here(
+def record_pause(
     engine: Engine,
     hold: Hold,
     step: Step,
@@ -188,7 +190,7 @@ def confirm_suspension(
         return connection.execute(statement).rowcount == 1
 
 
-def unpause(engine: Engine, relocation: Relocation, detail: str, now: datetime) -> bool:
+def record_unpause(engine: Engine, relocation: Relocation, detail: str, now: datetime) -> bool:
     """Record that a paused relocation is to go on; False where it is paused no more.
 
     From here on it is as one that was interrupted: its run is scheduled again until it goes on.
@@ -202,8 +204,13 @@ def unpause(engine: Engine, relocation: Relocation, detail: str, now: datetime) 
     with engine.begin() as connection:
         if connection.execute(update(relocations).where(*paused).values(values)).rowcount == 0:
             return False
-        remember(
-            connection, relocation.id, relocation.round, Happening.UNPAUSED, at=now, detail=detail
+        record_event(
+            connection,
+            relocation.id,
+            relocation.round,
+            HistoryEvent.UNPAUSED,
+            at=now,
+            detail=detail,
         )
     return True
 
@@ -229,7 +236,7 @@ def _pause(
         if connection.execute(update(relocations).where(*which).values(paused)).rowcount == 0:
             return False
         interrupt_open_tries(connection, relocation_id, round_, now)
-        remember(connection, relocation_id, round_, Happening.PAUSED, at=now, detail=detail)
+        record_event(connection, relocation_id, round_, HistoryEvent.PAUSED, at=now, detail=detail)
     return True
 
 
@@ -247,7 +254,7 @@ def schedule_pause(
         engine,
         relocation,
         changes,
-        Happening.PAUSE_SCHEDULED,
+        HistoryEvent.PAUSE_SCHEDULED,
         detail=f"before {step.name}",
         now=now,
     )
@@ -268,7 +275,7 @@ def schedule_cancel(
         engine,
         relocation,
         changes,
-        Happening.CANCEL_SCHEDULED,
+        HistoryEvent.CANCEL_SCHEDULED,
         detail=f"before {step.name}",
         now=now,
     )
@@ -287,7 +294,7 @@ def reschedule_pause(
     if relocation.status is not Status.PAUSED and relocation.pause_before_step is None:
         raise CommandError("This relocation is not paused, and no pause is scheduled.")
     step = _later_step(relocation, until, "pause") if until else None
-    what = Happening.PAUSE_SCHEDULED if step else Happening.SCHEDULE_CLEARED
+    what = HistoryEvent.PAUSE_SCHEDULED if step else HistoryEvent.SCHEDULE_CLEARED
     detail = f"before {step.name}" if step else ""
     _change(engine, relocation, {"pause_before_step": step}, what, detail=detail, now=now)
     return relocation
@@ -298,7 +305,7 @@ def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
         raise CommandError(
             f"This relocation has ended ({relocation.status}) and can no longer {what}."
         )
-    later = [one for one in _SCHEDULABLE if one > relocation.step]
+    later = [candidate for candidate in _SCHEDULABLE if candidate > relocation.step]
     if not later:
         raise CommandError(
             f"This relocation is in {relocation.step.name}: there is no later step before which "
@@ -307,7 +314,7 @@ def _later_step(relocation: Relocation, step: Step | None, what: str) -> Step:
     if step is None:
         return later[0]
     if step not in later:
-        names = ", ".join(one.name for one in later)
+        names = ", ".join(candidate.name for candidate in later)
         raise CommandError(
             f"This relocation is in {relocation.step.name}: it can {what} before {names}."
         )
@@ -318,7 +325,7 @@ def _change(
     engine: Engine,
     relocation: Relocation,
     values: dict[str, Any],
-    what: Happening,
+    what: HistoryEvent,
     *,
     detail: str,
     now: datetime | None,
@@ -337,7 +344,7 @@ def _change(
             raise CommandError(
                 "This relocation has changed in the meantime. Check it, then try again."
             )
-        remember(connection, relocation.id, relocation.round, what, at=now, detail=detail)
+        record_event(connection, relocation.id, relocation.round, what, at=now, detail=detail)
 
 
 def begin_roll_back(engine: Engine, hold: Hold, *, cancels: bool, now: datetime) -> None:
@@ -362,15 +369,15 @@ def end_roll_back(engine: Engine, hold: Hold, now: datetime) -> None:
     """Record that nothing of the import is left; raises FencedOut."""
     with engine.begin() as connection:
         _write_under(connection, hold, {"roll_back": RollBackState.DONE, "updated_at": now})
-        remember(connection, hold.relocation_id, hold.round, Happening.ROLLED_BACK, at=now)
+        record_event(connection, hold.relocation_id, hold.round, HistoryEvent.ROLLED_BACK, at=now)
 
 
 def refuse_cancel(engine: Engine, hold: Hold, detail: str, now: datetime) -> None:
     """Drop a scheduled cancellation that came too late; raises FencedOut."""
     with engine.begin() as connection:
         _write_under(connection, hold, {"cancel_before_step": None, "updated_at": now})
-        what = Happening.SCHEDULE_CLEARED
-        remember(connection, hold.relocation_id, hold.round, what, at=now, detail=detail)
+        what = HistoryEvent.SCHEDULE_CLEARED
+        record_event(connection, hold.relocation_id, hold.round, what, at=now, detail=detail)
 
 
 def _write_under(connection: Connection, hold: Hold, values: dict[str, Any]) -> Row[Any]:

@@ -17,26 +17,27 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut, PermanentError, StoppedError
-from relocation.ledger.control import confirm_suspension, pause_here
 from relocation.ledger.holds import Hold, hold_of, open_relocation, release
-from relocation.ledger.lease import LeaseKeeper
+from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
-from relocation.prefect_api.context import surroundings
-from relocation.prefect_api.flow_runs import FlowRuns, label
+from relocation.ledger.transitions import confirm_suspension, record_pause
+from relocation.prefect_api.context import recovery_context
+from relocation.prefect_api.flow_runs import FlowRuns, label_run
 from relocation.process import worker_name
-from relocation.recovery.decision import suspension_of
-from relocation.recovery.runs import Run, RunState, Turn
-from relocation.recovery.settlement import Surroundings, end, is_revealed
+from relocation.recovery.context import RecoveryContext
+from relocation.recovery.decision import suspension_key
+from relocation.recovery.runs import LifecycleEvent, Run, RunState
+from relocation.recovery.settlement import end_relocation, is_revealed
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Step, Task
-from tasks.artifacts import show_request, show_standing
-from tasks.held import Opened, opened_for, remember
+from tasks.artifacts import show_next_steps, show_request
+from tasks.resources import Resources, keep_hold, resources_for
 
 STOPPED = "An operator stopped the relocation."
 
 
-class CancelledHere(BaseException):
+class CancelRequested(BaseException):
     """The relocation is to end before its next step."""
 
     def __init__(self, run: Run | None = None) -> None:
@@ -44,7 +45,7 @@ class CancelledHere(BaseException):
         self.run = run
 
 
-class PausedHere(BaseException):
+class PauseRequested(BaseException):
     """The relocation is to wait before its next step."""
 
     def __init__(self, step: Step, run: Run | None = None) -> None:
@@ -54,20 +55,22 @@ class PausedHere(BaseException):
         """The run, where somebody else suspended it."""
 
 
-class LeftToOthers(BaseException):
+class TakenOver(BaseException):
     """The flow run belongs to another process: this one stops, and reports nothing."""
 
 
 @contextmanager
-def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -> Iterator[Hold]:
+def hold_relocation(
+    request: RelocationRequest, send_notices: Callable[[str], object]
+) -> Iterator[Hold]:
     """Open the relocation under this flow run's id, and hold it while the block lasts.
 
     A thread renews the lease. A pause, a cancellation and the loss of the hold end the flow run
-    in the way that Prefect means them; `tell` then sends the notices of a cancellation.
+    in the way that Prefect means them; `send_notices` then sends the notices of a cancellation.
     """
     settings = Settings()
     hold = begin_relocation(request)
-    ledger = opened_for(hold.relocation_id).ledger
+    ledger = resources_for(hold.relocation_id).ledger
     deployed = runtime.deployment.id is not None
     keeper = LeaseKeeper(
         ledger,
@@ -79,21 +82,23 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
     )
     try:
         with keeper:
-            introduce(hold)
+            describe_run(hold)
             yield hold
-    except (FencedOut, LeftToOthers) as err:
+    except (FencedOut, TakenOver) as err:
         get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
         raise Abort("Another process has taken this relocation over.") from err
-    except PausedHere as pause:
-        _pause(surroundings(ledger), hold, pause, deployed=deployed)
+    except PauseRequested as pause:
+        _pause(recovery_context(ledger), hold, pause, deployed=deployed)
         raise Abort("The relocation is paused.") from pause
-    except CancelledHere as cancel:
-        around = surroundings(ledger)
+    except CancelRequested as cancel:
+        context = recovery_context(ledger)
         relocation = get_relocation(ledger, hold.relocation_id)
-        end(around, hold.relocation_id, relocation, cancel.run, cancelled=True, own=hold)
-        tell(hold.relocation_id)
-        show_standing(hold.relocation_id)
-        around.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
+        end_relocation(
+            context, hold.relocation_id, relocation, cancel.run, cancelled=True, own=hold
+        )
+        send_notices(hold.relocation_id)
+        show_next_steps(hold.relocation_id)
+        context.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
         raise Abort("The relocation is cancelled.") from cancel
     except Exception:
         raise  # the hook settles it, in this process and under this hold
@@ -104,26 +109,26 @@ def hold_relocation(request: RelocationRequest, tell: Callable[[str], object]) -
         raise
 
 
-def _pause(around: Surroundings, hold: Hold, pause: PausedHere, *, deployed: bool) -> None:
+def _pause(context: RecoveryContext, hold: Hold, pause: PauseRequested, *, deployed: bool) -> None:
     """Record the pause, then suspend the run; a sweep does what fails here."""
     since = pause.run.since if pause.run else None
-    pause_here(around.ledger, hold, pause.step, around.clock(), suspended_since=since)
+    record_pause(context.ledger, hold, pause.step, context.clock(), suspended_since=since)
     log = get_run_logger()
     log.info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
-    show_standing(hold.relocation_id)
+    show_next_steps(hold.relocation_id)
     if since is not None or not deployed:
         return
     try:
-        run = around.runs.read([hold.relocation_id])[hold.relocation_id]
-        limit = timedelta(seconds=around.settings.pause_limit)
-        run = around.runs.suspend(run, suspension_of(hold.fence), limit)
+        run = context.runs.read([hold.relocation_id])[hold.relocation_id]
+        limit = timedelta(seconds=context.settings.pause_limit)
+        run = context.runs.suspend(run, suspension_key(hold.fence), limit)
         if run.state is RunState.PAUSED:
-            confirm_suspension(around.ledger, hold.relocation_id, hold.fence, run.since)
+            confirm_suspension(context.ledger, hold.relocation_id, hold.fence, run.since)
     except (httpx.HTTPError, PrefectException, SQLAlchemyError):
         log.exception("Relocation %s waits, and a sweep suspends its run", hold.relocation_id)
 
 
-def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
+def is_retryable(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
     """Say whether a failure may be tried again: anything but a PermanentError or a lost hold."""
     failure = state.result(raise_on_failure=False)
     return not isinstance(failure, (PermanentError, FencedOut))
@@ -134,7 +139,7 @@ def worth_another_try(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "Sta
     persist_result=False,
     retries=3,
     retry_delay_seconds=[1, 5, 15],
-    retry_condition_fn=worth_another_try,
+    retry_condition_fn=is_retryable,
 )
 def begin_relocation(request: RelocationRequest) -> Hold:
     """Open the relocation in the ledger under this flow run's id, and hold it.
@@ -142,9 +147,9 @@ def begin_relocation(request: RelocationRequest) -> Hold:
     A relocation that was interrupted goes on in its round; one that had failed begins a new round.
     """
     settings = Settings()
-    opened = Opened()
+    resources = Resources()
     relocation = open_relocation(
-        opened.ledger,
+        resources.ledger,
         str(runtime.flow_run.id),
         request,
         lease_seconds=settings.lease_seconds,
@@ -158,24 +163,24 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.source or relocation.archive,
     )
     hold = hold_of(relocation)
-    remember(hold, opened)
+    keep_hold(hold, resources)
     return hold  # its lease has begun: whatever asks the Prefect server waits for the keeper
 
 
-def introduce(hold: Hold) -> None:
+def describe_run(hold: Hold) -> None:
     """Show at the Prefect server which relocation this flow run is."""
-    relocation = get_relocation(opened_for(hold.relocation_id).ledger, hold.relocation_id)
+    relocation = get_relocation(resources_for(hold.relocation_id).ledger, hold.relocation_id)
     flow_run = runtime.flow_run
-    label(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)
+    label_run(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)
     first = relocation.fence == 1
-    FlowRuns().announce(relocation, Turn.STARTED if first else Turn.RESUMED)
+    FlowRuns().announce(relocation, LifecycleEvent.STARTED if first else LifecycleEvent.RESUMED)
     show_request(relocation)
 
 
-def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None:
+def stop_if_requested(ledger: Engine, hold: Hold, task: Task, step: Step) -> None:
     """Stop before a task where somebody asked for it, in the ledger or at the Prefect server.
 
-    Raises PausedHere, CancelledHere, LeftToOthers, and PermanentError where the run was given an
+    Raises PauseRequested, CancelRequested, TakenOver, and PermanentError where the run was given an
     end state by hand.
     """
     run = FlowRuns().read([hold.relocation_id]).get(hold.relocation_id)
@@ -184,20 +189,20 @@ def stop_where_asked(ledger: Engine, hold: Hold, task: Task, step: Step) -> None
     revealed = is_revealed(ledger, hold.relocation_id)
     cancelled = state in {RunState.CANCELLING, RunState.CANCELLED}
     if cancelled and not revealed:
-        raise CancelledHere(run)
+        raise CancelRequested(run)
     if state in {RunState.SCHEDULED, RunState.PENDING} or relocation.fence != hold.fence:
-        raise LeftToOthers
+        raise TakenOver
     if state in {RunState.FAILED, RunState.CRASHED, RunState.COMPLETED}:
         raise StoppedError(STOPPED, internal=f"the run's state was set to {state} during {task}")
     if relocation.cancel_before_step is not None and step >= relocation.cancel_before_step:
         cancelled = True
         if not revealed:
-            raise CancelledHere(run)
+            raise CancelRequested(run)
     if cancelled:
         get_run_logger().warning(
             "Relocation %s is not cancelled: its organizations are visible already", relocation.id
         )
     if state is RunState.PAUSED:
-        raise PausedHere(step, run)
+        raise PauseRequested(step, run)
     if relocation.pause_before_step is not None and step >= relocation.pause_before_step:
-        raise PausedHere(step)
+        raise PauseRequested(step)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from relocation.archive.record import Record
+from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import Finding, FindingKind
 from relocation.model import MovedOrganization

@@ -5,24 +5,24 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from relocation.ledger.tables import Happening, events
+from relocation.ledger.tables import HistoryEvent, events
 
 
 @dataclass(frozen=True)
-class Event:
+class HistoryEntry:
     """Something that happened to a relocation."""
 
     round: int
     at: datetime
-    what: Happening
+    what: HistoryEvent
     detail: str
 
 
-def remember(
+def record_event(
     connection: Connection,
     relocation_id: str,
     round_: int,
-    what: Happening,
+    what: HistoryEvent,
     *,
     at: datetime,
     detail: str = "",
@@ -35,9 +35,11 @@ def remember(
     )
 
 
-def story_of(engine: Engine, relocation_id: str) -> list[Event]:
+def history_of(engine: Engine, relocation_id: str) -> list[HistoryEntry]:
     """Return what happened to the relocation, in order."""
     columns = (events.c.round, events.c.at, events.c.what, events.c.detail)
     wanted = select(*columns).where(events.c.relocation_id == relocation_id)
     with engine.begin() as connection:
-        return [Event(**row._mapping) for row in connection.execute(wanted.order_by(events.c.id))]
+        return [
+            HistoryEntry(**row._mapping) for row in connection.execute(wanted.order_by(events.c.id))
+        ]

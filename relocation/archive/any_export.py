@@ -20,7 +20,7 @@ class KeyNeededError(Exception):
 
 
 @dataclass(frozen=True)
-class ForeignExport:
+class AnyExport:
     """The JSON text of an export, and what it came in."""
 
     text: BinaryIO
@@ -31,7 +31,7 @@ class ForeignExport:
     """Of the public key that it is encrypted to."""
 
 
-def open_foreign(stream: BinaryIO, private_pem: str | None, *, own_key: str) -> ForeignExport:
+def open_any_export(stream: BinaryIO, private_pem: str | None, *, own_key: str) -> AnyExport:
     """Open what the file holds, as `open_export` does; a plain export needs no key.
 
     `own_key` is any private key: a stand-in where none was given. Raises KeyNeededError, and what
@@ -46,7 +46,7 @@ def open_foreign(stream: BinaryIO, private_pem: str | None, *, own_key: str) -> 
     stream.seek(0)
     text = open_export(stream, private_pem or own_key, accept_plain=True)
     own = fingerprint_of(public_key_of(private_pem)) if private_pem and not plain else None
-    return ForeignExport(text, not plain, encrypted_at, own)
+    return AnyExport(text, not plain, encrypted_at, own)
 
 
 def _is_archive(stream: BinaryIO) -> bool:

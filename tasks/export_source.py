@@ -8,8 +8,8 @@ from relocation.steps import Task
 from relocation.text import listed
 from relocation.transfer.live import export_live
 from relocation.transfer.prepare.origin import host_of
-from tasks.boundary import Done, Work, relocation_task
-from tasks.people import meet_people
+from tasks.people import resolve_people
+from tasks.relocation_task import Done, Work, relocation_task
 
 
 @relocation_task(Task.EXPORT_SOURCE)
@@ -19,24 +19,24 @@ def export_source(work: Work) -> Done:
     The archive appears in the storage when it is whole. A try that was interrupted leaves nothing,
     and the next one begins with a moment of its own.
     """
-    meet_people(work)
+    resolve_people(work)
     relocation = work.relocation
     with TemporaryFile(prefix="relocation-") as archive:
-        taken = export_live(
-            work.opened.source,
+        exported = export_live(
+            work.resources.source,
             relocation.organizations,
-            public_key_of(work.opened.private_key),
+            public_key_of(work.resources.private_key),
             archive,
             max_bytes=work.settings.max_archive_bytes,
         )
-        missing = sorted(set(relocation.organizations) - taken.slugs)
+        missing = sorted(set(relocation.organizations) - exported.slugs)
         if missing:
             raise MissingOrganizationError(
                 f"These organizations are not in the live source: {listed(missing, show=5)}."
             )
         size = archive.seek(0, 2)
-        work.opened.storage.write_file(relocation.archive, archive)
-    work.log.info("Exported %d records, %d bytes", taken.records, size)
+        work.resources.storage.write_file(relocation.archive, archive)
+    work.log.info("Exported %d records, %d bytes", exported.records, size)
     # An export of organizations has no settings of the installation.
-    host = host_of(work.opened.source)
-    return Done({"records": taken.records, "bytes": size, "old_host": host})
+    host = host_of(work.resources.source)
+    return Done({"records": exported.records, "bytes": size, "old_host": host})

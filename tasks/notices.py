@@ -9,20 +9,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 from sqlalchemy import Engine
 
+from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import DeliveryReport, deliver_due
-from relocation.delivery.post import Post
 from relocation.errors import ConfigurationError, TransientError
-from relocation.ledger.dispatch import Terms, overdue
+from relocation.ledger.dispatch import DeliveryPolicy, overdue
 from relocation.ledger.tables import utc_now
 from relocation.notices.building import Branding
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
-from relocation.prefect_api.blocks import load_mail_server, tell_block
+from relocation.prefect_api.blocks import load_mail_server, send_to_block
 from relocation.prefect_api.flow_runs import runs_url
 from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.artifacts import show_notices
-from tasks.held import opened_for
+from tasks.resources import resources_for
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -32,7 +32,7 @@ def deliver_notices(relocation_id: str | None = None) -> None:
     It fails where notices wait for a fault of ours for longer than the settings allow: an
     automation tells the operator of that.
     """
-    settings, ledger = Settings(), opened_for(relocation_id).ledger
+    settings, ledger = Settings(), resources_for(relocation_id).ledger
     try:
         report = _deliver(settings, ledger, relocation_id)
     finally:
@@ -54,30 +54,30 @@ def deliver_notices(relocation_id: str | None = None) -> None:
 
 
 def _deliver(settings: Settings, ledger: Engine, relocation_id: str | None) -> DeliveryReport:
-    post = Post(
+    delivery = DeliveryContext(
         ledger=ledger,
         mailer=None,
         templates=load_templates(settings.templates),
         branding=Branding.of(settings, runs_url=runs_url()),
-        terms=Terms(
+        policy=DeliveryPolicy(
             operator=Operator.of(settings),
             sender_domain=settings.sender_domain,
             resend_unknown=settings.unknown_notices == "resend",
         ),
         per_minute=settings.notices_per_minute,
-        tell_block=tell_block,
+        send_to_block=send_to_block,
     )
     try:
         server = load_mail_server(settings)
         signing_key = server.signing_key(settings.sender_domain)
     except ConfigurationError:
         # What goes through blocks must not wait for the mail server's.
-        deliver_due(post, claimed_by=worker_name(), relocation_id=relocation_id)
+        deliver_due(delivery, worker=worker_name(), relocation_id=relocation_id)
         raise
     turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
     with turn, server.mailer(settings.sender_email) as mailer:
         return deliver_due(
-            replace(post, mailer=mailer, signing_key=signing_key),
-            claimed_by=worker_name(),
+            replace(delivery, mailer=mailer, signing_key=signing_key),
+            worker=worker_name(),
             relocation_id=relocation_id,
         )

@@ -6,24 +6,24 @@ import pytest
 from sqlalchemy import update
 
 from relocation.errors import EncryptionError, MissingOrganizationError
-from relocation.ledger.control import pause_here
 from relocation.ledger.tables import TryOutcome, relocations
+from relocation.ledger.transitions import record_pause
 from relocation.ledger.tries import begin_try, end_try
-from relocation.recovery.next_steps import standing
+from relocation.recovery.next_steps import next_steps
 from relocation.recovery.reconcile import reconcile
-from relocation.recovery.runs import RunState, Turn
+from relocation.recovery.runs import LifecycleEvent, RunState
 from relocation.steps import POLICIES, Step, Task
 
 
 def _fail(world: Any, task: Task, error: Exception, outcome: TryOutcome) -> str:
     hold = world.open()
-    ledger = world.around.ledger
+    ledger = world.context.ledger
     for _ in range(1 if outcome is TryOutcome.REFUSED else POLICIES[task].tries):
         number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=world.now)
         end_try(ledger, hold, task, number, outcome, error="secret", cause=error, now=world.now)
     world.runs.put("r-1", RunState.FAILED)
-    reconcile(world.around, "r-1", world.runs.runs["r-1"], error=error, own=hold)
-    return standing(ledger, world.stored())
+    reconcile(world.context, "r-1", world.runs.runs["r-1"], error=error, own=hold)
+    return next_steps(ledger, world.stored())
 
 
 def test_a_fault_of_ours_is_mended_and_retried(world: Any) -> None:
@@ -69,7 +69,7 @@ def test_it_says_who_is_told_and_quotes_no_address(
     world: Any, owner: str | None, creator: str | None, said: str
 ) -> None:
     world.open()
-    with world.around.ledger.begin() as connection:
+    with world.context.ledger.begin() as connection:
         addresses = {"owner_email": owner, "creator_email": creator}
         connection.execute(update(relocations).values(addresses))
     text = _fail(world, Task.SCAN_EXPORT, OSError("disk"), TryOutcome.FAILED)
@@ -79,23 +79,23 @@ def test_it_says_who_is_told_and_quotes_no_address(
 
 def test_what_waits_says_how_it_goes_on(world: Any) -> None:
     hold = world.open()
-    pause_here(world.around.ledger, hold, Step.IMPORTING, world.now)
-    paused = standing(world.around.ledger, world.stored())
+    record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
+    paused = next_steps(world.context.ledger, world.stored())
     assert "before IMPORTING" in paused
     assert "\nrelocation unpause r-1\n" in paused
 
 
 @pytest.mark.parametrize(
-    ("state", "turn"),
+    ("state", "event"),
     [
-        (RunState.FAILED, Turn.FAILED),
-        (RunState.CANCELLED, Turn.CANCELLED),
-        (RunState.CRASHED, Turn.INTERRUPTED),
+        (RunState.FAILED, LifecycleEvent.FAILED),
+        (RunState.CANCELLED, LifecycleEvent.CANCELLED),
+        (RunState.CRASHED, LifecycleEvent.INTERRUPTED),
     ],
 )
-def test_each_turn_is_announced_once(world: Any, state: RunState, turn: Turn) -> None:
+def test_each_event_is_announced_once(world: Any, state: RunState, event: LifecycleEvent) -> None:
     hold = world.open()
     run = world.runs.put("r-1", state)
     for _ in range(2):
-        reconcile(world.around, "r-1", run, own=hold, set_state=False)
-    assert world.runs.announced == [("r-1", turn)]
+        reconcile(world.context, "r-1", run, own=hold, set_state=False)
+    assert world.runs.announced == [("r-1", event)]

@@ -1,34 +1,38 @@
-"""Tell operators of a failure that is theirs to fix, in the transaction that settles it."""
+"""Alert operators: of a failure that is theirs to mend, and of what needs a person."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from relocation.errors import TriesUsedUpError, needs_operator
+from relocation.errors import RelocationError, TriesUsedUpError, needs_operator
 from relocation.faults import INTERRUPTED, UNEXPLAINED, fault_of, kind_of
+from relocation.ledger.outbox import enqueue
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import Try, last_try, tries_used
 from relocation.model import Relocation
 from relocation.notices.failure import Destination
-from relocation.notices.kinds import MAX_CAUSE, Draft, Window
-from relocation.notices.operator import Operator, failed_drafts
+from relocation.notices.kinds import MAX_CAUSE, NoticeDraft, Window
+from relocation.notices.operator import Operator, failed_drafts, stuck_drafts, unsettled_drafts
+from relocation.recovery.context import RecoveryContext
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
+from relocation.steps import Status
 from relocation.text import one_line
 
 _RAISED = (TryOutcome.FAILED, TryOutcome.REFUSED)
 
 
 @dataclass(frozen=True)
-class Telling:
+class FailureAlert:
     """What operators are told of a failure, and the cause that it shares with others."""
 
     cause: str
-    drafts: list[Draft]
+    drafts: list[NoticeDraft]
 
 
-def tell_operators(
+def failure_alert(
     ledger: Engine,
     settings: Settings,
     about: Relocation | RelocationRequest,
@@ -38,7 +42,7 @@ def tell_operators(
     advice: str,
     destination: Destination,
     now: datetime,
-) -> Telling:
+) -> FailureAlert:
     """Return the cause of a failure, and the OPERATOR notices of one its owner cannot fix.
 
     The process that settles need not be the one in which the task failed: what the ledger says of
@@ -50,7 +54,7 @@ def tell_operators(
     task = relocation.task if relocation else None
     cause = one_line(f"{task or 'begin_relocation'}:{kind_of(fault)}", limit=MAX_CAUSE)
     if not needs_operator(advice):
-        return Telling(cause, [])
+        return FailureAlert(cause, [])
     tries = 0
     if relocation is not None and task is not None:
         tries = tries_used(ledger, relocation.id, relocation.round, task)
@@ -65,7 +69,7 @@ def tell_operators(
         window=Window(cause, timedelta(seconds=settings.operator_window)),
         now=now,
     )
-    return Telling(cause, drafts)
+    return FailureAlert(cause, drafts)
 
 
 def _fault(last: Try | None, error: BaseException | None) -> str:
@@ -75,3 +79,46 @@ def _fault(last: Try | None, error: BaseException | None) -> str:
     if interrupted and (error is None or isinstance(error, TriesUsedUpError)):
         return INTERRUPTED
     return fault_of(error) if error is not None else UNEXPLAINED
+
+
+def alert_if_stuck(context: RecoveryContext, relocation: Relocation) -> bool:
+    """Queue the operator's notice where an abandoned relocation is silent beyond its bound.
+
+    A paused one waits for a person anyway, who knows. Returns whether the notice is new.
+    """
+    silent = context.clock() - relocation.updated_at
+    bound = timedelta(seconds=context.settings.stuck_after)
+    if relocation.status is Status.PAUSED or silent <= bound:
+        return False
+    drafts = stuck_drafts(
+        Operator.of(context.settings),
+        relocation.organizations,
+        status=relocation.status,
+        step=relocation.step,
+        since=relocation.updated_at,
+    )
+    return _tell(context, relocation, drafts)
+
+
+def alert_unsettled(context: RecoveryContext, relocation: Relocation, error: Exception) -> bool:
+    """Queue the operator's notice that a relocation's end could not be recorded, or not undone."""
+    why = error.internal or error.reason if isinstance(error, RelocationError) else str(error)
+    drafts = unsettled_drafts(
+        Operator.of(context.settings),
+        relocation.organizations,
+        why=f"{type(error).__name__}: {why}",
+    )
+    return _tell(context, relocation, drafts)
+
+
+def _tell(context: RecoveryContext, relocation: Relocation, drafts: Sequence[NoticeDraft]) -> bool:
+    with context.ledger.begin() as connection:
+        new = enqueue(
+            connection,
+            relocation.id,
+            relocation.round,
+            drafts,
+            sender_domain=context.settings.sender_domain,
+            now=context.clock(),
+        )
+    return bool(new)

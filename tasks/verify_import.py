@@ -3,8 +3,8 @@
 from relocation.steps import Task
 from relocation.text import counted
 from relocation.transfer.compare.arrival import verify_import as verify
-from tasks.boundary import Done, Work, relocation_task
 from tasks.differences import refuse_differences
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import open_files
 
 
@@ -15,7 +15,7 @@ def verify_import(work: Work) -> Done:
     Tried again after a difference, it looks again.
     """
     source = open_files(work, Task.SCAN_EXPORT)
-    findings = verify(work.opened.destination, source, work.hold.relocation_id)
+    findings = verify(work.resources.destination, source, work.hold.relocation_id)
     refuse_differences(
         work,
         Task.VERIFY_IMPORT,

@@ -1,16 +1,19 @@
-"""Keep a lease alive from a thread, and notice when the relocation is another's."""
+"""Leases: of a relocation, kept alive from a thread, and of the sweep."""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut
 from relocation.ledger.holds import Hold, renew
+from relocation.ledger.tables import sweep_lease
 
 _log = logging.getLogger(__name__)
 
@@ -71,3 +74,26 @@ class LeaseKeeper:
                     self._hold.relocation_id,
                     exc_info=True,
                 )
+
+
+@contextmanager
+def leased_sweep(
+    engine: Engine, *, worker: str, lease_seconds: float, clock: Callable[[], datetime]
+) -> Iterator[bool]:
+    """Lease the sweep, and give it back at the end; yields whether it was free, and never waits.
+
+    One that dies, or takes longer than its lease, keeps nobody out after that: two sweeps at once
+    do no harm.
+    """
+    now, lease = clock(), sweep_lease.c
+    until = now + timedelta(seconds=lease_seconds)
+    take = update(sweep_lease).where(lease.lease_until <= now)
+    with engine.begin() as connection:
+        mine = connection.execute(take.values(worker=worker, lease_until=until)).rowcount == 1
+    try:
+        yield mine
+    finally:
+        if mine:
+            own = update(sweep_lease).where(lease.worker == worker, lease.lease_until == until)
+            with engine.begin() as connection:
+                connection.execute(own.values(lease_until=clock()))

@@ -26,15 +26,15 @@ from relocation.ledger.tries import (
     tries_used,
 )
 from relocation.model import Relocation
-from relocation.notices.kinds import Draft
+from relocation.notices.kinds import NoticeDraft
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
-from relocation.recovery.runs import Turn
+from relocation.recovery.runs import LifecycleEvent
 from relocation.settings import Settings
 from relocation.steps import Policy, Task, backoff
-from tasks.artifacts import show_standing
-from tasks.held import Opened, opened_for
-from tasks.holding import stop_where_asked, worth_another_try
+from tasks.artifacts import show_next_steps
+from tasks.resources import Resources, resources_for
+from tasks.session import is_retryable, stop_if_requested
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Work:
     """What one try of a task works with."""
 
     settings: Settings
-    opened: Opened
+    resources: Resources
     hold: Hold
     relocation: Relocation
     log: "Logger | LoggerAdapter[Logger]"
@@ -53,7 +53,7 @@ class Done:
     """What a task leaves in the ledger, in one transaction with its being done."""
 
     result: Mapping[str, Any] = field(default_factory=dict)
-    notices: Sequence[Draft] = ()
+    notices: Sequence[NoticeDraft] = ()
 
 
 def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[Hold], None]]:
@@ -71,7 +71,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
             settings = Settings()
             policy = settings.policy(name)
             _stop_before(name, hold, policy)
-            ledger = opened_for(hold.relocation_id).ledger
+            ledger = resources_for(hold.relocation_id).ledger
             used = tries_used(ledger, hold.relocation_id, hold.round, name)
             waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)[used:]
 
@@ -81,7 +81,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
                 retries=len(waits),
                 retry_delay_seconds=waits,
                 retry_jitter_factor=settings.backoff_jitter,
-                retry_condition_fn=worth_another_try,
+                retry_condition_fn=is_retryable,
                 timeout_seconds=policy.time_limit,
                 cache_policy=NO_CACHE,  # the ledger alone says what is done
                 persist_result=False,
@@ -102,23 +102,23 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
 def _stop_before(name: Task, hold: Hold, policy: Policy) -> None:
     """Stop the flow before a task that is not done yet, where somebody asked for it.
 
-    Only a flow can suspend itself, so this is no part of the task. Raises what `stop_where_asked`
+    Only a flow can suspend itself, so this is no part of the task. Raises what `stop_if_requested`
     raises.
     """
-    ledger = opened_for(hold.relocation_id).ledger
+    ledger = resources_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is None:
-        stop_where_asked(ledger, hold, name, policy.step)
+        stop_if_requested(ledger, hold, name, policy.step)
 
 
 def _try(
     name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
-    ledger = opened_for(hold.relocation_id).ledger
+    ledger = resources_for(hold.relocation_id).ledger
     if done_result(ledger, hold.relocation_id, name) is not None:
         return Completed(name="Skipped", message="Already done, as recorded in the ledger.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
-    work = Work(settings, opened_for(hold.relocation_id), hold, relocation, get_run_logger())
+    work = Work(settings, resources_for(hold.relocation_id), hold, relocation, get_run_logger())
     try:
         _record_done(work, name, number, body(work))
     except FencedOut:
@@ -145,7 +145,7 @@ def _outcome(err: BaseException) -> TryOutcome:
 def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
     record = succeed if name is Task.COMPLETE else partial(complete_task, task=name)
     record(
-        work.opened.ledger,
+        work.resources.ledger,
         work.hold,
         number=number,
         result=done.result,
@@ -153,5 +153,5 @@ def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
         sender_domain=work.settings.sender_domain,
     )
     if name is Task.COMPLETE:
-        FlowRuns().announce(work.relocation, Turn.SUCCEEDED)
-        show_standing(work.relocation.id)
+        FlowRuns().announce(work.relocation, LifecycleEvent.SUCCEEDED)
+        show_next_steps(work.relocation.id)

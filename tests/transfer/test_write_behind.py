@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from relocation.errors import FencedOut, TransientError
 from relocation.transfer.load.chunks import bind, fenced
-from relocation.transfer.load.trailing import Trailing
+from relocation.transfer.load.write_behind import WriteBehind
 
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -22,25 +22,27 @@ def write(connection: Connection, pk: int) -> None:
 
 
 @pytest.fixture
-def trailing(destination: Engine) -> Trailing:
+def write_behind(destination: Engine) -> WriteBehind:
     bind(destination, "one", 1)
-    return Trailing(partial(fenced, destination, "one", 1))
+    return WriteBehind(partial(fenced, destination, "one", 1))
 
 
 def pks(rows: Rows) -> list[int]:
     return [row["id"] for row in rows("sentry.email")]
 
 
-def test_what_is_asked_comes_after_all_that_was_left_to_be_written(trailing: Trailing) -> None:
-    with trailing as transaction:
+def test_what_is_asked_comes_after_all_that_was_left_to_be_written(
+    write_behind: WriteBehind,
+) -> None:
+    with write_behind as transaction:
         for pk in range(1, 40):
-            transaction.behind(partial(write, pk=pk))
+            transaction.write_later(partial(write, pk=pk))
         count = transaction.connection.exec_driver_sql("SELECT count(*) FROM sentry_email")
         assert count.scalar_one() == 39
 
 
 def test_a_transaction_begins_once_the_one_before_is_told_of(
-    destination: Engine, trailing: Trailing
+    destination: Engine, write_behind: WriteBehind
 ) -> None:
     seen = []
 
@@ -49,62 +51,62 @@ def test_a_transaction_begins_once_the_one_before_is_told_of(
             seen.append(other.exec_driver_sql("SELECT count(*) FROM sentry_email").scalar_one())
             write(other, 100 + len(seen))
 
-    with trailing as transaction:
+    with write_behind as transaction:
         for pk in (1, 2):
-            transaction.behind(partial(write, pk=pk))
+            transaction.write_later(partial(write, pk=pk))
             transaction.commit(tell)
     assert seen == [1, 3]
 
 
-def test_it_is_told_by_the_thread_that_asked(trailing: Trailing) -> None:
+def test_it_is_told_by_the_thread_that_asked(write_behind: WriteBehind) -> None:
     threads = []
-    with trailing as transaction:
-        transaction.behind(partial(write, pk=1))
+    with write_behind as transaction:
+        transaction.write_later(partial(write, pk=1))
         transaction.commit(lambda: threads.append(get_ident()))
     assert threads == [get_ident()]
 
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_what_the_destination_refuses_leaves_nothing_of_its_transaction(
-    trailing: Trailing, rows: Rows, *, committed: bool
+    write_behind: WriteBehind, rows: Rows, *, committed: bool
 ) -> None:
     told = []
-    with pytest.raises(TransientError, match="rejected some records"), trailing as transaction:
-        transaction.behind(partial(write, pk=1))
+    with pytest.raises(TransientError, match="rejected some records"), write_behind as transaction:
+        transaction.write_later(partial(write, pk=1))
         transaction.commit(partial(told.append, 1))
-        transaction.behind(partial(write, pk=2))
-        transaction.behind(partial(write, pk=1))
-        transaction.behind(partial(write, pk=3))
+        transaction.write_later(partial(write, pk=2))
+        transaction.write_later(partial(write, pk=1))
+        transaction.write_later(partial(write, pk=3))
         if committed:
             transaction.commit(partial(told.append, 2))
     assert (pks(rows), told) == ([1], [1])
 
 
 def test_an_error_while_the_next_is_prepared_lets_the_one_before_be_committed(
-    trailing: Trailing, rows: Rows
+    write_behind: WriteBehind, rows: Rows
 ) -> None:
-    with pytest.raises(ZeroDivisionError), trailing as transaction:
-        transaction.behind(partial(write, pk=1))
+    with pytest.raises(ZeroDivisionError), write_behind as transaction:
+        transaction.write_later(partial(write, pk=1))
         transaction.commit(lambda: None)
         raise ZeroDivisionError
     assert pks(rows) == [1]
 
 
 def test_an_error_of_the_caller_leaves_nothing_of_the_open_transaction(
-    trailing: Trailing, rows: Rows
+    write_behind: WriteBehind, rows: Rows
 ) -> None:
-    with pytest.raises(ZeroDivisionError), trailing as transaction:
-        transaction.behind(partial(write, pk=1))
+    with pytest.raises(ZeroDivisionError), write_behind as transaction:
+        transaction.write_later(partial(write, pk=1))
         raise ZeroDivisionError
     assert pks(rows) == []
 
 
 def test_a_transaction_that_may_not_begin_writes_nothing(
-    destination: Engine, trailing: Trailing, rows: Rows
+    destination: Engine, write_behind: WriteBehind, rows: Rows
 ) -> None:
     bind(destination, "one", 2)
-    with pytest.raises(FencedOut), trailing as transaction:
-        transaction.behind(partial(write, pk=1))
+    with pytest.raises(FencedOut), write_behind as transaction:
+        transaction.write_later(partial(write, pk=1))
     assert pks(rows) == []
 
 
@@ -121,8 +123,8 @@ def test_every_connection_is_given_back(destination: Engine) -> None:
             closed.append(1)
 
     bind(destination, "one", 1)
-    with pytest.raises(TransientError), Trailing(begin) as transaction:
+    with pytest.raises(TransientError), WriteBehind(begin) as transaction:
         for pk in (1, 2, 2):
-            transaction.behind(partial(write, pk=pk))
+            transaction.write_later(partial(write, pk=pk))
             transaction.commit(lambda: None)
     assert len(opened) == len(closed) == 3

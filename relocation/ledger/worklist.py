@@ -1,4 +1,4 @@
-"""Find the relocations that somebody has to look at: dead, abandoned, or with files to remove."""
+"""The relocations that somebody has to look at: dead, abandoned, or with files to remove."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Engine, and_, not_, or_, select, update
 
+from relocation.ledger.history import record_event
 from relocation.ledger.relocations import to_relocation
-from relocation.ledger.story import remember
 from relocation.ledger.tables import (
-    Happening,
+    HistoryEvent,
     has_files,
     is_discarding,
     is_open,
@@ -120,10 +120,10 @@ def end_discarding(engine: Engine, discard: Discard, now: datetime | None = None
     )
     with engine.begin() as connection:
         if connection.execute(gone).rowcount:
-            remember(
+            record_event(
                 connection,
                 discard.relocation_id,
                 discard.last_round,
-                Happening.FILES_DISCARDED,
+                HistoryEvent.FILES_DISCARDED,
                 at=now or utc_now(),
             )

@@ -5,7 +5,7 @@ from relocation.steps import Task
 from relocation.transfer.load.importing import import_records
 from relocation.transfer.load.mappings import mapping_findings
 from tasks.artifacts import Progress, show_accounts, show_findings
-from tasks.boundary import Done, Work, relocation_task
+from tasks.relocation_task import Done, Work, relocation_task
 from tasks.working_files import open_files
 
 
@@ -15,7 +15,7 @@ def import_organizations(work: Work) -> Done:
     relocation_id = work.hold.relocation_id
     source = open_files(work, Task.SCAN_EXPORT)
     report = import_records(
-        work.opened.destination,
+        work.resources.destination,
         source,
         relocation_id=relocation_id,
         fence=work.hold.fence,
@@ -24,7 +24,7 @@ def import_organizations(work: Work) -> Done:
         progress=Progress("Import", relocation_id, sum(map(source.count, source.models()))),
     )
     show_accounts(relocation_id, report.accounts)
-    show_findings(relocation_id, [*mapping_findings(work.opened.destination), *report.findings])
+    show_findings(relocation_id, [*mapping_findings(work.resources.destination), *report.findings])
     if not report.inserted("sentry.organization"):
         raise ExportError("No organization of the export could be imported.")
     return Done(report.as_json())

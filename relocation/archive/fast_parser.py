@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from relocation.archive.watch import MAX_DEPTH, MAX_VALUES, measure
+from relocation.archive.json_guard import MAX_DEPTH, MAX_VALUES, measure
 
 _PIECE = 24 * 1024
 _LONGEST = 1024 * 1024
@@ -27,7 +27,7 @@ _LONG_NUMBER = re.compile(rb"[:,\[][ \t\r\n]*-?[0-9]{19}")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class Runs:
+class FastParser:
     """The runs of elements that a stream begins with, in order, each a list.
 
     Once they are exhausted `rest` has the elements that are left, as an export of their own.
