@@ -39,6 +39,7 @@ TIERS = {
     "prefect_server": "server",
     "operator": "server",
     "up": "server",
+    "own_postgresql": "server",
     "world": "kill",
     "browser": "browser",
 }

@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
     for line in block.strip().splitlines()
 ]
+INBOX_PORT = "INBOX_PORT"
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def databases(postgres_server: URL) -> Iterator[dict[str, URL]]:
     admin.dispose()
 
 
-@pytest.mark.server
-def test_what_the_page_says_works(databases: dict[str, URL], tmp_path: Path) -> None:
-    destination = prepare(create_engine(databases["sentry"], **engine_options("postgresql")))
-    embedded_tables().create_all(destination)
-    add_users(destination, ("olivia",))
+@pytest.fixture
+def own_postgresql(
+    databases: dict[str, URL], tmp_path: Path
+) -> Iterator[tuple[dict[str, str], Callable[[], object]]]:
+    """The environment of a server with an inbox beside it, and what starts its worker."""
     (described,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     (tmp_path / "blocks.yaml").write_text(described, encoding="utf-8")
     with ExitStack() as stack:
@@ -61,8 +62,26 @@ def test_what_the_page_says_works(databases: dict[str, URL], tmp_path: Path) -> 
             "PREFECT_HOME": str(tmp_path / "prefect"),
             "RELOCATION_HOME": str(tmp_path / "data"),
             "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
+            INBOX_PORT: str(inbox.port),
         }
-        said = _carry_out(databases, tmp_path, environment, stack, inbox.port)
+
+        yield (
+            environment,
+            lambda: stack.enter_context(
+                prefect_worker(tmp_path / "prefect", url, "relocation", environment)
+            ),
+        )
+
+
+def test_what_the_page_says_works(
+    databases: dict[str, URL],
+    own_postgresql: tuple[dict[str, str], Callable[[], object]],
+    tmp_path: Path,
+) -> None:
+    destination = prepare(create_engine(databases["sentry"], **engine_options("postgresql")))
+    embedded_tables().create_all(destination)
+    add_users(destination, ("olivia",))
+    said = _carry_out(databases, tmp_path, *own_postgresql)
     assert "SUCCESS" in said
     with destination.connect() as connection:
         found = connection.execute(text("SELECT slug, status FROM sentry_organization")).all()
@@ -74,8 +93,7 @@ def _carry_out(
     databases: dict[str, URL],
     home: Path,
     environment: dict[str, str],
-    stack: ExitStack,
-    inbox_port: int,
+    start_worker: Callable[[], object],
 ) -> str:
     """Type the commands in their order; return what the last one said."""
     said = ""
@@ -88,7 +106,11 @@ def _carry_out(
             environment[name] = value
             continue
         # Where the embedded inbox listens is nothing that the page has to say.
-        more = f" --inbox-port {inbox_port}" if line.startswith("relocation setup") else ""
+        more = (
+            f" --inbox-port {environment[INBOX_PORT]}"
+            if line.startswith("relocation setup")
+            else ""
+        )
         done = _run(line + more, home, environment)
         deadline = time.monotonic() + PATIENCE
         while done.returncode and "no worker" in _bad(done) and time.monotonic() < deadline:
@@ -96,8 +118,7 @@ def _carry_out(
         assert done.returncode == 0, (line, _bad(done), done.stderr)
         said = done.stdout
         if line.startswith("relocation setup"):
-            url = environment["PREFECT_API_URL"]
-            stack.enter_context(prefect_worker(home / "prefect", url, "relocation", environment))
+            start_worker()
         if line.startswith("relocation keys public"):
             _export(home)
     return said
