@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from relocation.cli import output, relocations
+from relocation.cli import output, relocations, server
 from relocation.cli.main import app
 from relocation.example import example_archive, example_export
 from relocation.prefect_api.awaited import Awaited
@@ -194,7 +194,13 @@ def test_frames_of_prefect_are_no_part_of_what_an_error_says() -> None:
 
 
 @pytest.mark.parametrize("option", ["-o", "--organization", "--organizations"])
-def test_slugs_are_named_the_same_way_for_every_command(option: str, tmp_path: Path) -> None:
+def test_slugs_are_named_the_same_way_for_every_command(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_chosen", lambda: False)  # by another test of this process
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    for home in ("PREFECT_HOME", "RELOCATION_HOME"):
+        monkeypatch.setenv(home, str(tmp_path))
     file = tmp_path / "export.json"
     run.invoke(app, ["example", str(file)])
     said = run.invoke(app, ["scan", str(file), option, "acme,birch-labs,", "--json"])

@@ -110,7 +110,7 @@ def _retry(page: Page, run: str) -> None:
 def _read_mails(page: Page, up: Any) -> None:
     (inbox,) = re.findall(r"mails +(http://\S+)", up.said)
     up.until(lambda: "Your relocation has succeeded: acme" in httpx.get(inbox).text)
-    page.goto(inbox.as_uri())
+    page.goto(inbox)
     _shoot(page, "9-inbox")
     page.get_by_role("link", name=re.compile("Your relocation has failed: acme")).first.click()
     expect(page.get_by_text("The destination rejected some records").first).to_be_visible()

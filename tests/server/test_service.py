@@ -76,7 +76,7 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     for file, slug, why in (
         (Path(__file__), "acme", "not a tar file"),
         (archive, "acme,nowhere", "does not hold nowhere. It holds acme."),
-        (operator.archive_for_another_key("foreign.tar"), "acme", "another key"),
+        (operator.archive_for_another_key("foreign.tar"), "acme", "a different key"),
     ):
         refused = operator.run("submit", str(file), "-o", slug, "--owner", "olivia", code=1)
         assert why in refused.stderr

@@ -16,7 +16,11 @@ from relocation.transfer.source import RecordList
 
 Dying = Callable[[Engine, int], AbstractContextManager[Any]]
 
-pytestmark = pytest.mark.deep
+pytestmark = [
+    pytest.mark.deep,
+    # What dies closes no cursor of the server's; a process that really ends has none to warn of.
+    pytest.mark.filterwarnings("ignore:.*ServerCursor:pytest.PytestUnraisableExceptionWarning"),
+]
 
 DATE = "2023-06-22T22:54:28.773Z"
 CHUNK = 2

@@ -123,7 +123,7 @@ class Scenario:
         failed = self._relocate(
             "the destination runs out of room during the import",
             RelocationRequest(archive=archive, organizations=["acme"], owner="petra"),
-            Expected(Status.FAILURE, "refused"),
+            Expected(Status.FAILURE, "rejected"),
         )
         yield failed
         self._execute(_MAKE_ROOM)

@@ -34,10 +34,9 @@ def look_alikes(connection: Connection, column: Column[Any], names: Collection[s
     Such as letters of full width; reads every name that is not plain ASCII, and keeps few.
     """
     looks = set(map(visible_form, names))
-    odd = connection.execute(
-        select(column).where(is_odd(column)), execution_options={"yield_per": _AT_ONCE}
-    )
-    return [name for (name,) in odd if visible_form(name) in looks]
+    odd = select(column).where(is_odd(column)).execution_options(yield_per=_AT_ONCE)
+    with connection.execute(odd) as names_in_use:
+        return [name for (name,) in names_in_use if visible_form(name) in looks]
 
 
 def _is_seen(character: str) -> bool:
