@@ -36,13 +36,14 @@ from relocation.transfer.load.embedded import add_users
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 
 _ENGINE = {
-    "tasks.receive": ["find_user"],
+    "tasks.receive": ["resolve_people"],
     "tasks.scan": ["open_export", "scan"],
     "tasks.capture": ["bind", "export_records", "write_records"],
-    "tasks.try_import": ["open_normalised", "trial"],
-    "tasks.import_organizations": ["open_normalised", "import_records"],
+    "tasks.try_import": ["open_files", "trial"],
+    "tasks.import_organizations": ["open_files", "import_records"],
+    "tasks.verify_import": ["open_files", "verify"],
     "tasks.hand_over": ["find_user", "grant", "reveal"],
-    "tasks.complete": ["moved_organizations", "issue_claims", "import_report"],
+    "tasks.complete": ["moved_organizations", "issue_claims", "import_report", "handover_facts"],
     "tasks.working_files": ["delete_normalised"],
     "tasks.notices": ["load_templates", "deliver_due"],
 }
@@ -169,7 +170,7 @@ _PARTS = {
     "tasks.hook": ["_settle"],
     "flows.relocate": ["notify"],
     "tasks.notices": ["deliver_notices", "load_templates"],
-    "relocation.delivery.deliver": ["built"],
+    "relocation.delivery.deliver": ["message_bytes"],
 }
 
 
@@ -177,11 +178,11 @@ def named_parts(spent: dict[str, float]) -> dict[str, float]:
     """Return the parts of a failure's way, by their names in the table."""
     return {
         "settle": spent["_settle"],
-        "build (templates and message)": spent["load_templates"] + spent["built"],
+        "build (templates and message)": spent["load_templates"] + spent["message_bytes"],
         "send": spent["send"],
         "subflow, without those": spent["notify"]
         - spent["load_templates"]
-        - spent["built"]
+        - spent["message_bytes"]
         - spent["send"],
     }
 

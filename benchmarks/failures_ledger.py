@@ -60,7 +60,7 @@ def _settling(engine: Engine, relocation_id: str) -> float:
         NoticeDraft(NoticeKind.FAILED, f"{who}@example.org", {"reason": "No."})
         for who in ("a", "b")
     ]
-    settlement = Settlement(Status.FAILURE, "No.", Task.SCAN_EXPORT, "Trace", drafts)
+    settlement = Settlement(Status.FAILURE, "No.", Task.SCAN_EXPORT, "Trace", drafts=drafts)
     return seconds(
         lambda: settle(
             engine,

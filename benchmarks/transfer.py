@@ -26,7 +26,7 @@ Rows = Sequence[tuple[Table, list[str], list[tuple[Any, ...]]]]
 def rows_of(engine: Engine) -> Rows:
     """Return what an import wrote, as the driver takes it: table, columns, rows."""
     metadata = MetaData()
-    names = [model.table for model in load_catalogue().values()]
+    names = [model.table for model in load_catalogue().newest().values()]
     metadata.reflect(engine, only=names, resolve_fks=False)
     found = []
     with engine.connect() as connection:
