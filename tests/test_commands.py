@@ -180,14 +180,14 @@ def test_frames_of_prefect_are_no_part_of_what_an_error_says() -> None:
         "Traceback (most recent call last):\n"
         '  File "/v/lib/python3.11/site-packages/prefect/engine.py", line 1, in run\n'
         "    run()\n"
-        '  File "/work/relocation/steps.py", line 2, in step\n'
+        '  File "/srv/relocation/steps.py", line 2, in step\n'
         "    step()\n"
         "ValueError: it is full"
     )
     kept = output.without_frames_of_prefect(text).splitlines()
     assert [line.strip() for line in kept] == [
         "Traceback (most recent call last):",
-        'File "/work/relocation/steps.py", line 2, in step',
+        'File "/srv/relocation/steps.py", line 2, in step',
         "step()",
         "ValueError: it is full",
     ]

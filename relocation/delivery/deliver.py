@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
 
-from relocation.delivery.context import SPARE_SECONDS, DeliveryContext, message_bytes
+from relocation.delivery.context import SPARE_SECONDS, DeliveryContext, Pace, message_bytes
 from relocation.delivery.smtp import Envelope, SendResult
-from relocation.delivery.throttle import Pace
 from relocation.ledger.digests import gather_digests
 from relocation.ledger.dispatch import (
     LeaseLostError,

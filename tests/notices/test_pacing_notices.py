@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocation.delivery.throttle import Pace
+from relocation.delivery.context import Pace
 
 
 def test_turns_come_one_gap_after_the_other() -> None:
