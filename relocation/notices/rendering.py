@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template, TemplateSyntaxError
@@ -28,7 +29,7 @@ from relocation.notices.kinds import NoticeKind
 from relocation.text import counted, one_line
 
 MAX_SUBJECT = 150
-MAX_PREHEADER = 100
+MAX_PREHEADER = 95
 MAX_NAME = 60
 MAX_SENTENCE = 120
 MAX_LISTED = 10
@@ -117,7 +118,7 @@ def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
     """
     subject = _defused(one_line(template.subject.render(values), limit=MAX_SUBJECT))
     text = _BLANK_LINES.sub("\n\n", template.text.render(values)).strip() + "\n"
-    preheader = one_line(text.partition("\n\n")[0], limit=MAX_PREHEADER)
+    preheader = shorten(text.partition("\n\n")[0], MAX_PREHEADER, placeholder=" …")
     html = template.html.render(values, subject=subject, preheader=preheader).strip() + "\n"
     return Rendered(subject, text, html)
 

@@ -111,8 +111,6 @@ def test_the_documented_automation_is_one_that_prefect_takes() -> None:
 
 def _events(up: Any, relocation_id: str) -> list[Any]:
     """Return the events of a relocation, in order."""
-    answer = httpx.post(
-        f"{up.environment['PREFECT_API_URL']}/events/filter",
-        json={"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}, "order": "ASC"}},
-    )
+    mine = {"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}, "order": "ASC"}}
+    answer = up.api.post("events/filter", json=mine)
     return sorted(answer.json()["events"], key=lambda event: str(event["occurred"]))

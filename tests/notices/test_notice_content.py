@@ -49,6 +49,15 @@ def test_every_notice_names_the_product_the_support_and_the_relocation(
             assert leak not in words
 
 
+def test_an_inbox_shows_the_first_words_whole(build: Build, html_of: Part) -> None:
+    """Mail clients show 40 to 100 characters beside the subject."""
+    long = "operator" * 7
+    for kind in NoticeKind:
+        (preheader,) = re.findall(r'class="preheader".*?>(.*?)<', html_of(build(kind, owner=long)))
+        assert 40 <= len(preheader) <= 100
+        assert preheader.endswith((".", "…", ":"))
+
+
 def test_started_says_what_was_asked_and_that_a_mail_will_follow(
     build: Build, text_of: Part, html_of: Part
 ) -> None:

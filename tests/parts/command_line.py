@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefect.client.base import PrefectHttpxSyncClient
+
 COMMAND = Path(sys.executable).parent / "relocation"
 PATIENCE = 600
 """Seconds after which something certain has hung: no machine is that slow."""
@@ -18,6 +20,14 @@ class CommandLine:
 
     home: Path
     environment: dict[str, str]
+
+    @property
+    def api(self) -> PrefectHttpxSyncClient:
+        """Prefect's API, asked again while it is busy: SQLite has one writer at a time.
+
+        What it refuses raises PrefectHTTPStatusError.
+        """
+        return PrefectHttpxSyncClient(base_url=self.environment["PREFECT_API_URL"])
 
     def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """Run the command `relocation`, which must end with the code."""

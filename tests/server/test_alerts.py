@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from typing import Any
 
-import httpx
 import pytest
 
 LATE = "A relocation does not start"
@@ -14,17 +13,18 @@ LATE = "A relocation does not start"
 @pytest.fixture
 def impatient(operator: Any) -> Iterator[Any]:
     """The operator's service, whose alert of late runs waits ten seconds instead of minutes."""
-    url = f"{operator.environment['PREFECT_API_URL']}/automations"
-    (written,) = [one for one in httpx.post(f"{url}/filter", json={}).json() if one["name"] == LATE]
+    found = operator.api.post("automations/filter", json={}).json()
+    (written,) = [one for one in found if one["name"] == LATE]
+    path = f"automations/{written['id']}"
     kept = {
         name: written[name] for name in ("name", "description", "enabled", "trigger", "actions")
     }
     shorter = {**kept, "trigger": {**kept["trigger"], "within": 10}}
-    assert httpx.put(f"{url}/{written['id']}", json=shorter).status_code == 204
+    operator.api.put(path, json=shorter)
     yield operator
     if operator.worker.poll() is not None:
         operator.worker = operator.start_worker()
-    assert httpx.put(f"{url}/{written['id']}", json=kept).status_code == 204
+    operator.api.put(path, json=kept)
 
 
 def _alerts(operator: Any, subject: str) -> list[EmailMessage]:
@@ -44,8 +44,8 @@ def test_without_a_worker_the_operator_is_alerted_of_that_and_of_the_run_that_is
     """Prefect finds both by itself, and its own notifications tell: no process of ours runs."""
     operator = impatient
     told = {subject: len(_alerts(operator, subject)) for subject in ("ready", "does not start")}
-    pool = f"{operator.environment['PREFECT_API_URL']}/work_pools/relocation"
-    operator.until(lambda: httpx.get(pool).json()["status"] == "READY")
+    pool = "work_pools/relocation"
+    operator.until(lambda: operator.api.get(pool).json()["status"] == "READY")
     operator.lose_worker()
     archive = str(operator.archive("late.tar"))
     late = operator.json("submit", archive, "-o", "acme", "--owner", "gerd")["id"]

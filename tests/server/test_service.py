@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import text
 
 
@@ -28,10 +27,8 @@ def test_the_server_schedules_runs(operator: Any) -> None:
     )
 
     def scheduled() -> Any:
-        runs = httpx.post(
-            f"{operator.environment['PREFECT_API_URL']}/flow_runs/filter",
-            json={"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}},
-        ).json()
+        waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        runs = operator.api.post("flow_runs/filter", json=waiting).json()
         return [run for run in runs if run["auto_scheduled"]]
 
     assert operator.until(scheduled)
@@ -90,8 +87,8 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     asked = ("submit", archive, "-o", "acme", "--owner", "olivia", "--at")
     at = f"{operator.now() + timedelta(days=2):%Y-%m-%d}T22:00"
     submitted = operator.json(*asked, at, "--time-zone", "Asia/Tokyo")
-    url = f"{operator.environment['PREFECT_API_URL']}/flow_runs/{submitted['id']}"
-    run = httpx.get(url).json()
+    path = f"flow_runs/{submitted['id']}"
+    run = operator.api.get(path).json()
     assert run["state"]["type"] == "SCHEDULED"
     assert run["expected_start_time"].startswith(at.replace("T22:00", "T13:00"))
     short = submitted["id"][:13]
@@ -100,7 +97,7 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     assert operator.json("list", "--status", "scheduled", short)[0]["owner"] == "olivia"
     assert operator.json("list", "--status", "waiting", short) == []
     assert f"SCHEDULED: it starts at {at[:10]} 13:00 UTC." in operator.run("show", short).stdout
-    assert httpx.delete(url).status_code == 204
+    operator.api.delete(path)
     refused = operator.run(*asked, "2020-01-01T22:00", code=2)
     assert "past" in refused.stderr
 
@@ -108,8 +105,8 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
 def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
     """It begins in two seconds, which no worker picks up before: a pool without workers."""
     archive = str(operator.archive("waiting.tar"))
-    pool = f"{operator.environment['PREFECT_API_URL']}/work_pools/relocation"
-    assert httpx.patch(pool, json={"is_paused": True}).status_code == 204
+    pool = "work_pools/relocation"
+    operator.api.patch(pool, json={"is_paused": True})
     try:
         asked = ("submit", archive, "-o", "acme,", "--owner", "olivia")
         said = operator.run(*asked).stdout.split()
@@ -121,7 +118,7 @@ def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
         assert operator.json("list", "--status", "waiting")[0]["id"] == relocation_id
         operator.run("abort", relocation_id[:13])
     finally:
-        httpx.patch(pool, json={"is_paused": False})
+        operator.api.patch(pool, json={"is_paused": False})
 
 
 def test_a_refusal_ends_with_what_to_type(operator: Any) -> None:
