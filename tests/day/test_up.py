@@ -112,5 +112,5 @@ def test_the_documented_automation_is_one_that_prefect_takes() -> None:
 def _events(up: Any, relocation_id: str) -> list[Any]:
     """Return the events of a relocation, in order."""
     mine = {"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}, "order": "ASC"}}
-    answer = up.api.post("events/filter", json=mine)
+    answer = up.api("POST", "events/filter", mine)
     return sorted(answer.json()["events"], key=lambda event: str(event["occurred"]))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from httpx import Response
 from prefect.client.base import PrefectHttpxSyncClient
 
 COMMAND = Path(sys.executable).parent / "relocation"
@@ -21,13 +22,13 @@ class CommandLine:
     home: Path
     environment: dict[str, str]
 
-    @property
-    def api(self) -> PrefectHttpxSyncClient:
-        """Prefect's API, asked again while it is busy: SQLite has one writer at a time.
+    def api(self, method: str, path: str, body: object = None) -> Response:
+        """Ask Prefect's API, and again while it is busy: SQLite has one writer at a time.
 
         What it refuses raises PrefectHTTPStatusError.
         """
-        return PrefectHttpxSyncClient(base_url=self.environment["PREFECT_API_URL"])
+        with PrefectHttpxSyncClient(base_url=self.environment["PREFECT_API_URL"]) as client:
+            return client.request(method, path, json=body)
 
     def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
         """Run the command `relocation`, which must end with the code."""

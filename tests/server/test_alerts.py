@@ -13,18 +13,18 @@ LATE = "A relocation does not start"
 @pytest.fixture
 def impatient(operator: Any) -> Iterator[Any]:
     """The operator's service, whose alert of late runs waits ten seconds instead of minutes."""
-    found = operator.api.post("automations/filter", json={}).json()
+    found = operator.api("POST", "automations/filter", {}).json()
     (written,) = [one for one in found if one["name"] == LATE]
     path = f"automations/{written['id']}"
     kept = {
         name: written[name] for name in ("name", "description", "enabled", "trigger", "actions")
     }
     shorter = {**kept, "trigger": {**kept["trigger"], "within": 10}}
-    operator.api.put(path, json=shorter)
+    operator.api("PUT", path, shorter)
     yield operator
     if operator.worker.poll() is not None:
         operator.worker = operator.start_worker()
-    operator.api.put(path, json=kept)
+    operator.api("PUT", path, kept)
 
 
 def _alerts(operator: Any, subject: str) -> list[EmailMessage]:
@@ -45,7 +45,7 @@ def test_without_a_worker_the_operator_is_alerted_of_that_and_of_the_run_that_is
     operator = impatient
     told = {subject: len(_alerts(operator, subject)) for subject in ("ready", "does not start")}
     pool = "work_pools/relocation"
-    operator.until(lambda: operator.api.get(pool).json()["status"] == "READY")
+    operator.until(lambda: operator.api("GET", pool).json()["status"] == "READY")
     operator.lose_worker()
     archive = str(operator.archive("late.tar"))
     late = operator.json("submit", archive, "-o", "acme", "--owner", "gerd")["id"]

@@ -8,11 +8,11 @@ from relocation.steps import Step
 
 def _set_state(operator: Any, relocation_id: str, kind: str, name: str) -> None:
     body = {"state": {"type": kind, "name": name}, "force": False}
-    operator.api.post(f"flow_runs/{relocation_id}/set_state", json=body)
+    operator.api("POST", f"flow_runs/{relocation_id}/set_state", body)
 
 
 def _state(operator: Any, relocation_id: str) -> str:
-    return str(operator.api.get(f"flow_runs/{relocation_id}").json()["state"]["name"])
+    return str(operator.api("GET", f"flow_runs/{relocation_id}").json()["state"]["name"])
 
 
 def test_a_paused_relocation_waits_and_goes_on_when_unpaused(operator: Any) -> None:
@@ -45,7 +45,7 @@ def test_a_second_pause_holds_and_resume_in_the_ui_ends_it(operator: Any) -> Non
             operator.run("unpause", relocation_id, *then)
             operator.until(lambda: operator.find(relocation_id).status == "IN_PROGRESS")
     assert operator.imported(relocation_id) == 0
-    answer = operator.api.post(f"flow_runs/{relocation_id}/resume").json()
+    answer = operator.api("POST", f"flow_runs/{relocation_id}/resume").json()
     assert answer["status"] == "ACCEPT"
     shown = operator.ended(relocation_id)
     assert shown["status"] == "SUCCESS"
@@ -76,7 +76,7 @@ def test_an_abort_ends_it_in_the_middle_of_a_step(operator: Any) -> None:
     mine = {"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}}}
 
     def announced() -> bool:
-        events = operator.api.post("events/filter", json=mine).json()["events"]
+        events = operator.api("POST", "events/filter", mine).json()["events"]
         return {event["event"] for event in events} == {
             "relocation.started",
             "relocation.cancelled",

@@ -28,7 +28,7 @@ def test_the_server_schedules_runs(operator: Any) -> None:
 
     def scheduled() -> Any:
         waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-        runs = operator.api.post("flow_runs/filter", json=waiting).json()
+        runs = operator.api("POST", "flow_runs/filter", waiting).json()
         return [run for run in runs if run["auto_scheduled"]]
 
     assert operator.until(scheduled)
@@ -88,7 +88,7 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     at = f"{operator.now() + timedelta(days=2):%Y-%m-%d}T22:00"
     submitted = operator.json(*asked, at, "--time-zone", "Asia/Tokyo")
     path = f"flow_runs/{submitted['id']}"
-    run = operator.api.get(path).json()
+    run = operator.api("GET", path).json()
     assert run["state"]["type"] == "SCHEDULED"
     assert run["expected_start_time"].startswith(at.replace("T22:00", "T13:00"))
     short = submitted["id"][:13]
@@ -97,7 +97,7 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     assert operator.json("list", "--status", "scheduled", short)[0]["owner"] == "olivia"
     assert operator.json("list", "--status", "waiting", short) == []
     assert f"SCHEDULED: it starts at {at[:10]} 13:00 UTC." in operator.run("show", short).stdout
-    operator.api.delete(path)
+    operator.api("DELETE", path)
     refused = operator.run(*asked, "2020-01-01T22:00", code=2)
     assert "past" in refused.stderr
 
@@ -106,7 +106,7 @@ def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
     """It begins in two seconds, which no worker picks up before: a pool without workers."""
     archive = str(operator.archive("waiting.tar"))
     pool = "work_pools/relocation"
-    operator.api.patch(pool, json={"is_paused": True})
+    operator.api("PATCH", pool, {"is_paused": True})
     try:
         asked = ("submit", archive, "-o", "acme,", "--owner", "olivia")
         said = operator.run(*asked).stdout.split()
@@ -118,7 +118,7 @@ def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
         assert operator.json("list", "--status", "waiting")[0]["id"] == relocation_id
         operator.run("abort", relocation_id[:13])
     finally:
-        operator.api.patch(pool, json={"is_paused": False})
+        operator.api("PATCH", pool, {"is_paused": False})
 
 
 def test_a_refusal_ends_with_what_to_type(operator: Any) -> None:

@@ -9,7 +9,7 @@ DISABLED = "A relocation does not start"
 
 
 def _ask(operator: Any, path: str, **body: Any) -> Any:
-    answer = operator.api.post(path, json=body)
+    answer = operator.api("POST", path, body)
     return answer.json() if answer.content else None
 
 
@@ -25,9 +25,9 @@ def again(operator: Any) -> Any:
     """Disable an automation as a person does, and set up again."""
     one = _automations(operator)[DISABLED]
     path = f"automations/{one['id']}"
-    operator.api.patch(path, json={"enabled": False})
+    operator.api("PATCH", path, {"enabled": False})
     yield operator.json("setup")
-    operator.api.patch(path, json={"enabled": True})
+    operator.api("PATCH", path, {"enabled": True})
 
 
 def test_applied_twice_there_is_one_of_each_automation(operator: Any, again: Any) -> None:

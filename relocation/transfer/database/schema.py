@@ -240,12 +240,19 @@ def _type(field: Field) -> TypeEngine[Any]:
     return _TYPES[field.type]
 
 
-def read_once(engine: Engine) -> Engine:
+def read_once(engine: Engine, like: Engine | None = None) -> Engine:
     """Return the engine as one whose tables are read once, and then taken to stay as they are.
 
-    For one run of one process: to read all tables takes longer than to relocate a small export.
+    With an engine that it is `like`, they share what either has read: the tables are the same. For
+    one run of one process: reading all tables takes longer than relocating a small export.
     """
-    return engine.execution_options(**{_READ_ONCE: MetaData()})
+    tables = _tables_read(like) if like is not None else MetaData()
+    return engine.execution_options(**{_READ_ONCE: tables})
+
+
+def _tables_read(engine: Engine) -> MetaData:
+    tables: MetaData = engine.get_execution_options().get(_READ_ONCE, MetaData())
+    return tables
 
 
 def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
@@ -256,7 +263,7 @@ def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
     What an engine of `read_once` has read is not read again.
     """
     wanted = list(models)
-    metadata: MetaData = engine.get_execution_options().get(_READ_ONCE, MetaData())
+    metadata = _tables_read(engine)
     if any(model.table not in metadata.tables for model in wanted):
         present = set(inspect(engine).get_table_names())
         names = [

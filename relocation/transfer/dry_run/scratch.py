@@ -132,9 +132,8 @@ def _copy_file(destination: Engine, path: Path) -> Iterator[Scratch]:
                 if kind != "trigger":
                     connection.exec_driver_sql(statement)
         create_own_tables(engine)
-        yield Scratch(
-            read_once(engine), tuple(statement for kind, statement in made if kind == "trigger")
-        )
+        triggers = tuple(statement for kind, statement in made if kind == "trigger")
+        yield Scratch(read_once(engine, like=destination), triggers)
     finally:
         engine.dispose()
 
