@@ -184,10 +184,11 @@ def take_hold(
     worker: str,
     own: Hold | None = None,
     now: datetime | None = None,
+    silently: bool = False,
 ) -> Hold | None:
     """Hold a relocation in order to undo it, whatever its status; None where another process does.
 
-    Its status stays as it is.
+    Its status stays as it is. Its history tells of it, unless this is done `silently`.
     """
     with engine.begin() as connection:
         connection.execute(_locked(relocation.id))
@@ -204,15 +205,21 @@ def take_hold(
         )
         if connection.execute(statement).rowcount == 0:
             return None
-        record_event(
-            connection,
-            relocation.id,
-            relocation.round,
-            HistoryEvent.TAKEN_OVER,
-            at=now,
-            detail=worker,
-        )
-    return Hold(relocation.id, relocation.round, relocation.fence + 1)
+        hold = Hold(relocation.id, relocation.round, relocation.fence + 1)
+        if not silently:
+            _record_taken_over(connection, hold, worker, now)
+    return hold
+
+
+def record_taken_over(engine: Engine, hold: Hold, worker: str, now: datetime | None = None) -> None:
+    """Tell the history of a hold that was taken silently, once its process changes anything."""
+    with engine.begin() as connection:
+        _record_taken_over(connection, hold, worker, now or ledger_time(connection))
+
+
+def _record_taken_over(connection: Connection, hold: Hold, worker: str, now: datetime) -> None:
+    what = HistoryEvent.TAKEN_OVER
+    record_event(connection, hold.relocation_id, hold.round, what, at=now, detail=worker)
 
 
 def _locked(relocation_id: str) -> Select[tuple[Any, ...]]:

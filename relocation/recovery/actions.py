@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from relocation.errors import CommandError
-from relocation.ledger.holds import release, take_hold
+from relocation.ledger.holds import record_taken_over, release, take_hold
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.transitions import record_unpause, reschedule_pause, schedule_cancel
 from relocation.model import Relocation, RollBackReport
@@ -130,11 +130,18 @@ def roll_back_ended(
         lease_seconds=context.settings.lease_seconds,
         worker=context.worker,
         now=context.clock(),
+        silently=True,
     )
     if hold is None:
         raise CommandError("This relocation is in progress.")
+
+    def begin() -> None:
+        agree()
+        # Only now: what was refused has not happened.
+        record_taken_over(context.ledger, hold, context.worker, context.clock())
+
     try:
-        return undo_import(context, hold, revealed=True, agree=agree)
+        return undo_import(context, hold, revealed=True, agree=begin)
     finally:
         release(context.ledger, hold)
 

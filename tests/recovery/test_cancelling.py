@@ -298,23 +298,28 @@ def test_nobody_is_asked_to_agree_to_a_roll_back_that_cannot_be_done(
 ) -> None:
     failed(world, *BEFORE_REVEAL)
     destination.refusal = CommandError("1 of sentry.team refers to what would be removed.")
+    before = history(world)
     with pytest.raises(CommandError, match="refers to"):
         roll_back_ended(world.context, "r-1", lambda: pytest.fail("it asks"))
+    assert history(world) == before
 
 
-def test_a_roll_back_that_is_not_agreed_to_removes_nothing(
+def test_a_roll_back_that_is_not_agreed_to_removes_nothing_and_is_no_history(
     world: Any, destination: Destination
 ) -> None:
     def refuse() -> None:
         raise NotAgreedError
 
     failed(world, *BEFORE_REVEAL)
-    rows = dict(destination.rows)
+    rows, before = dict(destination.rows), history(world)
     with pytest.raises(NotAgreedError):
         roll_back_ended(world.context, "r-1", refuse)
     assert destination.rows == rows
     assert (world.stored().roll_back, world.stored().lease_until) == (None, None)
+    assert history(world) == before
     assert roll_back_ended(world.context, "r-1").removed
+    told = [HistoryEvent.TAKEN_OVER, HistoryEvent.ROLLED_BACK]
+    assert history(world) == [*before, *told]
 
 
 def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
