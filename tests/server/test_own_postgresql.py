@@ -51,8 +51,8 @@ def own_postgresql(
     databases: dict[str, URL], tmp_path: Path
 ) -> Iterator[tuple[dict[str, str], Callable[[], object]]]:
     """The environment of a server with an inbox beside it, and what starts its worker."""
-    (described,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
-    (tmp_path / "blocks.yaml").write_text(described, encoding="utf-8")
+    ((name, described),) = re.findall(r"`([\w.]+)`:\n\n```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / name).write_text(described, encoding="utf-8")
     with ExitStack() as stack:
         inbox = stack.enter_context(Inbox(tmp_path / "inbox"))
         url = stack.enter_context(prefect_server(tmp_path / "prefect", free_port())).url
