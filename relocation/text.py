@@ -5,23 +5,25 @@ import unicodedata
 _CUT = "..."
 
 
-def one_line(text: str, *, limit: int) -> str:
+def one_line(text: str, *, limit: int, keep: str = "") -> str:
     """Collapse white space, drop control and bidirectional characters, and cut in the middle.
 
     The result has at most `limit` characters. Both ends of a long text stay, since names and slugs
-    often differ only at their end.
+    often differ only at their end. Characters in `keep` are never dropped.
     """
     visible = "".join(
         " " if char.isspace() else char
         for char in text
-        if char.isspace() or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+        if char in keep
+        or char.isspace()
+        or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
     )
     line = " ".join(visible.split())
     if len(line) <= limit:
         return line
-    keep = limit - len(_CUT)
-    head = (keep + 1) // 2
-    return line[:head] + _CUT + line[len(line) - (keep - head) :]
+    kept = limit - len(_CUT)
+    head = (kept + 1) // 2
+    return line[:head] + _CUT + line[len(line) - (kept - head) :]
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

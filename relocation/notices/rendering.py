@@ -116,7 +116,7 @@ def render(template: NoticeTemplate, values: Mapping[str, Any]) -> Rendered:
     first paragraph. Raises jinja2.TemplateError, as for a value that is missing. In place of the
     reference's `render_html_body`.
     """
-    subject = _defused(one_line(template.subject.render(values), limit=MAX_SUBJECT))
+    subject = one_line(template.subject.render(values), limit=MAX_SUBJECT, keep=_WORD_JOINER)
     text = _BLANK_LINES.sub("\n\n", template.text.render(values)).strip() + "\n"
     preheader = shorten(text.partition("\n\n")[0], MAX_PREHEADER, placeholder=" …")
     html = template.html.render(values, subject=subject, preheader=preheader).strip() + "\n"

@@ -12,7 +12,7 @@ import pytest
 from relocation.errors import ConfigurationError
 from relocation.notices.building import Branding, NoticeError, build_notice
 from relocation.notices.kinds import NoticeKind
-from relocation.notices.rendering import Templates
+from relocation.notices.rendering import Templates, Trusted
 from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
 
@@ -89,6 +89,16 @@ def test_every_subject_begins_with_the_prefix_of_the_settings(
         assert build(kind, branding=prefixed)["Subject"] == f"[Sentry] {plain}"
     answer = build(NoticeKind.FAILED, branding=prefixed, in_reply_to="<first@example.org>")
     assert str(answer["Subject"]).startswith("Re: [Sentry] Your relocation has failed")
+
+
+def test_a_subject_leaves_the_name_of_the_product_as_it_is(
+    build: Build, branding: Branding
+) -> None:
+    """Link-like text of a request is broken there, and nothing else is."""
+    named = replace(branding, product_name=Trusted("sentry.example.org"))
+    subject = str(build(NoticeKind.CLAIM, branding=named)["Subject"])
+    assert subject == "Claim your account on sentry.example.org"
+    assert "acme.\u2060io" in build(NoticeKind.FAILED, organizations=["acme.io"])["Subject"]
 
 
 def test_a_prefix_of_the_subject_stays_short_and_on_its_line() -> None:

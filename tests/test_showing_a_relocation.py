@@ -1,0 +1,85 @@
+"""What `relocation show` says on a terminal of eighty columns."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from ledgers import sqlite_ledger
+from rich.console import Console
+from sqlalchemy import Engine
+
+from relocation.cli import output, relocations
+from relocation.ledger.history import history_of
+from relocation.ledger.holds import hold_of, open_relocation
+from relocation.ledger.migrate import migrate
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.tries import tries_of
+from relocation.notices.kinds import NoticeDraft, NoticeKind
+from relocation.request import RelocationRequest
+from relocation.steps import Status
+
+ID = "0123456a-4567-4567-4567-0123456789ab"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+REASON = (
+    "The trial import found 2 differences between the export and what would arrive in the "
+    "destination, so nothing was imported."
+)
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Engine:
+    """A ledger with one relocation that has just failed; its owner is to be mailed."""
+    ledger = sqlite_ledger(tmp_path / "ledger.db")
+    migrate(ledger)
+    request = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
+    hold = hold_of(open_relocation(ledger, ID, request, NOW))
+    settlement = Settlement(
+        Status.FAILURE,
+        REASON,
+        failed_task=None,
+        internal_error="",
+        drafts=[NoticeDraft(NoticeKind.FAILED, "olivia@example.org")],
+    )
+    assert settle(
+        ledger, ID, settlement, sender_domain="example.org", fence=hold.fence, own=hold, now=NOW
+    )
+    return ledger
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """What a terminal of eighty columns shows."""
+    screen = StringIO()
+    console = Console(force_terminal=True, width=80, file=screen, highlight=False)
+    for module in (output, relocations):
+        monkeypatch.setattr(module, "out", console)
+    return screen
+
+
+def _shown(ledger: Engine, terminal: StringIO) -> list[str]:
+    one = get_relocation(ledger, ID)
+    history, tries = history_of(ledger, ID), tries_of(ledger, ID)
+    relocations._print_history(one, history, tries, notices_of(ledger, ID))
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in terminal.getvalue().splitlines()]
+
+
+def test_a_long_reason_is_wrapped_between_its_words(failed: Engine, terminal: StringIO) -> None:
+    lines = _shown(failed, terminal)
+    assert all(len(line) <= 80 for line in lines)
+    begin = next(index for index, line in enumerate(lines) if line.startswith("Reason: "))
+    assert " ".join(line.strip() for line in lines[begin : begin + 2]) == f"Reason: {REASON}"
+
+
+def test_a_mail_that_waits_is_shown_with_the_time_of_its_next_try(
+    failed: Engine, terminal: StringIO
+) -> None:
+    (notice,) = notices_of(failed, ID)
+    assert notice.not_before - NOW < timedelta(minutes=1)
+    said = "\n".join(_shown(failed, terminal))
+    assert "next try" in said
+    assert f"{notice.not_before:%Y-%m-%d %H:%M:%S}" in said
+    assert relocations._notice_as_json(notice)["next_try"] == notice.not_before
