@@ -17,13 +17,14 @@ from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement, settle
-from relocation.ledger.tries import tries_of
+from relocation.ledger.tries import begin_try, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
-from relocation.steps import Status
+from relocation.steps import POLICIES, Status, Task
 
 ID = "0123456a-4567-4567-4567-0123456789ab"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LONGEST = max(Task, key=lambda task: len(task.value))
 REASON = (
     "The trial import found 2 differences between the export and what would arrive in the "
     "destination, so nothing was imported."
@@ -32,11 +33,12 @@ REASON = (
 
 @pytest.fixture
 def failed(tmp_path: Path) -> Engine:
-    """A ledger with one relocation that has just failed; its owner is to be mailed."""
+    """A ledger with one relocation that has just failed in a task; its owner is to be mailed."""
     ledger = sqlite_ledger(tmp_path / "ledger.db")
     migrate(ledger)
     request = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
     hold = hold_of(open_relocation(ledger, ID, request, NOW))
+    begin_try(ledger, hold, LONGEST, POLICIES[LONGEST], "vm:1", now=NOW)
     settlement = Settlement(
         Status.FAILURE,
         REASON,
@@ -74,12 +76,18 @@ def test_a_long_reason_is_wrapped_between_its_words(failed: Engine, terminal: St
     assert " ".join(line.strip() for line in lines[begin : begin + 2]) == f"Reason: {REASON}"
 
 
+def test_no_name_of_a_task_and_no_time_is_folded(failed: Engine, terminal: StringIO) -> None:
+    (line,) = (line for line in _shown(failed, terminal) if LONGEST in line)
+    assert f"{NOW:%m-%d %H:%M:%S}" in line
+
+
 def test_a_mail_that_waits_is_shown_with_the_time_of_its_next_try(
     failed: Engine, terminal: StringIO
 ) -> None:
     (notice,) = notices_of(failed, ID)
     assert notice.not_before - NOW < timedelta(minutes=1)
     said = "\n".join(_shown(failed, terminal))
-    assert "next try" in said
-    assert f"{notice.not_before:%Y-%m-%d %H:%M:%S}" in said
+    assert "next try (UTC)" in said
+    assert "sent (UTC)" not in said  # nothing was, and there is little room
+    assert f"{notice.not_before:%m-%d %H:%M:%S}" in said
     assert relocations._notice_as_json(notice)["next_try"] == notice.not_before

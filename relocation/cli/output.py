@@ -56,7 +56,10 @@ def print_json(data: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Collection[str] = ("id",)
 ) -> None:
-    """Print a table; the columns named `whole` are never folded, and in a pipe nothing is."""
+    """Print a table; the columns named `whole` are never folded, and in a pipe nothing is.
+
+    A terminal is shown no column that is empty.
+    """
     # What a request says is anybody's text: it must not be read as markup.
     texts = [
         ["" if cell is None else one_line(str(cell), limit=MAX_REASON) for cell in row]
@@ -65,11 +68,13 @@ def print_table(
     if not out.is_terminal:
         _print_plain([list(columns), *texts])
         return
+    filled = [place for place in range(len(columns)) if any(row[place] for row in texts)]
     table = Table(box=None, pad_edge=False)
-    for column in columns:
+    for place in filled:
+        column = columns[place]
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in texts:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(row[place]) for place in filled))
     out.print(table)
 
 

@@ -94,7 +94,7 @@ def list_(
 
 def _print_list(found: "Sequence[Relocation | Awaited]") -> None:
     # Anything longer would fold the ids.
-    narrow = out.is_terminal and out.width < _WIDE
+    narrow = _is_narrow()
     columns = ("id", "status", "opened (UTC)", "organizations")
     more = () if narrow else ("step", "owner", "reason")
     print_table(
@@ -103,7 +103,7 @@ def _print_list(found: "Sequence[Relocation | Awaited]") -> None:
             (
                 one.id,
                 one.status,
-                f"{one.created_at.astimezone(UTC):{'%m-%d' if narrow else '%Y-%m-%d'} %H:%M}",
+                _time(one.created_at, "%H:%M"),
                 ", ".join(one.organizations),
                 *(() if narrow else _more(one)),
             )
@@ -220,26 +220,27 @@ def _print_history(
     out.print("\n[bold]History[/bold]")
     print_table(
         ("when (UTC)", "round", "what", ""),
-        [
-            (f"{event.at:%Y-%m-%d %H:%M:%S}", event.round, event.what, event.detail)
-            for event in history
-        ],
+        [(_time(event.at), event.round, event.what, event.detail) for event in history],
+        whole=("when (UTC)", "what"),
     )
     out.print("\n[bold]Tries[/bold]")
+    columns = ("round", "task", "try", "began (UTC)", "seconds", "outcome")
+    worker = () if _is_narrow() else ("worker",)
     print_table(
-        ("round", "task", "try", "began (UTC)", "seconds", "outcome", "worker"),
+        (*columns, *worker),
         [
             (
                 one_try.round,
                 one_try.task,
                 one_try.number,
-                f"{one_try.started_at:%Y-%m-%d %H:%M:%S}",
+                _time(one_try.started_at),
                 _seconds(one_try),
                 one_try.outcome or "running",
-                one_try.worker,
+                *((one_try.worker,) if worker else ()),
             )
             for one_try in tries
         ],
+        whole=columns,
     )
     out.print("\n[bold]Notices[/bold]")
     print_table(
@@ -250,12 +251,13 @@ def _print_history(
                 notice.recipient,
                 notice.state,
                 notice.tries,
-                f"{notice.sent_at:%Y-%m-%d %H:%M:%S}" if notice.sent_at else "",
-                f"{notice.not_before:%Y-%m-%d %H:%M:%S}" if notice.state == "queued" else "",
+                _time(notice.sent_at) if notice.sent_at else "",
+                _time(notice.not_before) if notice.state == "queued" else "",
                 notice.reply,
             )
             for notice in notices
         ],
+        whole=("kind", "state", "sent (UTC)", "next try (UTC)"),
     )
     if one.internal_error:
         out.print("\n[bold]Internal error of the failed task[/bold]")
@@ -268,6 +270,16 @@ def _print_history(
 def _asked(one: "Relocation | Awaited") -> str:
     asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
     return one_line(asked, limit=MAX_REASON)
+
+
+def _is_narrow() -> bool:
+    return out.is_terminal and out.width < _WIDE
+
+
+def _time(time: datetime, of_day: str = "%H:%M:%S") -> str:
+    """Return a time in UTC; without its year where there is little room."""
+    day = "%m-%d" if _is_narrow() else "%Y-%m-%d"
+    return f"{time.astimezone(UTC):{day} {of_day}}"
 
 
 def _minute(time: datetime) -> str:
