@@ -1,14 +1,17 @@
 """Look into archives, and compare them: on files alone, for whoever prepares a relocation."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 
 from relocation.cli.archive_report import print_comparison, print_inspection
 from relocation.cli.output import AsJson, counting, fail, print_json
+from relocation.cli.server import server_listens
 from relocation.errors import RelocationError
 from relocation.settings import Settings
 
@@ -46,11 +49,12 @@ def scan(
 ) -> None:
     """Say what ARCHIVE holds, whether it would be accepted, and what would be left out.
 
-    Needs no server and no database. Exit code 0: it would be accepted, 1: it would not, 2: it could
-    not be examined.
+    Needs no server and no database; if a server is known, its key opens an encrypted archive. Exit
+    code 0: it would be accepted, 1: it would not, 2: it could not be examined.
 
     Example: relocation scan export.json --organizations acme,birch-labs
     """
+    from relocation.archive.any_export import KeyNeededError  # noqa: PLC0415 - a tenth of a second
     from relocation.transfer.dry_run.inspection import inspect_archive  # noqa: PLC0415 - half a second
 
     settings = Settings()
@@ -59,13 +63,16 @@ def scan(
         examined(archive),
         counting(f"Reading {archive.name}", "Rehearsing the import") as progress,
     ):
-        found = inspect_archive(
-            archive,
-            private_pem=private_pem_of(key),
-            wanted=wanted,
-            settings=settings,
-            progress=progress,
+        look = partial(
+            inspect_archive, archive, wanted=wanted, settings=settings, progress=progress
         )
+        try:
+            found = look(private_pem=private_pem_of(key))
+        except KeyNeededError:
+            own = _key_of_service(settings)
+            if own is None:
+                raise
+            found = look(private_pem=own)
     if as_json:
         print_json(found.as_json())
     else:
@@ -125,6 +132,17 @@ def private_pem_of(file: Path | None) -> str | None:
     return pem
 
 
+def _key_of_service(settings: Settings) -> str | None:
+    """Return the private key of the service, or None where it cannot be had."""
+    if not server_listens():
+        return None
+    from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415 - imports Prefect: seconds
+
+    with suppress(RelocationError, httpx.HTTPError):
+        return load_private_key(settings)
+    return None
+
+
 @contextmanager
 def examined(*files: Path) -> Iterator[None]:
     """End with one line where a file cannot be worked on at all."""
@@ -139,8 +157,8 @@ def examined(*files: Path) -> Iterator[None]:
         yield
     except KeyNeededError as err:
         fail(
-            "The archive is encrypted: name the file of its private key with --key, or take the "
-            "export as it was before it was encrypted.",
+            "The archive is encrypted: name the file of its private key with --key, or use the "
+            "export from before it was encrypted.",
             err,
             code=USAGE,
         )

@@ -47,6 +47,12 @@ def reach_server() -> None:
         fail(no_answer(url))
 
 
+def server_listens() -> bool:
+    """Say whether a Prefect server is known and takes connections."""
+    url = find_server()
+    return url is not None and _listens(url)
+
+
 def find_server() -> str | None:
     """Return the server's address from the environment, else the one that `up` recorded.
 

@@ -82,8 +82,8 @@ def unknown_relocation(relocation_id: str) -> UnknownRelocationError:
     """Return the error for an id that the ledger does not have."""
     return UnknownRelocationError(
         "There is no such relocation. Check the ID.",
-        internal=f"There is no relocation {one_line(relocation_id, limit=60)}. See those there "
-        "are with: relocation list",
+        internal=f"There is no relocation {one_line(relocation_id, limit=60)}. List all of them "
+        "with: relocation list",
     )
 
 

@@ -78,6 +78,8 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
         refused = operator.run("submit", str(file), "-o", slug, "--owner", "olivia", code=1)
         assert why in refused.stderr
         assert f"relocation scan {file}" in refused.stderr
+    # What it says to type next works: the key is that of the service.
+    assert "acme" in operator.run("scan", str(archive)).stdout
     assert not list((operator.home / "data" / "storage").rglob("*foreign.tar"))
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
 
@@ -161,7 +163,7 @@ def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:
 
 
 def test_an_unknown_relocation_is_an_error_of_one_line(operator: Any) -> None:
-    words = "error: There is no relocation nothing. See those there are with: relocation list"
+    words = "error: There is no relocation nothing. List all of them with: relocation list"
     for command in ("show", "report", "pause", "abort", "recover", "retry", "rollback"):
         said = operator.run(command, "nothing", code=1)
         assert said.stderr.strip() == words
