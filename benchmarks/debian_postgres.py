@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -30,6 +30,14 @@ def find_postgres() -> Path | None:
     return None
 
 
+class _As(TypedDict, total=False):
+    """Who runs the server."""
+
+    user: str
+    group: str
+    extra_groups: list[str]
+
+
 class DebianPostgres:
     """A PostgreSQL of our own on a port of its own, for as long as a `with` block lasts."""
 
@@ -43,7 +51,7 @@ class DebianPostgres:
             tempfile.mkdtemp(prefix="postgres-", dir=memory if memory.is_dir() else None)
         )
         # It refuses to run as root.
-        self._as: dict[str, str | list[str]] = {}
+        self._as: _As = {}
         if os.geteuid() == 0:
             self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             shutil.chown(self._home, "nobody", "nogroup")

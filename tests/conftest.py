@@ -6,12 +6,16 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:  # what a worker and most tests need not import
+    from playwright.sync_api import Browser
+    from xdist.remote import Producer
 
 # Prefect reads its settings when it is imported: this must come first.
 _HOME = tempfile.mkdtemp(prefix="relocation-tests-")
@@ -66,7 +70,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> ByServer:
     return ByServer(config, log)
 
 
@@ -155,7 +159,7 @@ def certificate(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> "Iterator[Browser]":
     """A browser without a window, or a skipped test where none is installed."""
     from playwright.sync_api import sync_playwright
 

@@ -3,7 +3,7 @@
 import io
 import tarfile
 import tracemalloc
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from cryptography.fernet import Fernet
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from relocation.archive.envelope import open_export, sealing
 from relocation.archive.fernet_stream import TokenWriter
 from relocation.archive.tarball import MEMBERS
+
+if TYPE_CHECKING:  # collections.abc has it from Python 3.12 on
+    from typing_extensions import Buffer
 
 
 @given(st.lists(st.binary(max_size=100), max_size=20))
@@ -57,9 +60,10 @@ def test_memory_does_not_grow_with_the_export(public_pem: str) -> None:
 
         place = 0
 
-        def write(self, data: bytes) -> int:
-            self.place += len(data)
-            return len(data)
+        def write(self, data: "Buffer", /) -> int:
+            written = len(bytes(data))
+            self.place += written
+            return written
 
         def tell(self) -> int:
             return self.place

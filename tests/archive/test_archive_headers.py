@@ -37,7 +37,7 @@ def pax_record(pair: tuple[str, str]) -> bytes:
 
 
 LONG_NAME = entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"export.json\0")
-HUGE = {"size": 2**31}
+HUGE = 2**31
 
 HOSTILE = {
     "a link to itself": entry(kind=tarfile.SYMTYPE, linkname="export.json"),
@@ -46,9 +46,9 @@ HOSTILE = {
     "3,000 extended headers": pax(path="export.json") * 3000,
     "3,000 global headers": entry("g", tarfile.XGLTYPE, b"13 path=a/b\n") * 3000,
     "3,000 folders": entry("folder", tarfile.DIRTYPE) * 3000,
-    "a long name of 2 GiB": entry("x", tarfile.GNUTYPE_LONGNAME, **HUGE) + bytes(4096),
-    "an extended header of 2 GiB": entry("x", tarfile.XHDTYPE, **HUGE) + bytes(4096),
-    "a global header of 2 GiB": entry("x", tarfile.XGLTYPE, **HUGE) + bytes(4096),
+    "a long name of 2 GiB": entry("x", tarfile.GNUTYPE_LONGNAME, size=HUGE) + bytes(4096),
+    "an extended header of 2 GiB": entry("x", tarfile.XHDTYPE, size=HUGE) + bytes(4096),
+    "a global header of 2 GiB": entry("x", tarfile.XGLTYPE, size=HUGE) + bytes(4096),
     "a file of 2**80 bytes": entry(size=2**80),
     "a file of -512 bytes": entry(size=-512),
     "an extended size of 5,000 digits": pax(size="9" * 5000) + entry(),

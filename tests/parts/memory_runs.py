@@ -1,6 +1,6 @@
 """The server's flow runs, without the server; held to the real ones by tests/flows/test_runs.py."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,15 +33,35 @@ class MemoryRuns:
     def runs(self) -> dict[str, Run]:
         return {id_: states[-1] for id_, states in self.states.items()}
 
-    def put(self, relocation_id: str, state: RunState, message: str = "", **more: Any) -> Run:
+    def put(
+        self,
+        relocation_id: str,
+        state: RunState,
+        message: str = "",
+        *,
+        request: Mapping[str, Any] | None = None,
+        deployed: bool | None = None,
+        raised: bool = False,
+        suspension: str = "",
+    ) -> Run:
         """Give a run a state, whoever does that; what it was asked stays."""
         states = self.states.setdefault(relocation_id, [])
         now = self.clock()
         if states:
             # The server's clock is finer than one that a test moves.
             now = max(now, states[-1].since + timedelta(microseconds=1))
-            more = {"request": states[-1].request, "deployed": states[-1].deployed, **more}
-        run = Run(relocation_id, state, now, message, **more)
+            request = states[-1].request if request is None else request
+            deployed = states[-1].deployed if deployed is None else deployed
+        run = Run(
+            relocation_id,
+            state,
+            now,
+            message,
+            deployed=deployed is not False,
+            request=request or {},
+            raised=raised,
+            suspension=suspension,
+        )
         states.append(run)
         return run
 

@@ -18,7 +18,7 @@ class Peer:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def ask(self, question: str, **given: Any) -> Any:
+    def ask(self, question: str, **given: object) -> Any:
         """Have one of the peer's functions called; raises RuntimeError with what it raises."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -29,7 +29,7 @@ HOME: Final = Path(__file__).parents[2] / ".real-sentry"
 PYTHON: Final = HOME / "venv/bin/python"
 _DUMP = HOME / f"migrated-{VERSION}.dump"
 _BUILD_TOOLS: Final = ("setuptools==56.0.0", "wheel==0.38.4")
-_LOCKS: Final = {"max_locks_per_transaction": 512, "fsync": "off"}
+_LOCKS: Final[dict[str, str | int]] = {"max_locks_per_transaction": 512, "fsync": "off"}
 """Its migrations take more locks than a server of default size has."""
 
 _LIST_PINS: Final = """

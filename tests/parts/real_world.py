@@ -63,7 +63,7 @@ class World:
     def engine(self, database: str) -> Engine:
         return create_engine(self.servers.url(database), poolclass=NullPool)
 
-    def ask(self, database: str, question: str, **given: Any) -> Any:
+    def ask(self, database: str, question: str, **given: object) -> Any:
         """Ask the product about a database."""
         if database != self._current:
             self.peer.ask("use", database=database)
