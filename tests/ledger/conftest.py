@@ -15,17 +15,20 @@ from relocation.request import RelocationRequest
 
 @pytest.fixture
 def empty_database(tmp_path: Path) -> Engine:
+    """A SQLite file without any table."""
     return sqlite_ledger(tmp_path / "empty.db")
 
 
 @pytest.fixture
 def file_ledger(tmp_path: Path, migrated_file: Path) -> Engine:
+    """An empty ledger in a SQLite file."""
     shutil.copy(migrated_file, tmp_path / "ledger.db")
     return sqlite_ledger(tmp_path / "ledger.db")
 
 
 @pytest.fixture
 def ledger(file_ledger: Engine) -> Engine:
+    """An empty ledger."""
     return file_ledger
 
 
@@ -39,6 +42,7 @@ def either_ledger(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def now() -> datetime:
+    """What the clock shows."""
     return datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 

@@ -20,6 +20,7 @@ MIB = 1024**2
 def begin(
     ledger: Engine, ask: Callable[..., RelocationRequest]
 ) -> Callable[[str, int, datetime], None]:
+    """Begin a relocation with an archive of this size."""
     limits = DailyLimits(small=1, medium=2)
 
     def relocate(name: str, size: int, now: datetime) -> None:

@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 from sqlalchemy import Engine, select
@@ -26,14 +26,15 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Late(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return datetime.now(tz) - timedelta(days=1)
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(datetime.now(tz).timestamp(), tz) - timedelta(days=1)
 
     monkeypatch.setattr(ledger_clock, "datetime", Late)
 
 
 @pytest.fixture
 def held(postgres_ledger: Engine, ask: Ask) -> Hold:
+    """The hold of a relocation that was opened by the ledger's clock."""
     return hold_of(open_relocation(postgres_ledger, "r-1", ask()))
 
 

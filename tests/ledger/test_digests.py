@@ -4,7 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Barrier
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -17,6 +16,7 @@ from relocation.ledger.tables import NoticeState
 from relocation.notices.failure import Destination
 from relocation.notices.kinds import Channel, Window
 from relocation.notices.operator import Operator, failed_drafts
+from relocation.request import RelocationRequest
 from relocation.steps import Task
 
 WINDOW = timedelta(minutes=15)
@@ -28,11 +28,12 @@ Fail = Callable[..., None]
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on each database."""
     return either_ledger
 
 
 @pytest.fixture
-def fail(ledger: Engine, ask: Any) -> Fail:
+def fail(ledger: Engine, ask: Callable[..., RelocationRequest]) -> Fail:
     """Let relocations fail: each in a transaction of its own."""
 
     def fail(*ids: str, at: datetime, cause: str = "A", operator: Operator = OPERATOR) -> None:

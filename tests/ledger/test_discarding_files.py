@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -35,11 +34,10 @@ def do(ledger: Engine, hold: Hold, *tasks: Task) -> None:
 
 def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
     failed = Settlement(Status.FAILURE, "It failed.")
-    how = {"sender_domain": DOMAIN, "fence": hold.fence, "own": hold}
-    assert settle(ledger, "r-1", failed, now=now, **how)
+    assert settle(ledger, "r-1", failed, sender_domain=DOMAIN, fence=hold.fence, own=hold, now=now)
 
 
-def discarded(ledger: Engine) -> list[Any]:
+def discarded(ledger: Engine) -> list[int]:
     return [
         one.round for one in history_of(ledger, "r-1") if one.what is HistoryEvent.FILES_DISCARDED
     ]

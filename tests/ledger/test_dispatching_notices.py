@@ -1,14 +1,14 @@
 """Every notice goes out once as far as SMTP allows, and none is lost."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 
 from relocation.ledger.dispatch import (
     JITTER,
@@ -16,6 +16,7 @@ from relocation.ledger.dispatch import (
     RETRY_AFTER,
     DeliveryPolicy,
     LeaseLostError,
+    RecordedOutcome,
     finish,
     lease_due,
     mark_sending,
@@ -38,6 +39,7 @@ FAILED = NoticeDraft(NoticeKind.FAILED, "olivia@example.org")
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on each database."""
     return either_ledger
 
 
@@ -442,7 +444,7 @@ CLAIM = NoticeDraft(
 
 @pytest.mark.parametrize("outcome", ["sent", "failed", "unknown"])
 def test_a_claim_that_is_done_with_leaves_no_token_in_the_ledger(
-    outcome: Any, *, ledger: Engine, hold: Hold, now: datetime
+    outcome: RecordedOutcome, *, ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     """DESIGN 7: the token is the key to an account."""
     _enqueue(ledger, [CLAIM, STARTED], now)
@@ -489,7 +491,9 @@ def test_the_next_notice_is_found_without_looking_at_those_done_with(
         connection.execute(text("ANALYZE notice"))
     plans: list[str] = []
 
-    def explain(connection: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
+    def explain(
+        connection: Connection, _cursor: object, sql: str, values: Mapping[str, object], *_: object
+    ) -> None:
         if "notice" not in sql or sql.startswith("EXPLAIN"):
             return
         names = {name: f"${number}" for number, name in enumerate(values, 1)}

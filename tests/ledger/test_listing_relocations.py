@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -18,11 +17,11 @@ from relocation.steps import Status
 DOMAIN = "example.org"
 
 
-def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
+def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
+    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -102,10 +103,10 @@ def test_what_happened_in_the_last_hour_is_counted_from_the_histories(
 
 
 def test_no_query_walks_a_whole_table(file_ledger: Engine, now: datetime) -> None:
-    statements: list[tuple[str, object]] = []
+    statements: list[tuple[str, tuple[Any, ...]]] = []
 
     @event.listens_for(file_ledger, "before_cursor_execute")
-    def keep(_c: object, _k: object, sql: str, values: object, *_: object) -> None:
+    def keep(_c: object, _k: object, sql: str, values: tuple[Any, ...], *_: object) -> None:
         statements.append((sql, values))
 
     read_stats(file_ledger, now)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Barrier, Thread
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
@@ -24,11 +24,11 @@ Ask = Callable[..., RelocationRequest]
 DOMAIN = "example.org"
 
 
-def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
+def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
+    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own)
 
 
 def _fail(ledger: Engine, relocation_id: str = "r-1") -> None:
@@ -166,7 +166,7 @@ def _race(jobs: list[Callable[[], Relocation]]) -> tuple[list[Relocation], list[
 def test_of_many_requests_at_once_for_one_owner_one_is_active(ledger: Engine, ask: Ask) -> None:
     """W-9: check-then-insert would let several pass."""
     ids = [f"r-{n}" for n in range(6)]
-    opened, errors = _race([lambda id_=id_: open_relocation(ledger, id_, ask()) for id_ in ids])
+    opened, errors = _race([partial(open_relocation, ledger, id_, ask()) for id_ in ids])
     assert len(opened) == 1
     assert [type(error) for error in errors] == [OwnerBusyError] * 5
     assert all(opened[0].id in str(error) for error in errors)

@@ -19,6 +19,7 @@ FAILED = NoticeDraft(NoticeKind.FAILED, "olivia@example.org")
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on each database."""
     return either_ledger
 
 

@@ -15,6 +15,7 @@ from relocation.steps import Task
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on each database."""
     return either_ledger
 
 

@@ -20,6 +20,7 @@ LATER = timedelta(days=3)
 
 @pytest.fixture
 def started(ledger: Engine, now: datetime) -> None:
+    """A relocation with a notice to its owner and one to a user."""
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     open_relocation(ledger, "r-1", request)
     drafts = [

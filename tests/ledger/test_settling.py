@@ -4,7 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from threading import Barrier
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
@@ -27,11 +26,27 @@ OWNER = NoticeDraft(NoticeKind.FAILED, "olivia@example.org", {"reason": "The key
 CREATOR = NoticeDraft(NoticeKind.FAILED, "carl@example.org", {"reason": "The key is wrong."})
 
 
-def _settle(ledger: Engine, id_: str, settlement: Settlement, **more: Any) -> bool:
+def _settle(
+    ledger: Engine,
+    id_: str,
+    settlement: Settlement,
+    *,
+    request: RelocationRequest | None = None,
+    now: datetime | None = None,
+) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own, **more)
+    return settle(
+        ledger,
+        id_,
+        settlement,
+        sender_domain=DOMAIN,
+        fence=fence,
+        own=own,
+        request=request,
+        now=now,
+    )
 
 
 def _failure(reason: str = "The key is wrong.", *drafts: NoticeDraft) -> Settlement:

@@ -1,6 +1,6 @@
 """One sweep at a time, and none for ever."""
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +11,7 @@ from relocation.ledger.leases import leased_sweep
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
-def lease(ledger: Engine, worker: str, now: datetime = NOW):
+def lease(ledger: Engine, worker: str, now: datetime = NOW) -> AbstractContextManager[bool]:
     return leased_sweep(ledger, worker=worker, lease_seconds=60, clock=lambda: now)
 
 
