@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import pytest
+from recovery_world import Seen, World
 
 from relocation.errors import CommandError, RevealedError
 from relocation.ledger.history import history_of
@@ -42,8 +43,8 @@ class Destination:
 
     def roll_back(
         self,
-        _relocation_id: str,
-        _fence: int,
+        relocation_id: str,
+        fence: int,
         *,
         revealed: bool,
         begin: Callable[[], None] = lambda: None,
@@ -58,40 +59,42 @@ class Destination:
 
 
 @pytest.fixture
-def destination(world: Any) -> Destination:
+def destination(world: World) -> Destination:
+    """What the recovery rolls back."""
     made = Destination()
     world.context = replace(world.context, roll_back=made.roll_back)
     return made
 
 
-def do(world: Any, hold: Hold, *tasks: Task) -> None:
+def do(world: World, hold: Hold, *tasks: Task) -> None:
     for task in tasks:
         number = begin(world, hold, task)
-        how = {"sender_domain": DOMAIN, "now": world.now}
-        complete_task(world.context.ledger, hold, task, number, {}, **how)
+        complete_task(
+            world.context.ledger, hold, task, number, {}, sender_domain=DOMAIN, now=world.now
+        )
 
 
-def begin(world: Any, hold: Hold, task: Task) -> int:
+def begin(world: World, hold: Hold, task: Task) -> int:
     return begin_try(world.context.ledger, hold, task, POLICIES[task], "host:1", now=world.now)
 
 
-def look(world: Any, **how: Any) -> ReconcileResult:
+def look(world: World, **how: Unpack[Seen]) -> ReconcileResult:
     return reconcile(world.context, "r-1", world.runs.runs.get("r-1"), **how)
 
 
-def kinds(world: Any) -> list[str]:
+def kinds(world: World) -> list[str]:
     return [str(notice.kind) for notice in notices_of(world.context.ledger, "r-1")]
 
 
-def history(world: Any) -> list[HistoryEvent]:
+def history(world: World) -> list[HistoryEvent]:
     return [event.what for event in history_of(world.context.ledger, "r-1")]
 
 
-def page(world: Any) -> str:
+def page(world: World) -> str:
     return next_steps(world.context.ledger, world.stored())
 
 
-def cancelled(world: Any, *tasks: Task) -> None:
+def cancelled(world: World, *tasks: Task) -> None:
     """Let a relocation be cancelled in the Prefect UI after these tasks."""
     do(world, world.open(), *tasks)
     world.runs.put("r-1", RunState.CANCELLED)
@@ -100,7 +103,7 @@ def cancelled(world: Any, *tasks: Task) -> None:
 
 
 def test_what_is_hidden_is_removed_and_the_page_says_so(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     cancelled(world, *BEFORE_REVEAL)
     assert world.stored().status is Status.CANCELLED
@@ -110,7 +113,7 @@ def test_what_is_hidden_is_removed_and_the_page_says_so(
     assert HistoryEvent.ROLLED_BACK in history(world)
 
 
-def test_what_never_began_an_import_is_said_to_have_changed_nothing(world: Any) -> None:
+def test_what_never_began_an_import_is_said_to_have_changed_nothing(world: World) -> None:
     cancelled(world, *BEFORE_IMPORT)
     assert "Nothing was changed" in page(world)
     assert "removed" not in page(world)
@@ -119,7 +122,7 @@ def test_what_never_began_an_import_is_said_to_have_changed_nothing(world: Any) 
 
 @pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
 def test_once_visible_a_cancellation_is_not_obeyed_and_it_completes(
-    world: Any, destination: Destination, state: RunState
+    world: World, destination: Destination, state: RunState
 ) -> None:
     do(world, world.open(), *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
     world.runs.put("r-1", state)
@@ -143,7 +146,7 @@ def test_once_visible_a_cancellation_is_not_obeyed_and_it_completes(
 
 
 def test_a_visible_one_that_was_paused_and_cancelled_goes_on_as_well(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
@@ -155,7 +158,7 @@ def test_a_visible_one_that_was_paused_and_cancelled_goes_on_as_well(
 
 
 def test_a_cancelled_run_of_a_visible_one_waits_for_its_worker_too(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     do(world, world.open(), *BEFORE_REVEAL, Task.REVEAL_ORGANIZATIONS)
     since = world.runs.put("r-1", RunState.CANCELLED).since
@@ -166,7 +169,7 @@ def test_a_cancelled_run_of_a_visible_one_waits_for_its_worker_too(
 
 @pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
 def test_a_run_that_was_cancelled_after_the_success_shows_the_success(
-    world: Any, state: RunState
+    world: World, state: RunState
 ) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
@@ -179,7 +182,7 @@ def test_a_run_that_was_cancelled_after_the_success_shows_the_success(
 
 
 def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     """Its process died between the two commits of the reveal."""
     hold = world.open()
@@ -201,7 +204,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
 
 
 def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     hold = world.open()
     do(world, hold, *BEFORE_REVEAL)
@@ -217,7 +220,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_from_a_pause(
 
 @pytest.mark.parametrize("after", [RunState.CRASHED, RunState.SCHEDULED, RunState.RUNNING])
 def test_a_scheduled_cancellation_that_dies_in_its_roll_back_is_carried_on(
-    world: Any, destination: Destination, after: RunState
+    world: World, destination: Destination, after: RunState
 ) -> None:
     """Else the run would be resumed, and import all of it again."""
     hold = world.open()
@@ -239,7 +242,7 @@ def test_a_scheduled_cancellation_that_dies_in_its_roll_back_is_carried_on(
 
 
 def test_a_process_that_is_back_before_anybody_looked_cancels_it_at_its_first_step(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     hold = world.open()
     do(world, hold, *BEFORE_IMPORT, Task.IMPORT_ORGANIZATIONS)
@@ -251,7 +254,7 @@ def test_a_process_that_is_back_before_anybody_looked_cancels_it_at_its_first_st
 
 
 def test_what_others_hang_on_stays_and_the_page_says_how_to_remove_it(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     destination.refusal = CommandError("1 of sentry.team refers to what would be removed.")
     cancelled(world, *BEFORE_REVEAL)
@@ -270,7 +273,7 @@ def test_what_others_hang_on_stays_and_the_page_says_how_to_remove_it(
     assert kinds(world) == ["CANCELLED"]
 
 
-def failed(world: Any, *tasks: Task) -> None:
+def failed(world: World, *tasks: Task) -> None:
     hold = world.open()
     do(world, hold, *tasks)
     world.runs.put("r-1", RunState.FAILED)
@@ -280,7 +283,7 @@ def failed(world: Any, *tasks: Task) -> None:
 
 @pytest.mark.parametrize("tasks", [[], BEFORE_IMPORT])
 def test_a_roll_back_of_what_never_began_an_import_does_nothing(
-    world: Any, tasks: list[Task]
+    world: World, tasks: list[Task]
 ) -> None:
     failed(world, *tasks)
     before = world.stored(), history(world)
@@ -294,7 +297,7 @@ class NotAgreedError(Exception):
 
 
 def test_nobody_is_asked_to_agree_to_a_roll_back_that_cannot_be_done(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     failed(world, *BEFORE_REVEAL)
     destination.refusal = CommandError("1 of sentry.team refers to what would be removed.")
@@ -305,7 +308,7 @@ def test_nobody_is_asked_to_agree_to_a_roll_back_that_cannot_be_done(
 
 
 def test_a_roll_back_that_is_not_agreed_to_removes_nothing_and_is_no_history(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     def refuse() -> None:
         raise NotAgreedError
@@ -323,7 +326,7 @@ def test_a_roll_back_that_is_not_agreed_to_removes_nothing_and_is_no_history(
 
 
 def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     failed(world, *BEFORE_REVEAL)
     assert "nobody can see it" in page(world)
@@ -335,7 +338,7 @@ def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
 
 
 def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
-    world: Any, destination: Destination
+    world: World, destination: Destination
 ) -> None:
     failed(world, *BEFORE_REVEAL)
     destination.dies = True
@@ -350,7 +353,7 @@ def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
     assert world.stored().cancel_before_step is None
 
 
-def test_an_import_after_a_roll_back_counts_again(world: Any, destination: Destination) -> None:
+def test_an_import_after_a_roll_back_counts_again(world: World, destination: Destination) -> None:
     failed(world, *BEFORE_REVEAL)
     roll_back_ended(world.context, "r-1")
     hold = world.open()
@@ -363,7 +366,7 @@ def test_an_import_after_a_roll_back_counts_again(world: Any, destination: Desti
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.IN_PROGRESS])
-def test_only_what_failed_or_was_cancelled_is_rolled_back(world: Any, status: Status) -> None:
+def test_only_what_failed_or_was_cancelled_is_rolled_back(world: World, status: Status) -> None:
     hold = world.open()
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
+from recovery_world import World
 
 from relocation.errors import CannotRenewError, CommandError
 from relocation.ledger.dispatch import DeliveryPolicy, RecordedOutcome, finish, lease_due
@@ -16,7 +16,7 @@ from relocation.ledger.tries import begin_try, succeed
 from relocation.model import Claim, RenewedClaims
 from relocation.notices.operator import Operator
 from relocation.notices.success import claim_drafts
-from relocation.recovery.claims import renew_claims, renew_dead_claims
+from relocation.recovery.claims import ClaimsReport, renew_claims, renew_dead_claims
 from relocation.steps import POLICIES, Status, Task
 
 LIFETIME = timedelta(hours=1)
@@ -48,11 +48,12 @@ class Accounts:
 
 @pytest.fixture
 def accounts() -> Accounts:
+    """A destination that refuses nobody."""
     return Accounts()
 
 
 @pytest.fixture
-def succeeded(world: Any) -> Any:
+def succeeded(world: World) -> World:
     """A relocation that succeeded, with a claim each to ann and ben in the outbox."""
     hold, ledger, settings = world.open(), world.context.ledger, world.context.settings
     task = Task.COMPLETE
@@ -67,11 +68,11 @@ def succeeded(world: Any) -> Any:
     return world
 
 
-def of(world: Any, name: str) -> list[Notice]:
+def of(world: World, name: str) -> list[Notice]:
     return [one for one in notices_of(world.context.ledger, "r-1") if one.about == name]
 
 
-def send(world: Any, outcome: RecordedOutcome = "sent") -> int:
+def send(world: World, outcome: RecordedOutcome = "sent") -> int:
     """Deliver what is due, with this outcome; returns how many."""
     count = 0
     while notice := lease_due(world.context.ledger, worker="a:1", lease_seconds=60, now=world.now):
@@ -80,12 +81,12 @@ def send(world: Any, outcome: RecordedOutcome = "sent") -> int:
     return count
 
 
-def renew(world: Any, accounts: Accounts, user: str | None = None) -> Any:
+def renew(world: World, accounts: Accounts, user: str | None = None) -> ClaimsReport:
     return renew_claims(world.context, accounts, "r-1", user)
 
 
 def test_a_dead_link_is_replaced_by_a_new_row_with_a_new_token_and_message_id(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     send(succeeded)
     succeeded.wait(3600)
@@ -101,7 +102,7 @@ def test_a_dead_link_is_replaced_by_a_new_row_with_a_new_token_and_message_id(
 
 
 def test_it_is_done_under_the_fence_and_leaves_the_relocation_free_and_succeeded(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     before = succeeded.stored()
     succeeded.wait(3600)
@@ -118,7 +119,7 @@ def test_it_is_done_under_the_fence_and_leaves_the_relocation_free_and_succeeded
 
 
 def test_a_link_that_works_stays_and_its_user_is_told_until_when(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     """To renew it would break the one in the user's inbox."""
     send(succeeded)
@@ -131,13 +132,13 @@ def test_a_link_that_works_stays_and_its_user_is_told_until_when(
 
 
 def test_a_mail_that_waits_with_a_link_that_works_is_left_alone(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     assert "is waiting to be sent" in renew(succeeded, accounts).refused["ann"]
     assert accounts.asked == []
 
 
-def test_a_link_that_was_given_up_is_renewed_at_once(succeeded: Any, accounts: Accounts) -> None:
+def test_a_link_that_was_given_up_is_renewed_at_once(succeeded: World, accounts: Accounts) -> None:
     """Nobody has it: its token was removed with the mail."""
     send(succeeded, "failed")
     assert renew(succeeded, accounts).renewed == 2
@@ -145,7 +146,7 @@ def test_a_link_that_was_given_up_is_renewed_at_once(succeeded: Any, accounts: A
     assert states == [NoticeState.REPLACED, NoticeState.QUEUED]
 
 
-def test_only_the_user_that_is_named_gets_a_new_link(succeeded: Any, accounts: Accounts) -> None:
+def test_only_the_user_that_is_named_gets_a_new_link(succeeded: World, accounts: Accounts) -> None:
     send(succeeded)
     succeeded.wait(3600)
     assert renew(succeeded, accounts, "ben").renewed == 1
@@ -155,7 +156,7 @@ def test_only_the_user_that_is_named_gets_a_new_link(succeeded: Any, accounts: A
 
 
 def test_whom_the_destination_refuses_gets_none_and_it_is_said(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     send(succeeded)
     succeeded.wait(3600)
@@ -166,7 +167,7 @@ def test_whom_the_destination_refuses_gets_none_and_it_is_said(
 
 
 def test_a_relocation_that_has_not_succeeded_or_is_held_is_refused(
-    world: Any, accounts: Accounts
+    world: World, accounts: Accounts
 ) -> None:
     world.open()
     with pytest.raises(CommandError, match="has emailed no claims"):
@@ -174,7 +175,7 @@ def test_a_relocation_that_has_not_succeeded_or_is_held_is_refused(
 
 
 def test_what_fails_in_the_destination_changes_no_notice_and_frees_the_relocation(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     succeeded.wait(3600)
     before = notices_of(succeeded.context.ledger, "r-1")
@@ -188,7 +189,7 @@ def test_what_fails_in_the_destination_changes_no_notice_and_frees_the_relocatio
 
 
 def test_the_sweep_renews_what_died_before_it_was_sent_and_nothing_else(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     """An outage of ours, longer than a link lives: nobody loses an account by it."""
     assert renew_dead_claims(succeeded.context, accounts) == 0
@@ -205,7 +206,7 @@ def test_the_sweep_renews_what_died_before_it_was_sent_and_nothing_else(
 
 @pytest.mark.parametrize("reminders", [0, 1, 3])
 def test_the_sweep_reminds_as_often_as_is_set(
-    succeeded: Any, accounts: Accounts, reminders: int
+    succeeded: World, accounts: Accounts, reminders: int
 ) -> None:
     succeeded.context.settings.claim_reminders = reminders
     sent = 0
@@ -219,7 +220,7 @@ def test_the_sweep_reminds_as_often_as_is_set(
 
 
 def test_who_has_claimed_is_reminded_no_more_and_asked_for_once(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     succeeded.context.settings.claim_reminders = 5
     send(succeeded)
@@ -234,7 +235,7 @@ def test_who_has_claimed_is_reminded_no_more_and_asked_for_once(
 
 
 def test_where_the_destination_cannot_tell_the_sweep_gives_up_and_says_why(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     accounts.error = CannotRenewError("The destination doesn't record who has claimed an account.")
     succeeded.wait(3600)
@@ -251,7 +252,7 @@ def test_where_the_destination_cannot_tell_the_sweep_gives_up_and_says_why(
 
 
 def test_a_destination_that_is_away_leaves_all_to_the_next_sweep(
-    succeeded: Any, accounts: Accounts
+    succeeded: World, accounts: Accounts
 ) -> None:
     accounts.error = OSError("away")
     succeeded.wait(3600)

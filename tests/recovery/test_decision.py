@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pytest
 
@@ -30,7 +30,33 @@ LONG_AGO = NOW - timedelta(hours=1)
 JUST_NOW = NOW - timedelta(seconds=10)
 
 
-def relocation(status: Status = Status.IN_PROGRESS, **changes: Any) -> Relocation:
+class Changes(TypedDict, total=False):
+    """What is different of a relocation."""
+
+    settled_round: int
+    resumes: int
+    held_since: datetime | None
+    lease_until: datetime | None
+    resume_asked_at: datetime | None
+    resume_asked_of: datetime | None
+    suspended_since: datetime | None
+    updated_at: datetime
+    settled_at: datetime | None
+    pause_before_step: Step | None
+    cancel_before_step: Step | None
+
+
+class More(TypedDict, total=False):
+    """What else is known of it."""
+
+    raised: ErrorKind
+    own: bool
+    tries_left: bool
+    resumed: bool
+    revealed: bool
+
+
+def relocation(status: Status = Status.IN_PROGRESS, **changes: Unpack[Changes]) -> Relocation:
     """A relocation that a process held, and whose lease has run out."""
     begun = Relocation(
         id="r-1",
@@ -74,7 +100,7 @@ def run(state: RunState, since: datetime = LONG_AGO, *, deployed: bool = True) -
     return Run("r-1", state, since, deployed=deployed)
 
 
-def decide(one: Relocation | None, its_run: Run | None, **more: Any) -> Move:
+def decide(one: Relocation | None, its_run: Run | None, **more: Unpack[More]) -> Move:
     return next_move(Facts(one, its_run, NOW, **more), LIMITS)
 
 
@@ -288,9 +314,9 @@ def test_a_relocation_whose_run_was_deleted_fails() -> None:
 def test_what_is_visible_is_not_cancelled_and_goes_on(status: Status, state: RunState) -> None:
     assert decide(relocation(status), run(state)) is Move.CANCEL
     assert decide(relocation(status), run(state), revealed=True) is Move.RESUME
-    for given_up in ({"tries_left": False}, {"its_run": run(state, deployed=False)}):
-        facts = {"its_run": run(state), "revealed": True, **given_up}
-        assert decide(relocation(status), **facts) is Move.FAIL
+    for its_run, tries_left in ((run(state), False), (run(state, deployed=False), True)):
+        given_up = decide(relocation(status), its_run, revealed=True, tries_left=tries_left)
+        assert given_up is Move.FAIL
 
 
 def test_what_is_visible_and_paused_is_unpaused_by_a_cancellation() -> None:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Literal, Unpack
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,12 +20,14 @@ from hypothesis.stateful import (
     rule,
 )
 from memory_runs import MemoryRuns
+from recovery_world import Seen
 from sqlalchemy import Engine, create_engine, event
 
 from relocation.database import engine_options, prepare
 from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
 from relocation.ledger.dispatch import (
     DeliveryPolicy,
+    RecordedOutcome,
     finish,
     lease_due,
     mark_sending,
@@ -202,7 +205,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule(random=pick, task=st.sampled_from(TASKS), refused=st.booleans(), ends=st.booleans())
-    def work(self, random: Any, task: Task, refused: bool, ends: bool) -> None:
+    def work(self, random: Random, task: Task, refused: bool, ends: bool) -> None:
         """Any process goes on as if it still held the relocation."""
         hold = random.choice(self.alive)
         if self.ledger_is_away:
@@ -260,7 +263,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule(random=pick)
-    def sign_of_life(self, random: Any) -> None:
+    def sign_of_life(self, random: Random) -> None:
         hold = random.choice(self.alive)
         if self.ledger_is_away:
             return
@@ -271,7 +274,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule(random=pick, reported=st.booleans())
-    def die(self, random: Any, reported: bool) -> None:
+    def die(self, random: Random, reported: bool) -> None:
         """A process is killed; its worker reports it, or died with it."""
         hold = random.choice(self.alive)
         self.alive.remove(hold)
@@ -280,7 +283,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive and not self.ledger_is_away)
     @rule(random=pick)
-    def pause_in_the_process(self, random: Any) -> None:
+    def pause_in_the_process(self, random: Random) -> None:
         """It records the pause; that its run is suspended, and known to be, are further steps."""
         hold = random.choice(self.alive)
         held = self._holds_it(hold)
@@ -297,7 +300,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.suspending)
     @rule(random=pick, dies=st.booleans(), reported=st.booleans())
-    def suspend_in_the_process(self, random: Any, dies: bool, reported: bool) -> None:
+    def suspend_in_the_process(self, random: Random, dies: bool, reported: bool) -> None:
         hold = random.choice(self.suspending)
         self.suspending.remove(hold)
         seen = self.runs.runs[hold.relocation_id]
@@ -310,7 +313,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.confirming and not self.ledger_is_away)
     @rule(random=pick)
-    def confirm_in_the_process(self, random: Any) -> None:
+    def confirm_in_the_process(self, random: Random) -> None:
         hold, run = random.choice(self.confirming)
         self.confirming.remove((hold, run))
         if run.state is RunState.PAUSED:
@@ -318,7 +321,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive and not self.ledger_is_away)
     @rule(random=pick)
-    def cancel_in_the_process(self, random: Any) -> None:
+    def cancel_in_the_process(self, random: Random) -> None:
         """It was to be cancelled before this step, or its run is being cancelled."""
         hold = random.choice(self.alive)
         self.alive.remove(hold)
@@ -350,7 +353,7 @@ class Lifecycle(RuleBasedStateMachine):
         with self._noting():
             assert all(swept.outcome is not None for swept in sweep(self.context))
 
-    def _reconciled(self, id_: str, **how: Any) -> None:
+    def _reconciled(self, id_: str, **how: Unpack[Seen]) -> None:
         run = self.runs.runs.get(id_)
         if self.ledger_is_away or (run is None and self._stored(id_) is None):
             return
@@ -411,7 +414,7 @@ class Lifecycle(RuleBasedStateMachine):
     # The rest of the world.
 
     @rule(ends=st.sampled_from(["sent", "retry", "unknown", "dies", "dies sending"]))
-    def deliver(self, ends: str) -> None:
+    def deliver(self, ends: RecordedOutcome | Literal["dies", "dies sending"]) -> None:
         if self.ledger_is_away:
             return
         release_expired(self.engine, POLICY, now=self.now)

@@ -1,8 +1,7 @@
 """What an operator reads of where a relocation stands, and what listeners hear of it."""
 
-from typing import Any
-
 import pytest
+from recovery_world import World
 from sqlalchemy import update
 
 from relocation.errors import EncryptionError, MissingOrganizationError
@@ -15,7 +14,7 @@ from relocation.recovery.runs import LifecycleEvent, RunState
 from relocation.steps import POLICIES, Step, Task
 
 
-def _fail(world: Any, task: Task, error: Exception, outcome: TryOutcome) -> str:
+def _fail(world: World, task: Task, error: Exception, outcome: TryOutcome) -> str:
     hold = world.open()
     ledger = world.context.ledger
     for _ in range(1 if outcome is TryOutcome.REFUSED else POLICIES[task].tries):
@@ -26,7 +25,7 @@ def _fail(world: Any, task: Task, error: Exception, outcome: TryOutcome) -> str:
     return next_steps(ledger, world.stored())
 
 
-def test_a_fault_of_ours_is_mended_and_retried(world: Any) -> None:
+def test_a_fault_of_ours_is_mended_and_retried(world: World) -> None:
     text = _fail(world, Task.IMPORT_ORGANIZATIONS, OSError("disk"), TryOutcome.FAILED)
     assert text.startswith("# FAILURE in `import_organizations`\n")
     assert POLICIES[Task.IMPORT_ORGANIZATIONS].reason in text
@@ -37,14 +36,14 @@ def test_a_fault_of_ours_is_mended_and_retried(world: Any) -> None:
     assert "secret" not in text + str(world.stored())
 
 
-def test_a_slug_that_was_wrong_is_not_what_to_type_next(world: Any) -> None:
+def test_a_slug_that_was_wrong_is_not_what_to_type_next(world: World) -> None:
     error = MissingOrganizationError("These organizations are not in the export: acme.")
     text = _fail(world, Task.SCAN_EXPORT, error, TryOutcome.REFUSED)
     assert "   relocation submit FILE -o SLUG --owner OWNER\n" in text
     assert "-o acme" not in text
 
 
-def test_what_was_refused_is_asked_for_anew(world: Any) -> None:
+def test_what_was_refused_is_asked_for_anew(world: World) -> None:
     error = EncryptionError("The key does not fit.")
     text = _fail(world, Task.SCAN_EXPORT, error, TryOutcome.REFUSED)
     assert error.next_step in text
@@ -66,7 +65,7 @@ def test_what_was_refused_is_asked_for_anew(world: Any) -> None:
     ],
 )
 def test_it_says_who_is_told_and_quotes_no_address(
-    world: Any, owner: str | None, creator: str | None, said: str
+    world: World, owner: str | None, creator: str | None, said: str
 ) -> None:
     world.open()
     with world.context.ledger.begin() as connection:
@@ -77,7 +76,7 @@ def test_it_says_who_is_told_and_quotes_no_address(
     assert "@" not in text
 
 
-def test_what_waits_says_how_it_goes_on(world: Any) -> None:
+def test_what_waits_says_how_it_goes_on(world: World) -> None:
     hold = world.open()
     record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
     paused = next_steps(world.context.ledger, world.stored())
@@ -93,7 +92,7 @@ def test_what_waits_says_how_it_goes_on(world: Any) -> None:
         (RunState.CRASHED, LifecycleEvent.INTERRUPTED),
     ],
 )
-def test_each_event_is_announced_once(world: Any, state: RunState, event: LifecycleEvent) -> None:
+def test_each_event_is_announced_once(world: World, state: RunState, event: LifecycleEvent) -> None:
     hold = world.open()
     run = world.runs.put("r-1", state)
     for _ in range(2):

@@ -1,13 +1,15 @@
 """A pause holds until somebody unpauses it, whoever dies or looks in the middle of it."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from recovery_world import REQUEST, World
 from sqlalchemy import select
 
 from relocation.errors import CommandError
 from relocation.ledger.history import history_of
+from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.tables import HistoryEvent, relocations
 from relocation.ledger.transitions import confirm_suspension, record_pause, schedule_pause
@@ -15,39 +17,40 @@ from relocation.ledger.tries import begin_try
 from relocation.recovery.actions import unpause
 from relocation.recovery.decision import suspension_key
 from relocation.recovery.reconcile import ReconcileResult, reconcile
-from relocation.recovery.runs import RunState
+from relocation.recovery.runs import Run, RunState
 from relocation.recovery.sweep import sweep
+from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Step, Task
 
 LONG = timedelta(days=1)
 
 
-def swept(world: Any) -> dict[str, ReconcileResult | None]:
+def swept(world: World) -> dict[str, ReconcileResult | None]:
     return {one.relocation_id: one.outcome for one in sweep(world.context)}
 
 
-def pause(world: Any, relocation_id: str = "r-1", **request: Any) -> Any:
+def pause(world: World, relocation_id: str = "r-1", request: RelocationRequest = REQUEST) -> Hold:
     """Let a process record that it pauses, and come no further."""
-    hold = world.open(relocation_id, **request)
+    hold = world.open(relocation_id, request)
     record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
     return hold
 
 
-def suspend(world: Any, hold: Any) -> Any:
+def suspend(world: World, hold: Hold) -> Run:
     """Let it suspend its run, and come no further."""
     run = world.runs.read([hold.relocation_id])[hold.relocation_id]
     return world.runs.suspend(run, suspension_key(hold.fence), LONG)
 
 
-def paused(world: Any, relocation_id: str = "r-1", **request: Any) -> Any:
+def paused(world: World, relocation_id: str = "r-1", request: RelocationRequest = REQUEST) -> Hold:
     """Let a process pause, suspend its run, and confirm that."""
-    hold = pause(world, relocation_id, **request)
+    hold = pause(world, relocation_id, request)
     run = suspend(world, hold)
     assert confirm_suspension(world.context.ledger, relocation_id, hold.fence, run.since)
     return hold
 
 
-def waits(world: Any) -> bool:
+def waits(world: World) -> bool:
     """Whether it is paused, known to be suspended, and told to nobody."""
     stored, run = world.stored(), world.runs.runs["r-1"]
     return (
@@ -59,14 +62,14 @@ def waits(world: Any) -> bool:
     )
 
 
-def test_a_paused_relocation_is_told_to_nobody_and_resumed_by_nobody(world: Any) -> None:
+def test_a_paused_relocation_is_told_to_nobody_and_resumed_by_nobody(world: World) -> None:
     paused(world)
     world.wait(10**6)
     assert swept(world) == {}
     assert waits(world)
 
 
-def test_a_sweep_between_the_pause_and_the_suspension_suspends_the_run(world: Any) -> None:
+def test_a_sweep_between_the_pause_and_the_suspension_suspends_the_run(world: World) -> None:
     hold = pause(world)
     assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
@@ -75,13 +78,13 @@ def test_a_sweep_between_the_pause_and_the_suspension_suspends_the_run(world: An
     assert waits(world)
 
 
-def test_a_sweep_confirms_what_a_dead_process_could_not(world: Any) -> None:
+def test_a_sweep_confirms_what_a_dead_process_could_not(world: World) -> None:
     suspend(world, pause(world))
     assert swept(world) == {"r-1": ReconcileResult.PAUSED}
     assert waits(world)
 
 
-def test_a_process_that_dies_before_it_suspends_its_run_leaves_a_pause(world: Any) -> None:
+def test_a_process_that_dies_before_it_suspends_its_run_leaves_a_pause(world: World) -> None:
     pause(world)
     world.runs.put("r-1", RunState.CRASHED, "killed")
     assert swept(world) == {"r-1": ReconcileResult.LEFT}  # its worker may report the crash again
@@ -90,7 +93,7 @@ def test_a_process_that_dies_before_it_suspends_its_run_leaves_a_pause(world: An
     assert waits(world)
 
 
-def test_a_crash_that_is_reported_over_a_suspension_resumes_nothing(world: Any) -> None:
+def test_a_crash_that_is_reported_over_a_suspension_resumes_nothing(world: World) -> None:
     paused(world)
     world.runs.put("r-1", RunState.CRASHED, "reported once more")
     world.wait(16)
@@ -98,7 +101,7 @@ def test_a_crash_that_is_reported_over_a_suspension_resumes_nothing(world: Any) 
     assert waits(world)
 
 
-def test_a_suspension_that_raises_fails_nothing(world: Any) -> None:
+def test_a_suspension_that_raises_fails_nothing(world: World) -> None:
     hold = pause(world)
     world.runs.put("r-1", RunState.FAILED, raised=True)
     failed = world.runs.runs["r-1"]
@@ -111,7 +114,7 @@ def test_a_suspension_that_raises_fails_nothing(world: Any) -> None:
     assert waits(world)
 
 
-def test_a_sweep_with_a_run_that_it_read_before_the_pause_resumes_nothing(world: Any) -> None:
+def test_a_sweep_with_a_run_that_it_read_before_the_pause_resumes_nothing(world: World) -> None:
     hold = world.open()
     before = world.runs.runs["r-1"]
     record_pause(world.context.ledger, hold, Step.IMPORTING, world.now)
@@ -122,7 +125,7 @@ def test_a_sweep_with_a_run_that_it_read_before_the_pause_resumes_nothing(world:
     assert waits(world)
 
 
-def test_a_run_is_read_again_before_it_is_resumed(world: Any) -> None:
+def test_a_run_is_read_again_before_it_is_resumed(world: World) -> None:
     begin = world.open()
     crashed = world.runs.put("r-1", RunState.CRASHED)
     world.wait(31)
@@ -134,7 +137,7 @@ def test_a_run_is_read_again_before_it_is_resumed(world: Any) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING])
-def test_resume_in_the_ui_lets_it_go_on(world: Any, state: RunState) -> None:
+def test_resume_in_the_ui_lets_it_go_on(world: World, state: RunState) -> None:
     paused(world)
     world.runs.put("r-1", RunState.SCHEDULED)
     world.wait(5)
@@ -148,7 +151,7 @@ def test_resume_in_the_ui_lets_it_go_on(world: Any, state: RunState) -> None:
     }
 
 
-def test_a_process_that_dies_after_resume_in_the_ui_is_resumed(world: Any) -> None:
+def test_a_process_that_dies_after_resume_in_the_ui_is_resumed(world: World) -> None:
     paused(world)
     world.runs.put("r-1", RunState.SCHEDULED)
     world.runs.put("r-1", RunState.RUNNING)
@@ -158,13 +161,13 @@ def test_a_process_that_dies_after_resume_in_the_ui_is_resumed(world: Any) -> No
     assert notices_of(world.context.ledger, "r-1") == []
 
 
-def test_resume_in_the_ui_counts_though_nobody_confirmed_the_suspension(world: Any) -> None:
+def test_resume_in_the_ui_counts_though_nobody_confirmed_the_suspension(world: World) -> None:
     suspend(world, pause(world))
     world.runs.put("r-1", RunState.SCHEDULED)
     assert swept(world) == {"r-1": ReconcileResult.UNPAUSED}
 
 
-def test_unpausing_schedules_the_run_and_says_so_in_the_history(world: Any) -> None:
+def test_unpausing_schedules_the_run_and_says_so_in_the_history(world: World) -> None:
     paused(world)
     assert unpause(world.context, "r-1", None)
     assert world.runs.rescheduled == ["r-1"]
@@ -174,7 +177,7 @@ def test_unpausing_schedules_the_run_and_says_so_in_the_history(world: Any) -> N
     assert world.runs.rescheduled == ["r-1"]
 
 
-def test_unpausing_is_remembered_while_the_server_is_away(world: Any) -> None:
+def test_unpausing_is_remembered_while_the_server_is_away(world: World) -> None:
     paused(world)
     world.runs.away = True
     with pytest.raises(ConnectionError):
@@ -184,7 +187,7 @@ def test_unpausing_is_remembered_while_the_server_is_away(world: Any) -> None:
     assert world.runs.rescheduled == ["r-1"]
 
 
-def test_an_unpaused_relocation_whose_process_dies_before_it_opens_it_goes_on(world: Any) -> None:
+def test_an_unpaused_relocation_whose_process_dies_before_it_opens_it_goes_on(world: World) -> None:
     paused(world)
     unpause(world.context, "r-1", None)
     world.runs.put("r-1", RunState.RUNNING)
@@ -195,7 +198,7 @@ def test_an_unpaused_relocation_whose_process_dies_before_it_opens_it_goes_on(wo
     assert world.runs.rescheduled == ["r-1", "r-1"]
 
 
-def test_unpausing_before_the_process_has_suspended_its_run_is_not_lost(world: Any) -> None:
+def test_unpausing_before_the_process_has_suspended_its_run_is_not_lost(world: World) -> None:
     """Its suspension comes after the unpausing, and must not outlive it."""
     hold = pause(world)
     unpause(world.context, "r-1", None)
@@ -205,7 +208,7 @@ def test_unpausing_before_the_process_has_suspended_its_run_is_not_lost(world: A
     assert swept(world) == {"r-1": ReconcileResult.RESUMED}
 
 
-def test_a_second_pause_holds_as_the_first_one_did(world: Any) -> None:
+def test_a_second_pause_holds_as_the_first_one_did(world: World) -> None:
     """Prefect refuses a second suspension under the same key, and says nothing."""
     paused(world)
     unpause(world.context, "r-1", Step.POSTPROCESSING)
@@ -223,7 +226,7 @@ def test_a_second_pause_holds_as_the_first_one_did(world: Any) -> None:
     assert waits(world)
 
 
-def test_what_is_not_paused_cannot_be_unpaused(world: Any) -> None:
+def test_what_is_not_paused_cannot_be_unpaused(world: World) -> None:
     world.open()
     with pytest.raises(CommandError, match="not paused"):
         unpause(world.context, "r-1", None)
@@ -232,7 +235,9 @@ def test_what_is_not_paused_cannot_be_unpaused(world: Any) -> None:
     assert world.runs.rescheduled == []
 
 
-def test_hundreds_that_are_paused_keep_no_dead_one_waiting(world: Any, many: Any) -> None:
+def test_hundreds_that_are_paused_keep_no_dead_one_waiting(
+    world: World, many: Callable[[object], RelocationRequest]
+) -> None:
     paused(world, "p-0", request=many(0))
     with world.context.ledger.begin() as connection:
         row = dict(connection.execute(select(relocations)).one()._mapping)
@@ -247,7 +252,7 @@ def test_hundreds_that_are_paused_keep_no_dead_one_waiting(world: Any, many: Any
     assert world.stored("dead").fence == dead.fence
 
 
-def test_a_paused_relocation_whose_run_was_deleted_is_settled(world: Any) -> None:
+def test_a_paused_relocation_whose_run_was_deleted_is_settled(world: World) -> None:
     paused(world)
     world.runs.delete("r-1")
     assert swept(world) == {"r-1": ReconcileResult.SETTLED}

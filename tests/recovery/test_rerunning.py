@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from recovery_world import World
 
 from relocation.errors import CommandError
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import begin_try, end_try, succeed
+from relocation.model import Relocation
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.rerunning import Rerun, failed_since, failed_with_same_cause, recover_all
 from relocation.recovery.runs import RunState
@@ -17,9 +18,10 @@ from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
 
 IMPORT = Task.IMPORT_ORGANIZATIONS
+Server = Callable[[Callable[[str], None], list[int]], Callable[[float], None]]
 
 
-def fail(world: Any, id_: str, error: Exception, owner: str = "", task: Task = IMPORT) -> None:
+def fail(world: World, id_: str, error: Exception, owner: str = "", task: Task = IMPORT) -> None:
     """Let a relocation fail in a task, whatever round it is in."""
     request = RelocationRequest(archive="a", organizations=["acme"], owner=owner or f"owner-{id_}")
     hold, ledger = world.open(id_, request), world.context.ledger
@@ -32,7 +34,7 @@ def fail(world: Any, id_: str, error: Exception, owner: str = "", task: Task = I
     assert get_relocation(ledger, id_).status is Status.FAILURE
 
 
-def finish(world: Any, id_: str) -> None:
+def finish(world: World, id_: str) -> None:
     """Let a relocation go on and succeed."""
     ledger = world.context.ledger
     hold = world.open(id_, get_relocation(ledger, id_).request)
@@ -41,7 +43,7 @@ def finish(world: Any, id_: str) -> None:
 
 
 @pytest.fixture
-def server(world: Any) -> Callable[..., Callable[[float], None]]:
+def server(world: World) -> Server:
     """What lets the relocations that were asked to go on do so, while somebody waits."""
 
     def make(end: Callable[[str], None], most: list[int]) -> Callable[[float], None]:
@@ -55,11 +57,11 @@ def server(world: Any) -> Callable[..., Callable[[float], None]]:
     return make
 
 
-def ids(failed: list[Any]) -> list[str]:
+def ids(failed: list[Relocation]) -> list[str]:
     return [one.id for one in failed]
 
 
-def test_what_failed_in_the_same_task_with_the_same_error_has_one_cause(world: Any) -> None:
+def test_what_failed_in_the_same_task_with_the_same_error_has_one_cause(world: World) -> None:
     for id_, error, task in [
         ("r-1", OSError("disk"), IMPORT),
         ("r-2", OSError("another disk"), IMPORT),
@@ -72,7 +74,7 @@ def test_what_failed_in_the_same_task_with_the_same_error_has_one_cause(world: A
     assert world.stored("r-1").cause == "import_organizations:OSError"
 
 
-def test_what_failed_since_a_time_is_found_whatever_the_cause(world: Any) -> None:
+def test_what_failed_since_a_time_is_found_whatever_the_cause(world: World) -> None:
     fail(world, "r-1", OSError("disk"))
     world.wait(60)
     since = world.now
@@ -81,7 +83,7 @@ def test_what_failed_since_a_time_is_found_whatever_the_cause(world: Any) -> Non
     assert ids(failed_since(world.context, since - timedelta(hours=1))) == ["r-1", "r-2"]
 
 
-def test_a_relocation_that_goes_on_is_among_none_of_them(world: Any) -> None:
+def test_a_relocation_that_goes_on_is_among_none_of_them(world: World) -> None:
     fail(world, "r-1", OSError("disk"))
     fail(world, "r-2", OSError("disk"))
     finish(world, "r-2")
@@ -90,7 +92,7 @@ def test_a_relocation_that_goes_on_is_among_none_of_them(world: Any) -> None:
         failed_with_same_cause(world.context, "r-2")
 
 
-def test_all_go_on_and_never_more_than_a_few_at_a_time(world: Any, server: Any) -> None:
+def test_all_go_on_and_never_more_than_a_few_at_a_time(world: World, server: Server) -> None:
     for number in range(7):
         fail(world, f"r-{number}", OSError("disk"))
     most: list[int] = []
@@ -102,7 +104,7 @@ def test_all_go_on_and_never_more_than_a_few_at_a_time(world: Any, server: Any) 
     assert max(most) == 2
 
 
-def test_where_the_first_ones_fail_again_the_others_are_left(world: Any, server: Any) -> None:
+def test_where_the_first_ones_fail_again_the_others_are_left(world: World, server: Server) -> None:
     for number in range(6):
         fail(world, f"r-{number}", OSError("disk"))
     work = server(lambda id_: fail(world, id_, OSError("disk")), [])
@@ -114,7 +116,7 @@ def test_where_the_first_ones_fail_again_the_others_are_left(world: Any, server:
     assert sorted(world.runs.rescheduled) == ["r-0", "r-1"]
 
 
-def test_of_one_owner_one_goes_on_at_a_time(world: Any, server: Any) -> None:
+def test_of_one_owner_one_goes_on_at_a_time(world: World, server: Server) -> None:
     """A second one would be refused, and mailed as another failure."""
     for number in range(3):
         fail(world, f"r-{number}", OSError("disk"), owner="olivia")
@@ -128,7 +130,7 @@ def test_of_one_owner_one_goes_on_at_a_time(world: Any, server: Any) -> None:
 
 
 def test_one_whose_owner_is_busy_and_one_that_no_server_knows_are_refused_in_words(
-    world: Any,
+    world: World,
 ) -> None:
     fail(world, "r-1", OSError("disk"), owner="olivia")
     fail(world, "r-2", OSError("disk"))

@@ -1,8 +1,7 @@
 """Operators hear of each failure that is theirs to mend, in the transaction that settles it."""
 
-from typing import Any
-
 import pytest
+from recovery_world import World
 from sqlalchemy.exc import IntegrityError
 
 from relocation.errors import (
@@ -24,7 +23,7 @@ from relocation.steps import POLICIES, Status, Task
 SCAN = Task.SCAN_EXPORT
 
 
-def fail(world: Any, error: BaseException | None, *, seen: bool = True) -> list[Notice]:
+def fail(world: World, error: BaseException | None, *, seen: bool = True) -> list[Notice]:
     """Let a relocation fail in a task; `seen` where its own process settles it."""
     hold, ledger = world.open(), world.context.ledger
     for _ in range(POLICIES[SCAN].tries):
@@ -42,7 +41,7 @@ def fail(world: Any, error: BaseException | None, *, seen: bool = True) -> list[
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_a_fault_of_ours_is_told_with_what_it_takes_to_mend_it(world: Any, seen: bool) -> None:
+def test_a_fault_of_ours_is_told_with_what_it_takes_to_mend_it(world: World, seen: bool) -> None:
     """Whichever process settles it: the ledger has the facts."""
     (told,) = fail(world, OSError(28, "No space left on device", "/data/olivia@x.org"), seen=seen)
     assert told.recipient == world.context.settings.operator_email
@@ -66,12 +65,12 @@ def test_a_fault_of_ours_is_told_with_what_it_takes_to_mend_it(world: Any, seen:
     ],
 )
 def test_only_what_its_owner_cannot_mend_is_told_to_operators(
-    world: Any, error: Exception, told: bool
+    world: World, error: Exception, told: bool
 ) -> None:
     assert bool(fail(world, error)) is told
 
 
-def test_a_cancelled_relocation_is_nothing_to_mend(world: Any) -> None:
+def test_a_cancelled_relocation_is_nothing_to_mend(world: World) -> None:
     hold = world.open()
     run = world.runs.put("r-1", RunState.CANCELLED)
     reconcile(world.context, "r-1", run, own=hold)
@@ -79,7 +78,7 @@ def test_a_cancelled_relocation_is_nothing_to_mend(world: Any) -> None:
     assert kinds == {NoticeKind.CANCELLED}
 
 
-def test_it_is_told_through_a_notification_block_too_where_one_is_named(world: Any) -> None:
+def test_it_is_told_through_a_notification_block_too_where_one_is_named(world: World) -> None:
     world.context.settings.operator_block = "slack-webhook/ops"
     mail, block = fail(world, OSError("disk"))
     assert (mail.channel, block.channel) == (Channel.MAIL, Channel.BLOCK)
@@ -87,7 +86,7 @@ def test_it_is_told_through_a_notification_block_too_where_one_is_named(world: A
     assert block.context == mail.context
 
 
-def test_a_process_that_keeps_dying_is_told_as_that(world: Any) -> None:
+def test_a_process_that_keeps_dying_is_told_as_that(world: World) -> None:
     hold, ledger = world.open(), world.context.ledger
     for _ in range(POLICIES[SCAN].tries):
         begin_try(ledger, hold, SCAN, POLICIES[SCAN], "host:1", now=world.now)
@@ -99,7 +98,7 @@ def test_a_process_that_keeps_dying_is_told_as_that(world: Any) -> None:
     assert world.stored().cause == "scan_export:Interrupted"
 
 
-def test_no_row_and_no_secret_is_in_what_operators_are_told(world: Any) -> None:
+def test_no_row_and_no_secret_is_in_what_operators_are_told(world: World) -> None:
     orig = RuntimeError("duplicate key: (olivia@example.org, pbkdf2$s3cr3t)")
     row = {"email": "olivia@example.org", "password": "pbkdf2$s3cr3t"}
     error = IntegrityError("INSERT INTO auth_user VALUES (...)", row, orig)
