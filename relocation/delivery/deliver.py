@@ -122,7 +122,7 @@ class _Delivery:
         except LeaseLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
             return True
-        self._finish(notice, "ours" if result.ours else result.state, result)
+        self._finish(notice, "ours" if result.ours else result.state, result, wire)
         return _is_there(result)
 
     def _send_group(self, leased: list[Notice]) -> bool:
@@ -154,7 +154,7 @@ class _Delivery:
                         None if self._context.per_minute else _envelope(ready[number : number + 1])
                     )
                     result = self._send(notice, to, wire, partial(relay.mark, notice), then)
-                    self._record(relay, notice, result)
+                    self._record(relay, notice, result, wire)
                     if not _is_there(result):
                         return False
         except LeaseLostError as err:
@@ -163,13 +163,13 @@ class _Delivery:
             release(ledger, waiting)
         return True
 
-    def _record(self, relay: Relay, notice: Notice, result: SendResult) -> None:
+    def _record(self, relay: Relay, notice: Notice, result: SendResult, wire: bytes) -> None:
         if result.state == "sent":
             relay.sent(notice, result.detail)
-            self._count(notice, NoticeState.SENT, result)
+            self._count(notice, NoticeState.SENT, result, wire)
         else:
             relay.flush()
-            self._finish(notice, "ours" if result.ours else result.state, result)
+            self._finish(notice, "ours" if result.ours else result.state, result, wire)
 
     def _prepared(self, notice: Notice) -> tuple[str, bytes] | None:
         """Return where to send what; None where it cannot be, and then that is recorded."""
@@ -204,7 +204,9 @@ class _Delivery:
         assert self._context.mailer is not None  # noqa: S101 - no mail is leased without one
         return self._context.mailer.send(to, wire, before_data=mark, then=then)
 
-    def _finish(self, notice: Notice, outcome: RecordedOutcome, result: SendResult) -> None:
+    def _finish(
+        self, notice: Notice, outcome: RecordedOutcome, result: SendResult, wire: bytes = b""
+    ) -> None:
         context = self._context
         try:
             state = finish(
@@ -213,17 +215,18 @@ class _Delivery:
         except LeaseLostError as err:
             _log.warning("Notice %d went to another process: %s", notice.id, err.internal)
         else:
-            self._count(notice, state, result)
+            self._count(notice, state, result, wire)
 
-    def _count(self, notice: Notice, state: NoticeState, result: SendResult) -> None:
+    def _count(self, notice: Notice, state: NoticeState, result: SendResult, wire: bytes) -> None:
         self._counts["failed" if state is NoticeState.FAILED else result.state] += 1
         _log.info(
-            "%s notice %d of relocation %s: %s (%s)",
+            "%s notice of relocation %s: %s, %d bytes, answer %s, Message-ID %s",
             notice.kind,
-            notice.id,
             notice.relocation_id,
             state,
+            len(wire),
             result.code,
+            notice.message_id,
         )
 
 

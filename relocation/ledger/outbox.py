@@ -1,6 +1,7 @@
 """The outbox: every notice is a row, put there together with what it tells of."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,8 @@ from relocation.ledger.inserting import insert_new
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import NoticeState, notices, told_causes
 from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
+
+_log = logging.getLogger(__name__)
 
 GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
@@ -76,7 +79,17 @@ def enqueue(
         if draft.window:
             row |= {"cause": draft.window.cause, "not_before": turns[draft.window]}
         rows.append(row)
-    return insert_new(connection, notices, rows)
+    kinds = {row["message_id"]: row["kind"] for row in rows}
+    new = insert_new(connection, notices, rows, returning=notices.c.message_id)
+    for message_id in new:
+        _log.info(
+            "%s notice of relocation %s: %s, Message-ID %s",
+            kinds[message_id],
+            relocation_id,
+            NoticeState.QUEUED,
+            message_id,
+        )
+    return len(new)
 
 
 def _turn(connection: Connection, window: Window, now: datetime) -> datetime:

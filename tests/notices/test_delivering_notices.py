@@ -172,7 +172,31 @@ def test_a_notice_that_cannot_be_built_waits_to_be_mended_and_stops_no_other(
     assert [to for _, to, _ in peer.taken] == [[MARCUS], [POLICY.operator.email]]
     ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
     assert any("cannot be built" in line for line in ours)
-    assert not any("@" in line for line in ours)
+    assert not any(address in line for line in ours for address in (recipient, MARCUS))
+
+
+def test_the_log_tells_of_each_mail_by_its_message_id_and_never_by_its_address(
+    *,
+    ledger: Engine,
+    peer: Any,
+    mailer: Mailer,
+    put: Enqueue,
+    deliver: Deliver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "relocation"):
+        put(NoticeKind.STARTED, MARCUS)
+        put(NoticeKind.STARTED, MARCUS)
+        assert deliver(mailer) == DeliveryReport(sent=1)
+    (sent,) = notices_of(ledger, RELOCATION)
+    ours = [line.getMessage() for line in caplog.records if line.name.startswith("relocation.")]
+    about = f"STARTED notice of relocation {RELOCATION}"
+    assert sent.wire is not None
+    assert ours == [
+        f"{about}: queued, Message-ID {sent.message_id}",
+        f"{about}: sent, {len(sent.wire)} bytes, answer 250, Message-ID {sent.message_id}",
+    ]
+    assert MARCUS not in caplog.text
 
 
 def test_an_address_that_no_mail_can_go_to_is_given_up(
