@@ -61,6 +61,10 @@ class Relocation:
     settled_at: datetime | None
     cause: str | None = None
     """Task and class of error of a failure: what failures with one cause have in common."""
+    forgotten_at: datetime | None = None
+    """When what the ledger knew of its people was removed: their names are empty since."""
+    chunks_removed_at: datetime | None = None
+    """When the destination's records of its import were removed."""
 
     @property
     def is_open(self) -> bool:

@@ -8,14 +8,22 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, update
+from sqlalchemy.dialects import sqlite
 
 from relocation.ledger.inserting import insert_new
 from relocation.ledger.relocations import get_relocation
-from relocation.ledger.tables import NoticeState, notices, told_causes
+from relocation.ledger.tables import (
+    BoundedText,
+    NoticeState,
+    notices,
+    relocations,
+    told_causes,
+)
 from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 
 _log = logging.getLogger(__name__)
 
+_PLAIN_KEY = BoundedText(600)
 GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
 
@@ -71,11 +79,18 @@ def enqueue(
     went out a moment ago, one with a window waits for the end of that window. In place of the
     reference's `send_async`.
     """
+    if not drafts:
+        return 0
+    key = _notice_key(connection, relocation_id)
     windows = {draft.window for draft in drafts if draft.window}
     turns = {window: _turn(connection, window, now) for window in windows}
     rows = []
     for draft in drafts:
-        row = _row(relocation_id, round_, draft, sender_domain, now)
+        unique = _keyed(key, draft.key(relocation_id, round_))
+        row = _row(relocation_id, round_, draft, now) | {
+            "dedupe_key": unique,
+            "message_id": f"<{unique[:32]}@{sender_domain}>",
+        }
         if draft.window:
             row |= {"cause": draft.window.cause, "not_before": turns[draft.window]}
         rows.append(row)
@@ -108,20 +123,14 @@ def _turn(connection: Connection, window: Window, now: datetime) -> datetime:
     return until
 
 
-def _row(
-    relocation_id: str, round_: int, draft: NoticeDraft, sender_domain: str, now: datetime
-) -> dict[str, Any]:
-    key = draft.key(relocation_id, round_)
-    digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
+def _row(relocation_id: str, round_: int, draft: NoticeDraft, now: datetime) -> dict[str, Any]:
     return {
         "relocation_id": relocation_id,
         "round": round_,
         "kind": draft.kind,
         "recipient": draft.recipient,
         "about": draft.about,
-        "dedupe_key": key,
         "context": draft.context,
-        "message_id": f"<{digest}@{sender_domain}>",
         "state": NoticeState.QUEUED,
         "tries": 0,
         "ambiguous": 0,
@@ -143,9 +152,26 @@ def notices_of(engine: Engine, relocation_id: str) -> list[Notice]:
 def thread_of(engine: Engine, notice: Notice) -> str | None:
     """Return the id of the STARTED message to the same reader, if there is one (A-143)."""
     key = NoticeDraft(NoticeKind.STARTED, notice.recipient).key(notice.relocation_id, notice.round)
-    wanted = select(notices.c.message_id).where(notices.c.dedupe_key == key)
     with engine.begin() as connection:
+        unique = _keyed(_notice_key(connection, notice.relocation_id), key)
+        wanted = select(notices.c.message_id).where(notices.c.dedupe_key == unique)
         return connection.execute(wanted).scalar_one_or_none()
+
+
+def _notice_key(connection: Connection, relocation_id: str) -> str:
+    its = select(relocations.c.notice_key).where(relocations.c.id == relocation_id)
+    key: str = connection.execute(its).scalar_one()
+    return key
+
+
+def _keyed(secret: str, key: str) -> str:
+    """Hash a key, which holds an address, so that only who has the relocation's secret can test it.
+
+    Both databases can do the same, and it is made of what was stored before there were hashes: so a
+    migration could turn the keys of old notices.
+    """
+    stored = _PLAIN_KEY.process_bind_param(key, sqlite.dialect())
+    return hashlib.sha256(f"{secret}{stored}".encode()).hexdigest()
 
 
 def read_notice(row: Row[Any]) -> Notice:

@@ -1,5 +1,6 @@
 """Create, read and list relocations."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -44,6 +45,7 @@ def insert_relocation(
         "organizations": request.organizations,
         "created_at": now,
         "updated_at": now,
+        "notice_key": secrets.token_hex(16),
     }
     return insert_if_new(connection, relocations, row)
 
@@ -145,4 +147,5 @@ def owners_with_active_relocations(engine: Engine) -> set[str]:
 def to_relocation(row: Row[Any]) -> Relocation:
     """Return a row of the table as a relocation."""
     columns = dict(row._mapping)
+    del columns["notice_key"]  # a secret, of the outbox alone
     return Relocation(**columns | {"organizations": tuple(columns["organizations"])})

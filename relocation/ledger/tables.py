@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
     false,
     literal,
 )
@@ -63,6 +64,8 @@ class HistoryEvent(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     FILES_DISCARDED = "FILES_DISCARDED"
     CLAIMS_RENEWED = "CLAIMS_RENEWED"
+    FORGOTTEN = "FORGOTTEN"
+    """What the ledger knew of its people was removed, or of one person."""
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -190,6 +193,10 @@ relocations = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("settled_at", UtcTime),
+    # Of its notices' keys, which are hashes: they hold addresses. It goes with these.
+    Column("notice_key", String(64), nullable=False, server_default=""),
+    Column("forgotten_at", UtcTime),
+    Column("chunks_removed_at", UtcTime),
 )
 _is_active = relocations.c.status.in_(ACTIVE)
 Index(
@@ -231,6 +238,32 @@ Index(
     relocations.c.cause,
     sqlite_where=has_cause,
     postgresql_where=has_cause,
+)
+is_remembered = and_(
+    relocations.c.forgotten_at.is_(None),
+    relocations.c.status.in_(
+        [
+            literal(status, relocations.c.status.type, literal_execute=True)
+            for status in (Status.SUCCESS, Status.CANCELLED)
+        ]
+    ),
+)
+"""It has ended for good, and the ledger still knows of its people."""
+Index(
+    "ix_relocation_remembered",
+    relocations.c.updated_at,
+    sqlite_where=is_remembered,
+    postgresql_where=is_remembered,
+)
+has_chunks = and_(
+    relocations.c.forgotten_at.is_not(None), relocations.c.chunks_removed_at.is_(None)
+)
+"""The ledger has forgotten its people; the destination may still have its chunk records."""
+Index(
+    "ix_relocation_chunks",
+    relocations.c.forgotten_at,
+    sqlite_where=has_chunks,
+    postgresql_where=has_chunks,
 )
 
 task_tries = Table(

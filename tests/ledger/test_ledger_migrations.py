@@ -1,8 +1,11 @@
 """The migrations make exactly the tables that the code uses."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Thread
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,10 +13,12 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from relocation.database import engine_options, prepare
 from relocation.ledger.migrate import VERSION_TABLE, _config, is_current, migrate
+from relocation.ledger.outbox import enqueue, notices_of, thread_of
 from relocation.ledger.relocations import get_relocation
-from relocation.ledger.tables import metadata
+from relocation.ledger.tables import BoundedText, metadata, utc_now
 from relocation.ledger.tries import done_round
 from relocation.ledger.worklist import Discard, begin_discarding, to_discard
+from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.steps import Step, Task
 
 
@@ -147,6 +152,41 @@ def test_an_older_ledger_learns_the_name_of_the_step_that_reveals(empty_database
     assert stored == ("REVEALING", "REVEALING")
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_older_ledger_knows_its_notices_by_hashes_and_tells_nothing_again(
+    kind: str, empty_database: Engine, request: pytest.FixtureRequest
+) -> None:
+    """Keys against doubles hold addresses, in which nobody shall be able to look for one."""
+    empty: Engine = empty_database
+    if kind == "postgresql":
+        empty = request.getfixturevalue("postgres_ledger")
+        with empty.begin() as connection:
+            command.downgrade(_config(connection), "base")
+    long = f"{'x' * 390}@example.org"
+    told = [
+        NoticeDraft(NoticeKind.STARTED, "Jörg@example.org"),
+        NoticeDraft(NoticeKind.CLAIM, "mia@example.org", about="mia", edition=2),
+        NoticeDraft(NoticeKind.CLAIM, long, about="y" * 200),
+    ]
+    with empty.begin() as connection:
+        command.upgrade(_config(connection), "0011")
+        connection.execute(text(_REVEALING_BEFORE))
+        for number, draft in enumerate(told):
+            key = BoundedText(600).process_bind_param(draft.key("old", 1), connection.dialect)
+            values = {"recipient": draft.recipient, "kind": draft.kind, "key": key}
+            connection.execute(text(_OLD_NOTICE), values | {"id": f"<{number}@example.org>"})
+    migrate(empty)
+    kept = notices_of(empty, "old")
+    assert [notice.message_id for notice in kept] == [f"<{n}@example.org>" for n in range(3)]
+    assert all(re.fullmatch("[0-9a-f]{64}", notice.dedupe_key) for notice in kept)
+    new = NoticeDraft(NoticeKind.STARTED, "marcus@example.org")
+    with empty.begin() as connection:
+        how = {"sender_domain": "example.org", "now": utc_now()}
+        assert enqueue(connection, "old", 1, [*told, new], **how) == 1
+    failed = replace(kept[0], kind=NoticeKind.FAILED)
+    assert thread_of(empty, failed) == kept[0].message_id
+
+
 def test_the_old_name_of_a_step_is_still_read(ledger: Engine) -> None:
     """A process of an older version may write it while the workers are replaced."""
     with ledger.begin() as connection:
@@ -159,6 +199,12 @@ _REVEALING_BEFORE = """
     INSERT INTO relocation (id, status, step, round, settled_round, fence, owner, archive,
         organizations, pause_before_step, created_at, updated_at)
     VALUES ('old', 'PAUSED', 'NOTIFYING', 1, 0, 1, 'o', 'a', '[]', 'NOTIFYING', '2026-01-01',
+        '2026-01-01')
+"""
+_OLD_NOTICE = """
+    INSERT INTO notice (relocation_id, round, kind, recipient, about, dedupe_key, context,
+        message_id, state, tries, ambiguous, not_before, created_at)
+    VALUES ('old', 1, :kind, :recipient, '', :key, '{}', :id, 'sent', 1, 0, '2026-01-01',
         '2026-01-01')
 """
 _OLD_RELOCATION = """
