@@ -17,10 +17,11 @@ from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import find_relocation
 from relocation.ledger.tables import HistoryEvent, NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import is_done, needed_result
 from relocation.model import Relocation
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.recipients import addressees
+from relocation.results import RelocationCompleted
 from relocation.settings import Settings
 from relocation.steps import Status, Task
 from relocation.transfer.database.schema import IMPORT_CHUNK, reflect
@@ -126,7 +127,7 @@ def _rows(stage: Stage, before: dict[str, int], relocation_ids: list[str]) -> tu
         for model, count in connection.execute(inserted.group_by(IMPORT_CHUNK.c.model)):
             expected[model] += int(count)
     for one in relocation_ids:
-        if done_result(stage.ledger, one, Task.GRANT_OWNERSHIP) is not None:
+        if is_done(stage.ledger, one, Task.GRANT_OWNERSHIP):
             # The new owner becomes a member of each organization, which is no chunk's row.
             expected["sentry.organizationmember"] += len(_organizations(stage, one))
     surplus = Counter(row_counts(stage.destination))
@@ -159,7 +160,7 @@ def _half_visible(stage: Stage, settled: Sequence[Relocation]) -> int:
         states = {row[0]: row[1] for row in connection.execute(status)}
     wrong = 0
     for one in settled:
-        revealed = done_result(stage.ledger, one.id, Task.REVEAL_ORGANIZATIONS) is not None
+        revealed = is_done(stage.ledger, one.id, Task.REVEAL_ORGANIZATIONS)
         moved = _organizations(stage, one.id)
         if one.status is Status.SUCCESS and len(moved) != len(one.organizations):
             wrong += 1
@@ -219,13 +220,11 @@ def _unwritten(ledger: Engine, relocation: Relocation, notices: Sequence[Notice]
     """Count the notices that the relocation's end calls for and the outbox does not hold."""
     people = addressees(relocation, Settings().operator_email)
     wanted: Counter[NoticeKind] = Counter()
-    if done_result(ledger, relocation.id, Task.SCAN_EXPORT) is not None:
+    if is_done(ledger, relocation.id, Task.SCAN_EXPORT):
         wanted[NoticeKind.STARTED] = len(people)
     if relocation.status is Status.SUCCESS:
-        result = done_result(ledger, relocation.id, Task.COMPLETE) or {}
-        wanted |= Counter(
-            {NoticeKind.SUCCEEDED: len(people), NoticeKind.CLAIM: int(result["claims"])}
-        )
+        result = needed_result(ledger, relocation.id, RelocationCompleted)
+        wanted |= Counter({NoticeKind.SUCCEEDED: len(people), NoticeKind.CLAIM: result.claims})
     elif relocation.status is Status.CANCELLED:
         wanted[NoticeKind.CANCELLED] = len(people)
     else:

@@ -1,7 +1,7 @@
 """A relocation, and what the transfer engine tells the others of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +85,15 @@ class Relocation:
 
 
 @dataclass(frozen=True)
+class ExportedOrganization:
+    """An organization of the export."""
+
+    pk: int
+    slug: str
+    name: str
+
+
+@dataclass(frozen=True)
 class MovedOrganization:
     """An organization as it is in the destination now."""
 
@@ -117,6 +126,21 @@ class RenewedClaims:
     claims: tuple[Claim, ...]
     refused: Mapping[str, str]
     """By username."""
+
+
+@dataclass(frozen=True)
+class RecordCounts:
+    """What became of records: `read` is always the sum of the others (B-4)."""
+
+    read: int = 0
+    inserted: int = 0
+    merged: int = 0
+    overwritten: int = 0
+    skipped: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: "RecordCounts") -> "RecordCounts":
+        return RecordCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)

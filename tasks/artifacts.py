@@ -8,12 +8,11 @@ from typing import Any
 
 from relocation.findings import Finding
 from relocation.ledger.outbox import notices_of
-from relocation.model import Relocation
+from relocation.model import RecordCounts, Relocation
 from relocation.prefect_api import artifacts
 from relocation.prefect_api.artifacts import show, show_progress
 from relocation.recovery.next_steps import code, code_list
 from relocation.text import counted
-from relocation.transfer.load.chunks import RecordCounts
 from tasks.resources import resources_for
 
 SHOWN = 200

@@ -2,7 +2,8 @@
 
 from relocation.archive.keys import public_key_of
 from relocation.catalogue import Scope
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import needed_result
+from relocation.results import BaselineCaptured, CollidingUsersCaptured, ExportScanned
 from relocation.steps import Task
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.load.accounts import check_plan
@@ -27,7 +28,7 @@ def capture_baseline(work: Work) -> Done:
         public_key_of(work.resources.private_key),
         records,
     )
-    return Done()
+    return Done(BaselineCaptured())
 
 
 @relocation_task(Task.CAPTURE_COLLIDING_USERS)
@@ -36,8 +37,7 @@ def capture_colliding_users(work: Work) -> Done:
 
     Those whom the plan names as well; a plan that this destination cannot obey is refused here.
     """
-    scanned = done_result(work.resources.ledger, work.hold.relocation_id, Task.SCAN_EXPORT) or {}
-    names = scanned.get("usernames", [])
+    names = needed_result(work.resources.ledger, work.relocation.id, ExportScanned).usernames
     named = check_plan(work.resources.destination, work.relocation.request.plan, names)
     records = export_records(
         work.resources.destination,
@@ -50,4 +50,4 @@ def capture_colliding_users(work: Work) -> Done:
         public_key_of(work.resources.private_key),
         records,
     )
-    return Done()
+    return Done(CollidingUsersCaptured())

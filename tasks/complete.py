@@ -1,16 +1,16 @@
 """COMPLETED: success, and everybody concerned is told, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import needed_result
 from relocation.model import MovedOrganization
 from relocation.notices.handover_kit import MAX_ATTACHED, kit_archive
 from relocation.notices.labels import label
 from relocation.notices.success import HandOver, claim_drafts, success_drafts
+from relocation.results import ExportScanned, RelocationCompleted
 from relocation.steps import Task
 from relocation.transfer.handover_facts import handover_facts
 from relocation.transfer.load.importing import import_report
@@ -30,19 +30,19 @@ def complete(work: Work) -> Done:
     moved = moved_organizations(work.resources.destination, relocation_id)
     claims = issue_claims(work.resources.destination, relocation_id, work.hold.fence, now)
     report = import_report(work.resources.destination, relocation_id)
-    scanned = done_result(work.resources.ledger, relocation_id, Task.SCAN_EXPORT) or {}
+    scanned = needed_result(work.resources.ledger, relocation_id, ExportScanned)
     kit = _keep_kit(work, moved, scanned, report.findings)
     return Done(
-        {"organizations": [organization.slug for organization in moved], "claims": len(claims)},
+        RelocationCompleted(tuple(organization.slug for organization in moved), len(claims)),
         [
             *success_drafts(
                 work.relocation,
                 moved,
                 claims,
-                left_behind=report.left_behind(scanned),
+                left_behind=report.left_behind(scanned.left_behind),
                 renamed_users=report.renamed_users,
                 handover=kit,
-                lost_fields=report.lost_fields(scanned),
+                lost_fields=report.lost_fields(scanned.lost_fields),
                 operator=work.settings.operator_email,
                 now=now,
             ),
@@ -51,7 +51,7 @@ def complete(work: Work) -> Done:
                 claims,
                 work.settings,
                 now,
-                old_host=scanned.get("old_host") or "",
+                old_host=scanned.old_host,
             ),
         ],
     )
@@ -60,7 +60,7 @@ def complete(work: Work) -> Done:
 def _keep_kit(
     work: Work,
     moved: Sequence[MovedOrganization],
-    scanned: Mapping[str, Any],
+    scanned: ExportScanned,
     findings: Sequence[Finding],
 ) -> HandOver:
     """Keep the facts of the hand-over kit: the archive's side of it goes with the working files."""
@@ -70,7 +70,7 @@ def _keep_kit(
         open_files(work, Task.SCAN_EXPORT),
         relocation_id,
         moved=moved,
-        scanned=scanned,
+        left_behind=scanned.left_behind,
         findings=findings,
         ingest_url=(work.settings.ingest_url or work.settings.base_url).rstrip("/"),
         label=label,

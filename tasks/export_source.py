@@ -4,6 +4,7 @@ from tempfile import TemporaryFile
 
 from relocation.archive.keys import public_key_of
 from relocation.errors import MissingOrganizationError
+from relocation.results import SourceExported
 from relocation.steps import Task
 from relocation.text import listed
 from relocation.transfer.live import export_live
@@ -39,4 +40,4 @@ def export_source(work: Work) -> Done:
     work.log.info("Exported %d records, %d bytes", exported.records, size)
     # An export of organizations has no settings of the installation.
     host = host_of(work.resources.source)
-    return Done({"records": exported.records, "bytes": size, "old_host": host})
+    return Done(SourceExported(exported.records, size, host))

@@ -1,7 +1,8 @@
 """POSTPROCESSING and REVEALING: the organizations get their owner and become visible."""
 
 from relocation.errors import PersonError
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import needed_result
+from relocation.results import ArchiveReceived, OrganizationsRevealed, OwnershipGranted
 from relocation.steps import Task
 from relocation.transfer.load.ownership import find_user
 from relocation.transfer.load.ownership import grant_ownership as grant
@@ -15,16 +16,14 @@ def grant_ownership(work: Work) -> Done:
 
     The one whom the username named when the relocation began: the name may be another's by now.
     """
-    received = (
-        done_result(work.resources.ledger, work.hold.relocation_id, Task.RECEIVE_ARCHIVE) or {}
-    )
+    received = needed_result(work.resources.ledger, work.relocation.id, ArchiveReceived)
     owner = find_user(work.resources.destination, work.relocation.owner)
-    if owner is None or owner.id != received.get("owner_id"):
+    if owner is None or owner.id != received.owner_id:
         raise PersonError("The owner named in the request is no longer a user here.")
     grant(
         work.resources.destination, work.hold.relocation_id, work.hold.fence, work.relocation.owner
     )
-    return Done()
+    return Done(OwnershipGranted())
 
 
 @relocation_task(Task.REVEAL_ORGANIZATIONS)
@@ -32,4 +31,4 @@ def reveal_organizations(work: Work) -> Done:
     """Make the imported organizations visible; idempotent (A-118)."""
     asked = reveal(work.resources.destination, work.hold.relocation_id, work.hold.fence)
     work.log.info("The product was asked for %d mappings of what was revealed", asked)
-    return Done({"mappings_asked_for": asked})
+    return Done(OrganizationsRevealed(asked))

@@ -1,6 +1,7 @@
 """IMPORTING: the organizations arrive, hidden."""
 
 from relocation.errors import ExportError
+from relocation.results import OrganizationsImported
 from relocation.steps import Task
 from relocation.transfer.load.importing import import_records
 from relocation.transfer.load.mappings import mapping_findings
@@ -27,4 +28,4 @@ def import_organizations(work: Work) -> Done:
     show_findings(relocation_id, [*mapping_findings(work.resources.destination), *report.findings])
     if not report.inserted("sentry.organization"):
         raise ExportError("No organization of the export could be imported.")
-    return Done(report.as_json())
+    return Done(OrganizationsImported(report.accounts, report.findings))

@@ -3,6 +3,7 @@
 from relocation.errors import MissingArchiveError
 from relocation.ledger.admission import admit
 from relocation.request import check_size
+from relocation.results import ArchiveReceived
 from relocation.steps import Task
 from relocation.text import one_line
 from tasks.people import resolve_people
@@ -20,7 +21,7 @@ def receive_archive(work: Work) -> Done:
     sizes, limit = work.settings.daily_limits.of(size)
     admit(work.resources.ledger, work.hold, size, sizes=sizes, limit=limit)
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
-    return Done({"bytes": size, "owner_id": people.owner.id})
+    return Done(ArchiveReceived(size, people.owner.id))
 
 
 def _size(work: Work, key: str) -> int:

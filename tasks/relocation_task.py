@@ -1,9 +1,8 @@
 """Turn a unit of work into a task that the ledger governs: skipped when done, its tries counted."""
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from logging import Logger, LoggerAdapter
 from typing import Any
 
@@ -20,8 +19,8 @@ from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import (
     begin_try,
     complete_task,
-    done_result,
     end_try,
+    is_done,
     succeed,
     tries_used,
 )
@@ -30,6 +29,7 @@ from relocation.notices.kinds import NoticeDraft
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.runs import LifecycleEvent
+from relocation.results import RelocationCompleted, TaskResult
 from relocation.settings import Settings
 from relocation.steps import Policy, Task, backoff
 from tasks.artifacts import show_next_steps
@@ -52,7 +52,7 @@ class Work:
 class Done:
     """What a task leaves in the ledger, in one transaction with its being done."""
 
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: TaskResult
     notices: Sequence[NoticeDraft] = ()
 
 
@@ -106,7 +106,7 @@ def _stop_before(name: Task, hold: Hold, policy: Policy) -> None:
     raises.
     """
     ledger = resources_for(hold.relocation_id).ledger
-    if done_result(ledger, hold.relocation_id, name) is None:
+    if not is_done(ledger, hold.relocation_id, name):
         stop_if_requested(ledger, hold, name, policy.step)
 
 
@@ -114,13 +114,13 @@ def _try(
     name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
 ) -> State[Any] | None:
     ledger = resources_for(hold.relocation_id).ledger
-    if done_result(ledger, hold.relocation_id, name) is not None:
+    if is_done(ledger, hold.relocation_id, name):
         return Completed(name="Skipped", message="Already done, as recorded in the ledger.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
     work = Work(settings, resources_for(hold.relocation_id), hold, relocation, get_run_logger())
     try:
-        _record_done(work, name, number, body(work))
+        _record_done(work, number, body(work))
     except FencedOut:
         raise
     except BaseException as err:
@@ -142,16 +142,11 @@ def _outcome(err: BaseException) -> TryOutcome:
     return TryOutcome.INTERRUPTED if ended else TryOutcome.FAILED
 
 
-def _record_done(work: Work, name: Task, number: int, done: Done) -> None:
-    record = succeed if name is Task.COMPLETE else partial(complete_task, task=name)
-    record(
-        work.resources.ledger,
-        work.hold,
-        number=number,
-        result=done.result,
-        drafts=done.notices,
-        sender_domain=work.settings.sender_domain,
-    )
-    if name is Task.COMPLETE:
+def _record_done(work: Work, number: int, done: Done) -> None:
+    ledger, result, domain = work.resources.ledger, done.result, work.settings.sender_domain
+    if not isinstance(result, RelocationCompleted):
+        complete_task(ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain)
+    else:
+        succeed(ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain)
         FlowRuns().announce(work.relocation, LifecycleEvent.SUCCEEDED)
         show_next_steps(work.relocation.id)

@@ -8,6 +8,7 @@ from relocation.archive.records import read_records
 from relocation.ledger.reports import keep_report
 from relocation.ledger.tries import done_result
 from relocation.notices.success import started_drafts
+from relocation.results import ExportScanned, SourceExported
 from relocation.steps import Task
 from relocation.transfer.prepare.origin import Origin
 from relocation.transfer.prepare.scan import scan_export as scan
@@ -45,6 +46,16 @@ def scan_export(work: Work) -> Done:
     records = sum(report.selected.values())
     now = datetime.now(UTC)
     started = started_drafts(relocation, settings.operator_email, now, records=records)
-    exported = done_result(work.resources.ledger, relocation.id, Task.EXPORT_SOURCE) or {}
-    old_host = origin.host or exported.get("old_host") or ""
-    return Done({**report.as_json(), "old_host": old_host}, started)
+    exported = done_result(work.resources.ledger, relocation.id, SourceExported)
+    result = ExportScanned(
+        organizations=report.organizations,
+        usernames=report.usernames,
+        read=report.read,
+        selected=report.selected,
+        skipped=report.skipped,
+        findings=report.findings,
+        left_behind=report.left_behind,
+        lost_fields=report.lost_fields,
+        old_host=origin.host or (exported.old_host if exported else ""),
+    )
+    return Done(result, started)

@@ -1,5 +1,6 @@
 """VALIDATING: the import is tried in a scratch database, and what arrived is compared."""
 
+from relocation.results import ImportTried
 from relocation.steps import Task
 from relocation.text import counted
 from relocation.transfer.dry_run.trial import try_import as trial
@@ -40,4 +41,4 @@ def try_import(work: Work) -> Done:
         f"The trial import found {counted(len(report.findings), 'difference')} between the "
         "export and what would arrive.",
     )
-    return Done({"findings": 0, "by_hand": [finding.as_json() for finding in by_hand]})
+    return Done(ImportTried(by_hand=tuple(by_hand)))

@@ -97,7 +97,7 @@ def check(copy: Path, recipe: str) -> None:
 @pytest.mark.deep
 def test_a_task_is_added_as_the_recipe_says(copy: Path) -> None:
     recipe = section("How to add a task")
-    assert carry_out(copy, recipe) == 5
+    assert carry_out(copy, recipe) == 6
     run(copy, sys.executable, "docs/configuration.py")
     check(copy, recipe)
     said = run(copy, sys.executable, "-c", "from flows import relocate; print(relocate.__file__)")
@@ -114,7 +114,7 @@ def test_a_model_is_added_as_the_recipe_says(copy: Path) -> None:
 @pytest.mark.deep
 def test_a_notice_is_added_as_the_recipe_says(copy: Path) -> None:
     recipe = section("How to add a notice")
-    assert carry_out(copy, recipe) == 5
+    assert carry_out(copy, recipe) == 6
     (line,) = commands(recipe)
     program, *arguments = line.split()
     assert program == "relocation"

@@ -1,6 +1,7 @@
 """Everything that was found about the records of a relocation."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,9 @@ import typer
 
 from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.findings import Finding
 from relocation.notices.handover_kit import write_csv
+from relocation.results import ExportScanned, OrganizationsImported
 from relocation.settings import Settings
 from relocation.steps import Task
 from relocation.text import counted
@@ -48,11 +51,13 @@ def report(
         relocation_id = full_id(ledger, relocation_id)
         get_relocation(ledger, relocation_id)
         reports = reports_of(ledger, relocation_id)
-        results = {task: done_result(ledger, relocation_id, task) or {} for task in Task}
-        findings = list(_findings(results, reports))
+        scanned = done_result(ledger, relocation_id, ExportScanned)
+        imported = done_result(ledger, relocation_id, OrganizationsImported)
+        found = {one.task: one.findings for one in (scanned, imported) if one is not None}
+        findings = list(_findings(found, reports))
         accounts = [
-            {"model": model, **account}
-            for model, account in results[Task.IMPORT_ORGANIZATIONS].get("accounts", {}).items()
+            {"model": model, **asdict(account)}
+            for model, account in (imported.accounts if imported else {}).items()
         ]
         left_out = reports.get(Task.SCAN_EXPORT, {}).get("left_out", {})
         if folder is not None:
@@ -66,11 +71,15 @@ def report(
         _print(findings, accounts, left_out)
 
 
-def _findings(results: Mapping[Task, Row], reports: Mapping[Task, Row]) -> Iterator[dict[str, Any]]:
+def _findings(
+    done: Mapping[Task, Sequence[Finding]], reports: Mapping[Task, Row]
+) -> Iterator[dict[str, Any]]:
     """Yield the findings of each task: of its report, else of what it was done with."""
     for task in Task:
-        told = reports.get(task, {}).get("findings", results[task].get("findings"))
-        for finding in told if isinstance(told, list) else ():
+        told = reports.get(task, {}).get("findings")
+        if told is None:
+            told = [finding.as_json() for finding in done.get(task, ())]
+        for finding in told:
             yield {"task": task.value, **finding}
 
 

@@ -1,13 +1,13 @@
 """Count the tries of each task, and record what is done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from relocation.errors import FencedOut, RelocationError, TriesUsedUpError
+from relocation.errors import FencedOut, RelocationError, StaleWorkError, TriesUsedUpError
 from relocation.faults import fault_of
 from relocation.ledger.clock import ledger_time
 from relocation.ledger.history import record_event
@@ -15,6 +15,7 @@ from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.tables import HistoryEvent, TryOutcome, task_tries, tasks_done
 from relocation.notices.kinds import NoticeDraft
+from relocation.results import R, RelocationCompleted, TaskResult, from_json, to_json
 from relocation.steps import Policy, Status, Task
 
 _LEAVE_FILES = (
@@ -161,13 +162,35 @@ def end_try(
         return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)
 
 
-def done_result(engine: Engine, relocation_id: str, task: Task) -> dict[str, Any] | None:
-    """Return the result the task was recorded as done with, or None where it is not done."""
+def is_done(engine: Engine, relocation_id: str, task: Task) -> bool:
+    """Say whether the task is recorded as done."""
+    return done_round(engine, relocation_id, task) is not None
+
+
+def done_result(engine: Engine, relocation_id: str, kind: type[R]) -> R | None:
+    """Return the result that its task was recorded as done with, or None where it is not done.
+
+    Raises StaleWorkError where what is stored cannot be read as that.
+    """
     done = select(tasks_done.c.result).where(
-        tasks_done.c.relocation_id == relocation_id, tasks_done.c.task == task
+        tasks_done.c.relocation_id == relocation_id, tasks_done.c.task == kind.task
     )
     with engine.begin() as connection:
-        result: dict[str, Any] | None = connection.execute(done).scalar_one_or_none()
+        stored = connection.execute(done).scalar_one_or_none()
+    return None if stored is None else from_json(kind, stored)
+
+
+def needed_result(engine: Engine, relocation_id: str, kind: type[R]) -> R:
+    """Return the result of a task that a later one builds on.
+
+    Raises StaleWorkError as `done_result` does, and where the task is not done.
+    """
+    result = done_result(engine, relocation_id, kind)
+    if result is None:
+        raise StaleWorkError(
+            "What an earlier task found is no longer there.",
+            internal=f"relocation {relocation_id} has no result of {kind.task}",
+        )
     return result
 
 
@@ -196,9 +219,8 @@ def forget_work(connection: Connection, relocation_id: str) -> None:
 def complete_task(
     engine: Engine,
     hold: Hold,
-    task: Task,
     number: int,
-    result: Mapping[str, Any],
+    result: TaskResult,
     *,
     drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
@@ -211,7 +233,7 @@ def complete_task(
     with engine.begin() as connection:
         now = now or ledger_time(connection)
         write_held(connection, hold, now, resumes=0)
-        _record_done(connection, hold, task, number, result=result, now=now)
+        _record_done(connection, hold, number, result, now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
         )
@@ -221,7 +243,7 @@ def succeed(
     engine: Engine,
     hold: Hold,
     number: int,
-    result: Mapping[str, Any],
+    result: RelocationCompleted,
     *,
     drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
@@ -245,7 +267,7 @@ def succeed(
             cancel_before_step=None,
         )
         record_event(connection, hold.relocation_id, hold.round, HistoryEvent.SUCCEEDED, at=now)
-        _record_done(connection, hold, Task.COMPLETE, number, result=result, now=now)
+        _record_done(connection, hold, number, result, now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
         )
@@ -267,14 +289,9 @@ def interrupt_open_tries(
 
 
 def _record_done(
-    connection: Connection,
-    hold: Hold,
-    task: Task,
-    number: int,
-    *,
-    result: Mapping[str, Any],
-    now: datetime,
+    connection: Connection, hold: Hold, number: int, result: TaskResult, now: datetime
 ) -> None:
+    task = result.task
     if not _end(connection, hold, task, number, now, outcome=TryOutcome.DONE):
         raise FencedOut(
             "Another process has taken this relocation over.",
@@ -286,7 +303,7 @@ def _record_done(
             task=task,
             round=hold.round,
             done_at=now,
-            result=dict(result),
+            result=to_json(result),
         )
     )
 

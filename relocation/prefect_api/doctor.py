@@ -15,7 +15,7 @@ from relocation.errors import RelocationError
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import is_done
 from relocation.model import Relocation
 from relocation.prefect_api import deployments, doctor_mail
 from relocation.prefect_api.blocks import (
@@ -307,7 +307,7 @@ def _archives(settings: Settings) -> str:
 def _needs_its_archive(ledger: Engine, one: Relocation) -> bool:
     """Say whether it goes on, or may, with its archive; one that never fitted is its maker's."""
     if one.status is Status.FAILURE:
-        return done_result(ledger, one.id, Task.SCAN_EXPORT) is not None
+        return is_done(ledger, one.id, Task.SCAN_EXPORT)
     return one.status in ACTIVE
 
 

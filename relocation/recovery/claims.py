@@ -26,7 +26,8 @@ from relocation.model import Relocation, RenewedClaims
 from relocation.notices.operator import Operator
 from relocation.notices.success import claim_drafts
 from relocation.recovery.context import RecoveryContext
-from relocation.steps import Status, Task
+from relocation.results import ExportScanned
+from relocation.steps import Status
 
 _log = logging.getLogger(__name__)
 
@@ -176,8 +177,8 @@ def _renew(
 
 def old_host(ledger: Engine, relocation_id: str) -> str:
     """Return the host that the organizations come from, "" where the export does not say it."""
-    scanned = done_result(ledger, relocation_id, Task.SCAN_EXPORT) or {}
-    return str(scanned.get("old_host") or "")
+    scanned = done_result(ledger, relocation_id, ExportScanned)
+    return scanned.old_host if scanned else ""
 
 
 def _too_early(notice: Notice, lifetime: timedelta, now: datetime) -> str:

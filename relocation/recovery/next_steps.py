@@ -1,5 +1,7 @@
 """Say where a relocation stands and what an operator can do next, as Markdown."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import Engine
 
 from relocation.errors import NOTHING_TO_DO, MissingOrganizationError
@@ -9,7 +11,8 @@ from relocation.model import Relocation
 from relocation.notices.failure import Destination
 from relocation.notices.recipients import mailable
 from relocation.recovery.settlement import destination_state
-from relocation.steps import RollBackState, Status, Task
+from relocation.results import RelocationCompleted
+from relocation.steps import RollBackState, Status
 from relocation.text import listed, one_line
 
 _DESTINATION = {
@@ -41,9 +44,9 @@ def next_steps(ledger: Engine, relocation: Relocation) -> str:
 
 
 def _succeeded(ledger: Engine, relocation: Relocation) -> str:
-    done = done_result(ledger, relocation.id, Task.COMPLETE) or {}
+    done = done_result(ledger, relocation.id, RelocationCompleted)
     return (
-        f"In the destination: {code_list(done.get('organizations', []))}. "
+        f"In the destination: {code_list(done.organizations if done else ())}. "
         f"{_told(relocation, 'what changed on the way')}\n\n"
         "There is nothing left to do. The tables next to this page account for every record and "
         "email.\n"
@@ -160,7 +163,7 @@ def _command(*lines: str, indent: str = "   ") -> str:
     return "".join(f"{indent}{line}\n" for line in ("```sh", *lines, "```"))
 
 
-def code_list(items: list[str]) -> str:
+def code_list(items: Iterable[str]) -> str:
     """Return texts of anybody's as a Markdown list of code on one line."""
     return listed([f"`{code(item)}`" for item in items])
 

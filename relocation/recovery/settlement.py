@@ -20,7 +20,7 @@ from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.transitions import begin_roll_back, end_roll_back, refuse_cancel
-from relocation.ledger.tries import done_result, last_explained_try, last_try, was_tried
+from relocation.ledger.tries import is_done, last_explained_try, last_try, was_tried
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.recovery.alerts import failure_alert
@@ -158,7 +158,7 @@ def destination_state(ledger: Engine, relocation: Relocation | None) -> Destinat
 
 def is_revealed(ledger: Engine, relocation_id: str) -> bool:
     """Say whether the organizations are visible: from then on it can no longer be cancelled."""
-    return done_result(ledger, relocation_id, Task.REVEAL_ORGANIZATIONS) is not None
+    return is_done(ledger, relocation_id, Task.REVEAL_ORGANIZATIONS)
 
 
 def may_have_imported(ledger: Engine, relocation: Relocation) -> bool:

@@ -34,7 +34,7 @@ def handover_facts(
     relocation_id: str,
     *,
     moved: Sequence[MovedOrganization],
-    scanned: Mapping[str, Any],
+    left_behind: Mapping[str, Mapping[FindingKind, int]],
     findings: Sequence[Finding],
     ingest_url: str,
     label: Callable[[str], str],
@@ -59,7 +59,7 @@ def handover_facts(
         ],
         "keys": list(_keys(source, arrived, pairs, moved, ingest_url)),
         "usernames": list(_usernames(source, arrived, pairs)),
-        "not_moved": list(_not_moved(scanned, findings, label)),
+        "not_moved": list(_not_moved(left_behind, findings, label)),
     }
 
 
@@ -115,13 +115,15 @@ def _usernames(source: Source, arrived: Source, pairs: Pairs) -> Iterator[dict[s
 
 
 def _not_moved(
-    scanned: Mapping[str, Any], findings: Sequence[Finding], label: Callable[[str], str]
+    left_behind: Mapping[str, Mapping[FindingKind, int]],
+    findings: Sequence[Finding],
+    label: Callable[[str], str],
 ) -> Iterator[dict[str, Any]]:
     """Yield what was left behind of the organizations: the numbers of others are theirs."""
     counts: Counter[tuple[str, FindingKind]] = Counter()
-    for model, causes in scanned.get("left_behind", {}).items():
+    for model, causes in left_behind.items():
         for cause, count in causes.items():
-            counts[model, FindingKind(cause)] += count
+            counts[model, cause] += count
     counts.update((one.model, one.kind) for one in findings if one.pk is not None)
     for (model, kind), count in sorted(counts.items()):
         if kind in _WHY and kind is not FindingKind.NOT_REQUESTED:

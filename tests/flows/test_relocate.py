@@ -9,7 +9,7 @@ import pytest
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
 from relocation.ledger.outbox import notices_of
-from relocation.steps import Status, Task
+from relocation.steps import Status
 
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared" / "exports" / "fresh-install.json"
 
@@ -93,11 +93,12 @@ def test_a_real_export_is_told_to_its_owner_and_its_users(service: Any, fresh_in
 def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
     service: Any, fresh_install: str
 ) -> None:
-    from relocation.ledger.tries import done_result
+    from relocation.ledger.tries import needed_result
+    from relocation.results import ExportScanned
 
     service.relocate(fresh_install, "testing")
-    result = done_result(service.ledger, service.only().id, Task.SCAN_EXPORT)
-    left_out = {(f["model"], f["field"]): f["kind"] for f in result["findings"]}
+    result = needed_result(service.ledger, service.only().id, ExportScanned)
+    left_out = {(one.model, one.field): one.kind for one in result.findings}
     assert left_out[("sentry.team", "org_role")] == "RemovedField"
     # What it names is told by the team's actor itself: nothing of it is lost.
     assert ("sentry.team", "actor") not in left_out

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import StatementError
+from task_results import COMPLETED, result_of
 
 from relocation.errors import (
     NOTHING_TO_DO,
     FencedOut,
     MissingArchiveError,
+    StaleWorkError,
     TriesUsedUpError,
 )
 from relocation.ledger.holds import Hold, hold_of, open_relocation
@@ -23,6 +25,8 @@ from relocation.ledger.tries import (
     complete_task,
     done_result,
     end_try,
+    is_done,
+    needed_result,
     succeed,
     tries_of,
     tries_used,
@@ -30,6 +34,7 @@ from relocation.ledger.tries import (
 )
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
+from relocation.results import BaselineCaptured, ExportScanned, RelocationCompleted
 from relocation.steps import POLICIES, Status, Step, Task
 
 SCAN = Task.SCAN_EXPORT
@@ -154,7 +159,7 @@ def test_a_failed_try_keeps_its_error_within_bounds(ledger: Engine, hold: Hold) 
 
 def test_a_try_ends_once(ledger: Engine, hold: Hold) -> None:
     _begin(ledger, hold)
-    complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+    complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
     assert not end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="after the commit")
     assert _outcomes(ledger) == [TryOutcome.DONE]
     assert _errors(ledger) == [None]
@@ -165,18 +170,24 @@ def test_a_task_is_done_with_its_result_and_notices(
 ) -> None:
     """B-2: the state and what follows from it commit together."""
     _begin(ledger, hold)
-    assert done_result(ledger, "r-1", SCAN) is None
+    assert not is_done(ledger, "r-1", SCAN)
+    scanned = ExportScanned((), ("olivia",), {}, {}, {}, ())
     started = [NoticeDraft(NoticeKind.STARTED, "olivia@example.org", {"owner": "olivia"})]
-    complete_task(ledger, hold, SCAN, 1, {"n": 3}, drafts=started, sender_domain=DOMAIN, now=now)
-    assert done_result(ledger, "r-1", SCAN) == {"n": 3}
+    complete_task(ledger, hold, 1, scanned, drafts=started, sender_domain=DOMAIN, now=now)
+    assert done_result(ledger, "r-1", ExportScanned) == scanned
     assert [notice.kind for notice in notices_of(ledger, "r-1")] == [NoticeKind.STARTED]
     assert _outcomes(ledger) == [TryOutcome.DONE]
 
 
-def test_a_task_without_a_result_is_done_all_the_same(ledger: Engine, hold: Hold) -> None:
-    _begin(ledger, hold)
-    complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
-    assert done_result(ledger, "r-1", SCAN) == {}
+def test_a_task_whose_result_says_nothing_is_done_all_the_same(ledger: Engine, hold: Hold) -> None:
+    _begin(ledger, hold, Task.CAPTURE_BASELINE)
+    complete_task(ledger, hold, 1, BaselineCaptured(), sender_domain=DOMAIN)
+    assert done_result(ledger, "r-1", BaselineCaptured) == BaselineCaptured()
+
+
+def test_what_a_later_task_builds_on_is_never_taken_for_empty(ledger: Engine, hold: Hold) -> None:
+    with pytest.raises(StaleWorkError, match="no result of scan_export"):
+        needed_result(ledger, hold.relocation_id, ExportScanned)
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -192,10 +203,10 @@ def test_a_notice_that_cannot_be_stored_leaves_the_task_undone(
     ]
     with pytest.raises(StatementError):
         if last:
-            succeed(ledger, hold, 1, {}, drafts=drafts, sender_domain=DOMAIN)
+            succeed(ledger, hold, 1, COMPLETED, drafts=drafts, sender_domain=DOMAIN)
         else:
-            complete_task(ledger, hold, task, 1, {}, drafts=drafts, sender_domain=DOMAIN)
-    assert done_result(ledger, "r-1", task) is None
+            complete_task(ledger, hold, 1, result_of(task), drafts=drafts, sender_domain=DOMAIN)
+    assert not is_done(ledger, "r-1", task)
     assert notices_of(ledger, "r-1") == []
     assert _outcomes(ledger) == [None]
     assert get_relocation(ledger, "r-1").status is Status.IN_PROGRESS
@@ -206,18 +217,19 @@ def test_the_last_task_ends_the_relocation_in_success(
 ) -> None:
     _begin(ledger, hold, Task.COMPLETE)
     told = [NoticeDraft(NoticeKind.SUCCEEDED, "olivia@example.org")]
-    succeed(ledger, hold, 1, {"n": 1}, drafts=told, sender_domain=DOMAIN, now=now)
+    moved = RelocationCompleted(("acme",), claims=1)
+    succeed(ledger, hold, 1, moved, drafts=told, sender_domain=DOMAIN, now=now)
     relocation = get_relocation(ledger, "r-1")
     assert (relocation.status, relocation.settled_round) == (Status.SUCCESS, 1)
     assert relocation.settled_at == now
-    assert done_result(ledger, "r-1", Task.COMPLETE) == {"n": 1}
+    assert done_result(ledger, "r-1", RelocationCompleted) == moved
     assert len(notices_of(ledger, "r-1")) == 1
 
 
 def test_success_cannot_be_turned_into_failure(ledger: Engine, hold: Hold) -> None:
     """W-42."""
     number = _begin(ledger, hold, Task.COMPLETE)
-    succeed(ledger, hold, number, {}, sender_domain=DOMAIN)
+    succeed(ledger, hold, number, COMPLETED, sender_domain=DOMAIN)
     failure = Settlement(
         Status.FAILURE, "No.", drafts=[NoticeDraft(NoticeKind.FAILED, "olivia@example.org")]
     )
@@ -237,11 +249,11 @@ def test_a_process_that_was_fenced_out_writes_nothing(
     with pytest.raises(FencedOut):
         end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="late")
     with pytest.raises(FencedOut):
-        complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
+        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
     with pytest.raises(FencedOut):
-        succeed(ledger, hold, 1, {}, sender_domain=DOMAIN)
+        succeed(ledger, hold, 1, COMPLETED, sender_domain=DOMAIN)
     assert _outcomes(ledger) == [None]
-    assert done_result(ledger, "r-1", SCAN) is None
+    assert not is_done(ledger, "r-1", SCAN)
 
 
 def test_a_try_that_was_overtaken_under_the_same_hold_is_not_done(
@@ -250,7 +262,7 @@ def test_a_try_that_was_overtaken_under_the_same_hold_is_not_done(
     _begin(ledger, hold)
     _begin(ledger, hold)
     with pytest.raises(FencedOut):
-        complete_task(ledger, hold, SCAN, 1, {}, sender_domain=DOMAIN)
-    assert done_result(ledger, "r-1", SCAN) is None
-    complete_task(ledger, hold, SCAN, 2, {}, sender_domain=DOMAIN)
+        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
+    assert not is_done(ledger, "r-1", SCAN)
+    complete_task(ledger, hold, 2, result_of(SCAN), sender_domain=DOMAIN)
     assert _outcomes(ledger) == [TryOutcome.INTERRUPTED, TryOutcome.DONE]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
+from task_results import result_of
 
 from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold, hold_of, open_relocation, take_hold
@@ -11,7 +12,7 @@ from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import HistoryEvent
 from relocation.ledger.transitions import begin_roll_back
-from relocation.ledger.tries import begin_try, complete_task, done_result, done_round
+from relocation.ledger.tries import begin_try, complete_task, done_round, is_done
 from relocation.ledger.worklist import (
     Discard,
     begin_discarding,
@@ -29,7 +30,7 @@ Ask = Callable[..., RelocationRequest]
 def do(ledger: Engine, hold: Hold, *tasks: Task) -> None:
     for task in tasks:
         number = begin_try(ledger, hold, task, POLICIES[task], "host:1")
-        complete_task(ledger, hold, task, number, {}, sender_domain=DOMAIN)
+        complete_task(ledger, hold, number, result_of(task), sender_domain=DOMAIN)
 
 
 def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
@@ -73,7 +74,7 @@ def test_a_new_round_keeps_its_files_while_those_of_the_old_one_go(
     fail(ledger, hold, now)
     begin_discarding(ledger, "r-1")
     again = hold_of(open_relocation(ledger, "r-1", ask(), now))
-    assert done_result(ledger, "r-1", Task.SCAN_EXPORT) is None
+    assert not is_done(ledger, "r-1", Task.SCAN_EXPORT)
     do(ledger, again, Task.SCAN_EXPORT)
     assert to_discard(ledger) == [Discard("r-1", 1, 1)]
     end_discarding(ledger, Discard("r-1", 1, 1), now)
@@ -102,7 +103,7 @@ def test_what_was_imported_stays_known_and_only_the_files_are_made_again(
     do(ledger, hold, *list(Task)[: list(Task).index(Task.COMPLETE)])
     fail(ledger, hold, now)
     begin_discarding(ledger, "r-1")
-    left = {task for task in Task if done_result(ledger, "r-1", task) is not None}
+    left = {task for task in Task if is_done(ledger, "r-1", task)}
     files = {Task.EXPORT_SOURCE, Task.SCAN_EXPORT}
     files |= {Task.CAPTURE_BASELINE, Task.CAPTURE_COLLIDING_USERS}
     assert left == set(Task) - files - {Task.COMPLETE}
@@ -118,8 +119,8 @@ def test_once_rolled_back_without_its_files_a_rerun_begins_with_the_archive(
     undoing = take_hold(ledger, stored, lease_seconds=30, worker="host:2", now=now)
     assert undoing is not None
     begin_roll_back(ledger, undoing, cancels=False, now=now)
-    assert done_result(ledger, "r-1", Task.IMPORT_ORGANIZATIONS) is None
-    assert done_result(ledger, "r-1", Task.SCAN_EXPORT) is None
+    assert not is_done(ledger, "r-1", Task.IMPORT_ORGANIZATIONS)
+    assert not is_done(ledger, "r-1", Task.SCAN_EXPORT)
 
 
 def test_once_rolled_back_with_its_files_a_rerun_begins_with_the_import(
@@ -131,5 +132,5 @@ def test_once_rolled_back_with_its_files_a_rerun_begins_with_the_import(
     undoing = take_hold(ledger, stored, lease_seconds=30, worker="host:2", now=now)
     assert undoing is not None
     begin_roll_back(ledger, undoing, cancels=False, now=now)
-    assert done_result(ledger, "r-1", Task.IMPORT_ORGANIZATIONS) is None
-    assert done_result(ledger, "r-1", Task.SCAN_EXPORT) is not None
+    assert not is_done(ledger, "r-1", Task.IMPORT_ORGANIZATIONS)
+    assert is_done(ledger, "r-1", Task.SCAN_EXPORT)

@@ -4,6 +4,7 @@ import threading
 from datetime import datetime
 
 from sqlalchemy import Engine
+from task_results import COMPLETED
 
 from relocation.ledger.holds import Hold, take_hold
 from relocation.ledger.leases import LeaseKeeper
@@ -24,7 +25,7 @@ def test_a_process_that_has_succeeded_is_not_told_that_it_lost_its_relocation(
     lost = threading.Event()
     number = begin_try(ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "worker")
     with _keeper(ledger, hold, lost):
-        succeed(ledger, hold, number, {}, sender_domain="example.org")
+        succeed(ledger, hold, number, COMPLETED, sender_domain="example.org")
         assert not lost.wait(0.3)
     assert get_relocation(ledger, hold.relocation_id).lease_until is None
 

@@ -181,8 +181,8 @@ def test_an_older_ledger_knows_its_notices_by_hashes_and_tells_nothing_again(
     assert all(re.fullmatch("[0-9a-f]{64}", notice.dedupe_key) for notice in kept)
     new = NoticeDraft(NoticeKind.STARTED, "marcus@example.org")
     with empty.begin() as connection:
-        how = {"sender_domain": "example.org", "now": utc_now()}
-        assert enqueue(connection, "old", 1, [*told, new], **how) == 1
+        notices, domain = [*told, new], "example.org"
+        assert enqueue(connection, "old", 1, notices, sender_domain=domain, now=utc_now()) == 1
     failed = replace(kept[0], kind=NoticeKind.FAILED)
     assert thread_of(empty, failed) == kept[0].message_id
 

@@ -1,6 +1,5 @@
 """What SUCCEEDED and CLAIM notices are made from."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from relocation.catalogue import load_catalogue
+from relocation.findings import FindingKind
 from relocation.ledger.relocations import get_relocation
-from relocation.model import Claim, MovedOrganization, Relocation
+from relocation.model import Claim, MovedOrganization, RecordCounts, Relocation
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.success import (
@@ -25,7 +25,6 @@ from relocation.notices.success import (
 )
 from relocation.settings import Settings
 from relocation.steps import Step
-from relocation.transfer.load.chunks import RecordCounts
 from relocation.transfer.load.importing import ImportReport
 
 RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
@@ -93,16 +92,13 @@ def test_what_was_not_moved_is_told_in_words_with_what_the_scan_skipped() -> Non
         },
         (),
     )
-    scanned = {
-        "skipped": {"sentry.team": {"NotRequested": 90}, "sentry.repository": {"OutOfScope": 9}},
-        "left_behind": {
-            "sentry.repository": {"OutOfScope": 7},
-            "sentry.rule": {"RepeatedRecord": 1},
-            "acme.widget": {"UnknownModel": 2},
-            "acme.gadget": {"UnknownModel": 1},
-        },
+    left_behind = {
+        "sentry.repository": {FindingKind.OUT_OF_SCOPE: 7},
+        "sentry.rule": {FindingKind.REPEATED_RECORD: 1},
+        "acme.widget": {FindingKind.UNKNOWN_MODEL: 2},
+        "acme.gadget": {FindingKind.UNKNOWN_MODEL: 1},
     }
-    assert not_moved(report.left_behind(json.loads(json.dumps(scanned)))) == [
+    assert not_moved(report.left_behind(left_behind)) == [
         {"what": "source code repositories", "count": 7},
         {"what": "issue alert rules", "count": 5},
         {"what": "records of an unknown kind", "count": 3},

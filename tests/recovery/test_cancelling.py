@@ -6,6 +6,7 @@ from typing import Unpack
 
 import pytest
 from recovery_world import Seen, World
+from task_results import COMPLETED, result_of
 
 from relocation.errors import CommandError, RevealedError
 from relocation.ledger.history import history_of
@@ -69,9 +70,8 @@ def destination(world: World) -> Destination:
 def do(world: World, hold: Hold, *tasks: Task) -> None:
     for task in tasks:
         number = begin(world, hold, task)
-        complete_task(
-            world.context.ledger, hold, task, number, {}, sender_domain=DOMAIN, now=world.now
-        )
+        ledger, result = world.context.ledger, result_of(task)
+        complete_task(ledger, hold, number, result, sender_domain=DOMAIN, now=world.now)
 
 
 def begin(world: World, hold: Hold, task: Task) -> int:
@@ -138,7 +138,7 @@ def test_once_visible_a_cancellation_is_not_obeyed_and_it_completes(
         world.context.ledger,
         hold,
         begin(world, hold, Task.COMPLETE),
-        {},
+        COMPLETED,
         sender_domain=DOMAIN,
         now=world.now,
     )
@@ -173,7 +173,7 @@ def test_a_run_that_was_cancelled_after_the_success_shows_the_success(
 ) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.context.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
+    succeed(world.context.ledger, hold, number, COMPLETED, sender_domain=DOMAIN, now=world.now)
     world.runs.put("r-1", state)
     world.wait(world.context.settings.start_limit)
     look(world)
@@ -370,6 +370,6 @@ def test_only_what_failed_or_was_cancelled_is_rolled_back(world: World, status: 
     hold = world.open()
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)
-        succeed(world.context.ledger, hold, number, {}, sender_domain=DOMAIN, now=world.now)
+        succeed(world.context.ledger, hold, number, COMPLETED, sender_domain=DOMAIN, now=world.now)
     with pytest.raises(CommandError, match=f"This one is {status}"):
         roll_back_ended(world.context, "r-1")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from recovery_world import World
+from task_results import COMPLETED
 
 from relocation.errors import CannotRenewError, CommandError
 from relocation.ledger.dispatch import DeliveryPolicy, RecordedOutcome, finish, lease_due
@@ -64,7 +65,7 @@ def succeeded(world: World) -> World:
     ]
     drafts = claim_drafts(world.stored(), claims, settings, world.now)
     domain = settings.sender_domain
-    succeed(ledger, hold, number, {}, drafts=drafts, sender_domain=domain, now=world.now)
+    succeed(ledger, hold, number, COMPLETED, drafts=drafts, sender_domain=domain, now=world.now)
     return world
 
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from memory_runs import MemoryRuns
 from recovery_world import Seen
 from sqlalchemy import Engine, create_engine, event
+from task_results import COMPLETED, result_of
 
 from relocation.database import engine_options, prepare
 from relocation.errors import FencedOut, PermanentError, TriesUsedUpError
@@ -44,7 +45,7 @@ from relocation.ledger.transitions import (
     schedule_cancel,
     schedule_pause,
 )
-from relocation.ledger.tries import begin_try, complete_task, done_result, end_try, succeed
+from relocation.ledger.tries import begin_try, complete_task, end_try, is_done, succeed
 from relocation.model import Relocation, RollBackReport
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
@@ -213,7 +214,7 @@ class Lifecycle(RuleBasedStateMachine):
             self._fails_for_want_of_the_ledger(hold.relocation_id)
             return
         held = self._holds_it(hold)
-        if done_result(self.engine, hold.relocation_id, task) is not None:
+        if is_done(self.engine, hold.relocation_id, task):
             return
         drafts = [NoticeDraft(NoticeKind.STARTED, MAIL)]
         try:
@@ -230,7 +231,13 @@ class Lifecycle(RuleBasedStateMachine):
                 self.alive.remove(hold)
             elif task is Task.COMPLETE:
                 succeed(
-                    self.engine, hold, number, {}, drafts=drafts, sender_domain=DOMAIN, now=self.now
+                    self.engine,
+                    hold,
+                    number,
+                    COMPLETED,
+                    drafts=drafts,
+                    sender_domain=DOMAIN,
+                    now=self.now,
                 )
                 self._note(hold.relocation_id, "SUCCESS")
                 self._put(hold.relocation_id, RunState.COMPLETED)
@@ -239,9 +246,8 @@ class Lifecycle(RuleBasedStateMachine):
                 complete_task(
                     self.engine,
                     hold,
-                    task,
                     number,
-                    {},
+                    result_of(task),
                     drafts=drafts,
                     sender_domain=DOMAIN,
                     now=self.now,

@@ -5,6 +5,7 @@ from typing import Unpack
 
 import pytest
 from recovery_world import REQUEST, Seen, World
+from task_results import COMPLETED
 
 from relocation.errors import FencedOut, MissingArchiveError, OwnerBusyError, PermanentError
 from relocation.ledger.history import history_of
@@ -341,7 +342,9 @@ def test_a_run_that_died_early_fails_where_its_owner_has_another_relocation(worl
 def test_a_run_whose_machine_died_just_after_its_success_shows_it_in_the_end(world: World) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    succeed(
+        world.context.ledger, hold, number, COMPLETED, sender_domain="example.org", now=world.now
+    )
     assert look(world) is ReconcileResult.LEFT
     assert state(world) is RunState.RUNNING  # it may be sending its notices
     world.wait(world.context.settings.start_limit)
@@ -358,7 +361,9 @@ def test_a_run_that_waits_for_its_time_is_no_relocation_yet(world: World) -> Non
 def test_a_run_that_crashed_after_its_success_shows_the_success(world: World) -> None:
     hold = world.open()
     number = begin(world, hold, Task.COMPLETE)
-    succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+    succeed(
+        world.context.ledger, hold, number, COMPLETED, sender_domain="example.org", now=world.now
+    )
     world.runs.put("r-1", RunState.CRASHED)
     assert look(world) is ReconcileResult.LEFT
     assert world.runs.runs["r-1"].state is RunState.COMPLETED
@@ -402,7 +407,14 @@ def test_what_has_ended_for_good_cannot_be_rerun(world: World, status: Status) -
     hold = world.open()
     if status is Status.SUCCESS:
         number = begin(world, hold, Task.COMPLETE)
-        succeed(world.context.ledger, hold, number, {}, sender_domain="example.org", now=world.now)
+        succeed(
+            world.context.ledger,
+            hold,
+            number,
+            COMPLETED,
+            sender_domain="example.org",
+            now=world.now,
+        )
     else:
         world.runs.put("r-1", RunState.CANCELLED)
         look(world, own=hold)

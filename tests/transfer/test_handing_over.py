@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
+from relocation.findings import FindingKind
 from relocation.notices.labels import label
 from relocation.transfer.handover_facts import handover_facts
 from relocation.transfer.load.importing import bind, import_records, import_report
@@ -29,10 +30,7 @@ def relocate(engine: Engine, records: list[Record] = EXAMPLE) -> dict[str, Any]:
         source,
         relocation_id,
         moved=moved_organizations(engine, relocation_id),
-        scanned={
-            "skipped": {"sentry.integration": {"OutOfScope": 9}},
-            "left_behind": {"sentry.integration": {"OutOfScope": 2}},
-        },
+        left_behind={"sentry.integration": {FindingKind.OUT_OF_SCOPE: 2}},
         findings=import_report(engine, relocation_id).findings,
         ingest_url="https://new.example.org",
         label=label,

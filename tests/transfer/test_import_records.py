@@ -19,11 +19,11 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.database import prepare
 from relocation.errors import ConfigurationError, FencedOut, PermanentError, TransientError
 from relocation.findings import FindingKind
+from relocation.model import RecordCounts
 from relocation.transfer.database.schema import ModelTable, create_own_tables
 from relocation.transfer.load.importing import (
     _CHUNK_BYTES,
     ImportReport,
-    RecordCounts,
     bind,
     import_records,
     import_report,

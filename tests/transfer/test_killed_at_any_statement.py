@@ -9,8 +9,9 @@ from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
+from relocation.model import RecordCounts
 from relocation.transfer.database.schema import create_own_tables, embedded_tables
-from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
+from relocation.transfer.load.importing import ImportReport, bind, import_records
 from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 

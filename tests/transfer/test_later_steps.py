@@ -9,9 +9,10 @@ from sqlalchemy.exc import DBAPIError
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, PersonError
+from relocation.model import RecordCounts
 from relocation.transfer.database.schema import LOST_PASSWORDS, create_own_tables
 from relocation.transfer.database.skew import NEEDED_LATER, check_later_steps
-from relocation.transfer.load.chunks import GRANTED, Chunk, RecordCounts, bind, fenced, write_chunk
+from relocation.transfer.load.chunks import GRANTED, Chunk, bind, fenced, write_chunk
 from relocation.transfer.load.ownership import (
     grant_ownership,
     issue_claims,

@@ -8,7 +8,8 @@ from sqlalchemy import Engine, text
 from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
 from relocation.findings import FindingKind
-from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
+from relocation.model import RecordCounts
+from relocation.transfer.load.importing import ImportReport, bind, import_records
 from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
@@ -146,7 +147,7 @@ def test_owners_arrive_where_teams_and_users_own(
     assert ask(destination, alerts) == ALERTS
     kinds = {(one.kind, one.model) for one in report.findings}
     assert kinds <= {(FindingKind.OUT_OF_SCOPE, "sentry.actor")}
-    assert "sentry.actor" not in report.left_behind({})
+    assert "sentry.actor" not in report.left_behind()
 
 
 def test_a_merged_user_keeps_the_actor_that_is_there(older: Engine) -> None:

@@ -453,7 +453,7 @@ def test_of_the_actions_of_a_metric_alert_the_mails_to_people_come_along(
     else:
         assert arrived == []
         assert kinds(report) == [(FindingKind.OUT_OF_SCOPE, "sentry.alertruletriggeraction", 1)]
-        assert report.left_behind({})["sentry.alertruletriggeraction"] == 1
+        assert report.left_behind()["sentry.alertruletriggeraction"] == 1
 
 
 def test_an_environment_of_a_cron_monitor_arrives_and_is_not_late(take: Take, rows: Rows) -> None:

@@ -11,12 +11,13 @@ from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
+from relocation.model import RecordCounts
 from relocation.transfer.compare.comparing import compare
 from relocation.transfer.compare.intended import CHANGES, Intended
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.database.schema import reflect
 from relocation.transfer.dry_run.existing import load_existing
-from relocation.transfer.load.importing import ImportReport, RecordCounts, bind, import_records
+from relocation.transfer.load.importing import ImportReport, bind, import_records
 from relocation.transfer.source import RecordList
 
 Add = Callable[..., int]

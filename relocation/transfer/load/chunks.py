@@ -5,7 +5,7 @@ A chunk's record is written in the transaction of its rows, so that both are the
 
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
@@ -17,25 +17,11 @@ from sqlalchemy.exc import DataError, IntegrityError
 from relocation.catalogue import load_catalogue
 from relocation.errors import ConfigurationError, FencedOut, TransientError
 from relocation.findings import Finding, FindingKind
+from relocation.model import RecordCounts
 from relocation.transfer.database.schema import FENCE, IMPORT_CHUNK
 
 GRANTED: Final = "relocation.granted"
 """Stands for a model where the chunk records the owners' memberships, which no export holds."""
-
-
-@dataclass(frozen=True)
-class RecordCounts:
-    """What became of records: `read` is always the sum of the others (B-4)."""
-
-    read: int = 0
-    inserted: int = 0
-    merged: int = 0
-    overwritten: int = 0
-    skipped: int = 0
-    dropped: int = 0
-
-    def __add__(self, other: "RecordCounts") -> "RecordCounts":
-        return RecordCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -75,8 +61,10 @@ class ImportReport:
         kinds = [(one.kind, one.model) for one in self.findings]
         return kinds.count((FindingKind.RENAMED, "sentry.user"))
 
-    def left_behind(self, scanned: Mapping[str, Any]) -> Mapping[str, int]:
-        """Return by model how many records were left behind, by the scan (its JSON) as well.
+    def left_behind(
+        self, scanned: Mapping[str, Mapping[FindingKind, int]] | None = None
+    ) -> Mapping[str, int]:
+        """Return by model how many records were left behind, by the scan as well.
 
         Of what the scan left out only what belongs to the organizations counts: the numbers of
         others are theirs. Nor do actors: what was lost of these, the records tell that they own.
@@ -84,21 +72,21 @@ class ImportReport:
         left: Counter[str] = Counter()
         for model, account in self.accounts.items():
             left[model] += account.skipped + account.dropped
-        for model, causes in scanned.get("left_behind", {}).items():
+        for model, causes in (scanned or {}).items():
             left[model] += sum(causes.values())
         left.pop("sentry.actor", None)
         return left
 
-    def lost_fields(self, scanned: Mapping[str, Any]) -> Mapping[tuple[str, str], int]:
+    def lost_fields(self, scanned: Iterable[tuple[str, str, int]]) -> Mapping[tuple[str, str], int]:
         """Return by model and field how many records lost one that the catalogue does not know.
 
-        What the scan (its JSON) left out counts as well.
+        What the scan left out counts as well.
         """
         lost: Counter[tuple[str, str]] = Counter()
         for finding in self.findings:
             if finding.kind == FindingKind.UNKNOWN_FIELD and finding.field:
                 lost[finding.model, finding.field] += finding.records or 0
-        for model, name, count in scanned.get("lost_fields", ()):
+        for model, name, count in scanned:
             lost[model, name] += count
         return +lost
 

@@ -28,7 +28,6 @@ from relocation.transfer.load.batch import Options, unfit
 from relocation.transfer.load.chunks import (
     Chunk,
     ImportReport,
-    RecordCounts,
     bind,
     check_bound,
     fenced,
@@ -45,7 +44,7 @@ from relocation.transfer.load.write_behind import WriteBehind
 from relocation.transfer.load.writing import Writer
 from relocation.transfer.source import PortionedSource, Source
 
-__all__ = ["ImportReport", "RecordCounts", "bind", "import_records", "import_report"]
+__all__ = ["ImportReport", "bind", "import_records", "import_report"]
 
 _ORGANIZATION: Final = "sentry.organization"
 _CHUNK_BYTES: Final = 32 * 1024**2

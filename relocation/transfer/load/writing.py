@@ -13,6 +13,7 @@ from sqlalchemy import update
 from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import Finding, FindingKind
+from relocation.model import RecordCounts
 from relocation.transfer.database.codec import UnfitValueError, format_datetime
 from relocation.transfer.database.rows import advance_sequence, allocate_pks, insert_columns
 from relocation.transfer.database.schema import (
@@ -23,7 +24,7 @@ from relocation.transfer.database.schema import (
     unique_sets,
 )
 from relocation.transfer.load.batch import Batch, Options, PendingRow, checkable, marks, unfit
-from relocation.transfer.load.chunks import Chunk, RecordCounts
+from relocation.transfer.load.chunks import Chunk
 from relocation.transfer.load.columns import ColumnEncoder, group_by_fields, without_nulls
 from relocation.transfer.load.owners import ACTOR, point_teams
 from relocation.transfer.load.references import (

@@ -14,6 +14,7 @@ from relocation.archive.storage import Storage
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import ExportError, LimitError, MissingOrganizationError, PermanentError
 from relocation.findings import Finding, FindingKind
+from relocation.model import ExportedOrganization
 from relocation.text import listed, one_line
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.load.rules import row_scope
@@ -21,7 +22,7 @@ from relocation.transfer.plain_fields import is_plain, may_move
 from relocation.transfer.prepare.belonging import Belonging
 from relocation.transfer.prepare.left_out import LeftOut
 from relocation.transfer.prepare.normalised import NormalisedWriter, encode_record
-from relocation.transfer.prepare.selection import Organization, Selected, Selection
+from relocation.transfer.prepare.selection import Selected, Selection
 from relocation.transfer.prepare.suspects import Suspects
 
 _REMOVED_MODELS = {
@@ -56,7 +57,7 @@ _BYTES_AT_ONCE = 128 * 1024
 class ScanReport:
     """What an export holds, and what of it is to be moved; counts are of records, by model."""
 
-    organizations: tuple[Organization, ...]
+    organizations: tuple[ExportedOrganization, ...]
     usernames: tuple[str, ...]
     """Of the users to be moved, sorted."""
     read: Mapping[str, int]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
 from relocation.findings import FindingKind
+from relocation.model import ExportedOrganization
 from relocation.transfer.prepare.key_table import ABSENT, NULL, USER, KeyTable, State
 from relocation.transfer.prepare.left_out import LeftOut
 
@@ -34,19 +35,10 @@ _FLAGS = bytes(int(state == State.SELECTED) for state in range(256))
 
 
 @dataclass(frozen=True)
-class Organization:
-    """An organization of the export."""
-
-    pk: int
-    slug: str
-    name: str
-
-
-@dataclass(frozen=True)
 class Selected:
     """What belongs to the wanted organizations."""
 
-    organizations: tuple[Organization, ...]
+    organizations: tuple[ExportedOrganization, ...]
     usernames: tuple[str, ...]
     """Of the selected users, sorted."""
     flags: Mapping[str, bytes]
@@ -63,7 +55,7 @@ class Selection:
             model.name: KeyTable(model, tree, _USER_FIELDS.get(model.name)) for model in admitted
         }
         self._tree = [table for name, table in self._tables.items() if name in tree]
-        self._organizations: list[Organization] = []
+        self._organizations: list[ExportedOrganization] = []
         self._usernames: list[str] = []
         self._named: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
@@ -266,7 +258,9 @@ class Selection:
 
     def _note_organization(self, record: Record) -> None:
         slug, name = record.fields.get("slug"), record.fields.get("name")
-        self._organizations.append(Organization(record.pk, str(slug or ""), str(name or "")))
+        self._organizations.append(
+            ExportedOrganization(record.pk, str(slug or ""), str(name or ""))
+        )
 
     def _note_user(self, record: Record) -> None:
         self._usernames.append(str(record.fields.get("username") or ""))
