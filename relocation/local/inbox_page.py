@@ -41,11 +41,11 @@ li { display: grid; grid-template-columns: 9.5rem minmax(8rem, 15rem) 1fr auto; 
 li > * { overflow-wrap: anywhere; } .id { font-family: ui-monospace, monospace; font-size: .8rem; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.both { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
+.both { display: grid; grid-template-columns: 11fr 10fr; gap: 1rem; }
 .both > * { border: 1px solid var(--line); border-radius: .4rem; width: 100%; height: 75vh;
   margin: 0; overflow: auto; }
 pre { padding: 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: .85rem/1.5 ui-monospace, monospace; }
+  font: .75rem/1.5 ui-monospace, monospace; }
 iframe { background: light-dark(#fff, #111); }
 @media (max-width: 45rem) { .both { grid-template-columns: 1fr; } .both > * { height: 60vh; }
   li { grid-template-columns: 1fr auto; } li > .what { grid-column: 1 / -1; grid-row: 1; } }
