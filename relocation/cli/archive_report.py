@@ -134,15 +134,15 @@ def _print_verdict(found: "Inspection") -> None:
 def print_comparison(result: "FileComparison") -> None:
     if result.not_compared:
         _print_section(
-            "Not compared, since this version does not know it",
+            "Not compared, because this version does not know them",
             ("model", "field", "records left", "records right"),
             [(one.model, one.field, one.left, one.right) for one in result.not_compared],
         )
     if not result.findings:
         out.print(f"The exports are equal: {sum(result.left.values())} records.")
         return
-    columns = ("model", "field", "primary key", "check", "difference")
-    rows = [(one.model, one.field, one.pk, one.kind, one.reason) for one in result.findings]
+    columns = ("model", "field", "primary key", "difference")
+    rows = [(one.model, one.field, one.pk, one.reason) for one in result.findings]
     _print_section("Differences", columns, rows)
     out.print(f"\nThe exports differ: {counted(len(result.findings), 'finding')}.")
 

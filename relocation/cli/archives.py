@@ -27,7 +27,7 @@ KeyFile = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="Private key, PEM, that opens an encrypted archive; a plain export needs none.",
+        help="Private key, PEM, of an encrypted archive; a plain export needs none.",
     ),
 ]
 
@@ -41,13 +41,13 @@ def scan(
             "--organizations",
             "--organization",
             "-o",
-            help="Slugs to move, with commas between them; all of the file when left out.",
+            help="Slugs to move, separated by commas; by default all in the file.",
         ),
     ] = None,
     key: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what ARCHIVE holds, whether it would be accepted, and what would be left out.
+    """Show what ARCHIVE contains, whether it would be accepted, and what would be left out.
 
     Needs no server and no database; if a server is known, its key opens an encrypted archive. Exit
     code 0: it would be accepted, 1: it would not, 2: it could not be examined.
@@ -88,11 +88,11 @@ def compare(
     key: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the export RIGHT, made after an import, with LEFT, which was made before it.
+    """Compare the export LEFT, made before an import, with RIGHT, made after it.
 
-    What every import renews must differ: the ids of monitors and subscriptions, the passwords of
-    unclaimed users. Secrets and addresses are obscured. Exit code 0: equal, 1: there are
-    differences, 2: they could not be compared.
+    Values that every import renews must differ: the ids of monitors and subscriptions, and the
+    passwords of unclaimed users. Secrets and addresses are obscured. Exit code 0: equal, 1: there
+    are differences, 2: they could not be compared.
 
     Example: relocation compare before.json after.json
     """

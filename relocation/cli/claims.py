@@ -18,14 +18,14 @@ app = typer.Typer(
 def renew(
     relocation_id: Id,
     user: Annotated[
-        str | None, typer.Option("--user", help="Only this user, by the name in the destination.")
+        str | None, typer.Option("--user", help="Only this user, by username in the destination.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mail a new link to the users of a relocation whose last one was lost or is dead.
+    """Email users of a relocation a new link if their last one was lost or has expired.
 
-    Only to those whose account this relocation made, who have not claimed it, have never logged in
-    and have no privileges, at the address that the import wrote. A link that works stays.
+    Only users whose account this relocation created get one, at the imported address, if they
+    have not claimed it, have never logged in and have no privileges. Working links stay valid.
     """
     reach_server()
     from relocation.prefect_api.context import recovery_context, renew_tokens  # noqa: PLC0415 - imports Prefect: seconds
@@ -38,6 +38,6 @@ def renew(
     if as_json:
         print_json({"id": relocation_id, "renewed": report.renewed, "refused": report.refused})
         return
-    out.print(f"The next sweep mails {counted(report.renewed, 'new link')}.", soft_wrap=True)
+    out.print(f"The next sweep emails {counted(report.renewed, 'new link')}.", soft_wrap=True)
     if report.refused:
         print_table(("no new link for", "because"), sorted(report.refused.items()))

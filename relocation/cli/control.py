@@ -19,14 +19,14 @@ StepName = Annotated[
     str | None,
     typer.Option(
         "--before",
-        help="A later step, such as IMPORTING; the next one when left out.",
+        help="A later step, such as IMPORTING; by default the next one.",
         metavar="STEP",
     ),
 ]
 
 
 def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -> None:
-    """Let a relocation wait before a later step, until it is unpaused."""
+    """Pause a relocation before a later step, until you unpause it."""
     from relocation.ledger.transitions import schedule_pause  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
@@ -44,22 +44,22 @@ def unpause(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a paused relocation go on, or change or drop a pause that is scheduled."""
+    """Resume a paused relocation, or change or drop a scheduled pause."""
     from relocation.recovery.actions import unpause as go_on  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
         context, relocation_id = _context_of(relocation_id)
         goes_on = go_on(context, relocation_id, later)
-    going = "It goes on" if goes_on else "It is not paused"
+    going = "It resumes" if goes_on else "It is not paused"
     then = f", and will pause before {before.upper()}." if before else "."
     _say(as_json, going + then, id=relocation_id, pause_before=before and before.upper())
 
 
 def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -> None:
-    """Cancel a relocation before a later step; at once where nothing works on it.
+    """Cancel a relocation before a later step, or at once if no process works on it.
 
-    What it imported is removed again, and its people are told.
+    Its import is rolled back, and owner and creator are told.
     """
     from relocation.recovery.actions import cancel_before  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def cancel(relocation_id: Id, before: StepName = None, as_json: AsJson = False) 
 
 
 def abort(relocation_id: Id, as_json: AsJson = False) -> None:
-    """Cancel a relocation now, also in the middle of a step, and roll back what it imported."""
+    """Cancel a relocation now, even in the middle of a step, and roll back its import."""
     from relocation.recovery.actions import abort as abort_now  # noqa: PLC0415
 
     with plain_errors(f"relocation show {relocation_id}"):
@@ -89,11 +89,13 @@ def abort(relocation_id: Id, as_json: AsJson = False) -> None:
 
 def recover(
     relocation_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Its id, or how it alone begins.")
+        str | None, typer.Argument(metavar="ID", help="Its id, or enough of its beginning.")
     ] = None,
     like: Annotated[
         str | None,
-        typer.Option("--like", metavar="ID", help="All that failed for the cause of this one."),
+        typer.Option(
+            "--like", metavar="ID", help="Resume all that failed for the same cause as this one."
+        ),
     ] = None,
     since: Annotated[
         datetime | None,
@@ -101,19 +103,19 @@ def recover(
             "--all-failed-since",
             metavar="TIME",
             parser=datetime.fromisoformat,
-            help="All that failed since then, such as 2026-03-19T14:05; in this machine's time "
-            "zone unless the time has an offset.",
+            help="Resume all that failed since then, such as 2026-03-19T14:05; in this machine's "
+            "time zone unless the time has an offset.",
         ),
     ] = None,
     at_once: Annotated[
-        int, typer.Option("--at-once", min=1, help="How many of them go on at a time.")
+        int, typer.Option("--at-once", min=1, help="How many of them run at a time.")
     ] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Let a failed or interrupted relocation go on where it stopped, as Retry in the UI does.
+    """Resume a failed or interrupted relocation where it stopped, like Retry in the UI.
 
-    Of many, a few go on at a time, and the command waits until they have ended. Where the first
-    ones all fail again for the same cause, the others are left as they are.
+    If there are many, a few run at a time, and the command waits until they have ended. If the
+    first ones all fail again for the same cause, the others are left alone.
     """
     from relocation.recovery.actions import recover as go_on  # noqa: PLC0415
 
@@ -151,13 +153,13 @@ def _recover_many(like: str | None, since: datetime | None, at_once: int, as_jso
         print_json({"ended": done.ended, "refused": done.refused, "left": done.left})
     else:
         if done.refused:
-            print_table(("cannot go on", "because"), list(done.refused.items()))
+            print_table(("cannot resume", "because"), list(done.refused.items()))
         succeeded = sum(status is Status.SUCCESS for status in done.ended.values())
         out.print(f"{succeeded} of {counted(len(failed), 'relocation')} succeeded.")
     if done.left:
         fail(
             f"The first {counted(len(done.ended), 'relocation')} failed again for the same cause; "
-            f"{len(done.left)} more were not resumed. Mend the cause first: relocation show "
+            f"{len(done.left)} more were not resumed. Fix the cause first: relocation show "
             f"{next(iter(done.ended))}"
         )
     if any(status is Status.FAILURE for status in done.ended.values()) or done.refused:
@@ -165,9 +167,9 @@ def _recover_many(like: str | None, since: datetime | None, at_once: int, as_jso
 
 
 def retry(relocation_id: Id, as_json: AsJson = False) -> None:
-    """Begin a new relocation of the same archive, as Copy to new run in the UI does.
+    """Start a new relocation of the same archive, like Copy to new run in the UI.
 
-    From a live source it begins with a new export.
+    If it came from a live source, it starts with a new export.
     """
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
 
@@ -193,7 +195,7 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from the destination what a failed or cancelled relocation imported."""
+    """Remove everything that a failed or cancelled relocation imported from the destination."""
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
     from relocation.recovery.actions import can_roll_back, roll_back_ended  # noqa: PLC0415
 
@@ -204,8 +206,8 @@ def rollback(
 
         def agree() -> None:
             # Only now: nobody is asked about what cannot be done.
-            what = f"all that relocation {relocation_id} imported"
-            typer.confirm(f"Remove from the destination {what}?", abort=True)
+            what = f"everything that relocation {relocation_id} imported"
+            typer.confirm(f"Remove {what} from the destination?", abort=True)
 
         removed = roll_back_ended(
             context, relocation_id, agree=(lambda: None) if yes else agree
@@ -217,7 +219,7 @@ def rollback(
         return
     if not removed:
         gone = before is RollBackState.DONE
-        out.print("All of it is removed already." if gone else "Nothing was imported.")
+        out.print("Everything is already removed." if gone else "Nothing was imported.")
         return
     print_table(("model", "rows removed"), [(model, rows) for model, rows in removed.items()])
 

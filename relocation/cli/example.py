@@ -15,14 +15,14 @@ def example(
     file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
     *,
     organizations: Annotated[
-        int, typer.Option(min=1, max=100, help="How many organizations it holds.")
+        int, typer.Option(min=1, max=100, help="Number of organizations.")
     ] = 2,
     key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write an example archive for the key of the service, or a plain export where FILE is .json.
+    """Write an example archive for the key of the service, or a plain export if FILE ends in .json.
 
-    Its organizations are acme, birch-labs and so on; nobody in it exists.
+    Its organizations are acme, birch-labs and so on, with fictional people.
 
     Example: relocation example acme.tar
     """
@@ -46,7 +46,7 @@ def example(
         return
     out.print(f"Wrote {file}: {listed(slugs)}.", markup=False, soft_wrap=True)
     if plain:
-        out.print(f"Look into it: relocation scan {file}", markup=False, soft_wrap=True)
+        out.print(f"Examine it: relocation scan {file}", markup=False, soft_wrap=True)
     else:
         out.print(
             f"Relocate it: relocation submit {file} -o {slugs[0]} --owner olivia --wait",

@@ -54,7 +54,7 @@ Slugs = Annotated[
         "--organizations",
         "-o",
         callback=lambda given: split_slugs(given) if given else None,
-        help="Slugs of organizations, with commas between them; repeatable.",
+        help="Slugs of organizations, separated by commas; repeatable.",
     ),
 ]
 
@@ -72,20 +72,18 @@ def export(
     ] = ScopeName.ORGANIZATION,
     username: Annotated[
         list[str] | None,
-        typer.Option(help="With --scope user: only the account of this name; repeatable."),
+        typer.Option(help="With --scope user: only this account; repeatable."),
     ] = None,
     end: Annotated[
-        End, typer.Option("--from", help="The block that leads to the database.")
+        End, typer.Option("--from", help="Which block names the database.")
     ] = End.SOURCE,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Write JSON that is not encrypted.")
-    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Write unencrypted JSON.")] = False,
     key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export from a live database into FILE: one moment of it, encrypted as it is read.
+    """Export a snapshot of a live database into FILE, encrypted as it is read.
 
-    The file appears when it is whole. The database is only read.
+    The file appears once it is complete. The database is only read.
 
     Example: relocation export --organization acme acme.tar
     """
@@ -93,7 +91,7 @@ def export(
 
     _check_filters(scope, organization, username)
     if plain and key:
-        fail("--plain and --key exclude each other.", code=USAGE)
+        fail("Use either --plain or --key, not both.", code=USAGE)
     with (
         plain_errors(),
         counting(f"Reading the {end}", "Exported") as progress,
@@ -124,9 +122,9 @@ def _check_filters(
     scope: ScopeName, organizations: list[str] | None, usernames: list[str] | None
 ) -> None:
     if organizations and scope is not ScopeName.ORGANIZATION:
-        fail("--organization belongs to the scope organization.", code=USAGE)
+        fail("--organization needs --scope organization.", code=USAGE)
     if usernames and scope is not ScopeName.USER:
-        fail("--username belongs to the scope user.", code=USAGE)
+        fail("--username needs --scope user.", code=USAGE)
     if scope is ScopeName.ORGANIZATION and not organizations:
         fail("Name the organizations to export: --organization SLUG.", code=USAGE)
 

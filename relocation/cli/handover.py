@@ -21,10 +21,10 @@ def handover(
     ] = Path("handover"),
     as_json: AsJson = False,
 ) -> None:
-    """Write what the owner needs after a success: new DSNs and names, and maps for a proxy.
+    """Write the files an owner needs after a success: new DSNs and names, and maps for a proxy.
 
-    With the maps for nginx or Caddy the old DSNs of applications go on working. With --json the
-    facts alone are printed, and no file is written.
+    With the maps for nginx or Caddy, applications can keep their old DSNs. With --json, the facts
+    are printed and no file is written.
 
     Example: relocation handover ID --to acme
     """

@@ -15,7 +15,7 @@ _SHORTEST = 4
 _SHOWN = 3
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The relocation's id, or how it alone begins.")
+    str, typer.Argument(metavar="ID", help="The relocation's id, or enough of its beginning.")
 ]
 
 
@@ -36,7 +36,7 @@ def full_id(ledger: "Engine", begin: str) -> str:
 
         found = [one.id for one in awaited_runs() if one.id.startswith(begin.lower())]
     if len(found) > 1:
-        raise CommandError(f"Several relocations begin so: {listed(found, show=_SHOWN)}.")
+        raise CommandError(f"Several relocations begin like this: {listed(found, show=_SHOWN)}.")
     if not found:
         raise unknown_relocation(begin)
     return found[0]

@@ -37,27 +37,26 @@ def import_(
         bool,
         typer.Option(
             "--merge-users",
-            help="Use the account that has the same username, as it is, instead of a new one.",
+            help="Use existing accounts with the same username, unchanged, instead of new ones.",
         ),
     ] = False,
     overwrite_configs: Annotated[
         bool,
         typer.Option(
-            "--overwrite-configs", help="Let settings that are there take the values of the file."
+            "--overwrite-configs", help="Replace existing settings with the values in the file."
         ),
     ] = False,
     key: KeyFile = None,
     import_id: Annotated[
         str | None,
-        typer.Option("--id", help="Go on with the import that was interrupted and had this id."),
+        typer.Option("--id", help="Resume the interrupted import with this id."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import FILE into the destination at once: nobody is asked and nobody is told.
+    """Import FILE straight into the destination, without trial, verification, owner or emails.
 
-    `relocation submit` does the same with a trial, a verification, an owner and mails. In scope
-    user and organization nobody's password comes along. Organizations are hidden until all of
-    them are there.
+    `relocation submit` does the same with all of these. Passwords are not imported in the scopes
+    user and organization. Organizations stay hidden until all of them are complete.
 
     Example: relocation import acme.tar --key service.pem --organization acme
     """
@@ -65,7 +64,7 @@ def import_(
     from relocation.transfer.load.from_file import FileImport, import_file  # noqa: PLC0415
 
     if organization and scope is not ScopeName.ORGANIZATION:
-        fail("--organization belongs to the scope organization.", code=USAGE)
+        fail("--organization needs --scope organization.", code=USAGE)
     settings = Settings()
     name = import_id or str(uuid.uuid4())
     with plain_errors(), examined(file):

@@ -17,7 +17,7 @@ from relocation.settings import Settings
 USAGE = 2
 """Exit code where a command was given what it cannot work on."""
 
-app = typer.Typer(help="Make a relocation key, and show the half that others encrypt to.")
+app = typer.Typer(help="Create a relocation key, and show its public half and its fingerprint.")
 
 
 @app.command()
@@ -26,11 +26,11 @@ def create(
     bits: Annotated[int, typer.Option(min=2048, max=8192, help="Size of the RSA key.")] = 4096,
     as_json: AsJson = False,
 ) -> None:
-    """Write a new private key to FILE, readable by you alone; an existing file is not replaced."""
+    """Write a new private key to FILE, readable only by you; existing files are not replaced."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as err:
-        fail(f"{file} exists; keys are never overwritten. Name another file.", err)
+        fail(f"{file} exists, and keys are never overwritten. Name another file.", err)
     except OSError as err:
         fail(f"{file} cannot be written: {err.strerror}.", err, code=USAGE)
     with os.fdopen(descriptor, "w", encoding="ascii") as key:
@@ -43,13 +43,13 @@ def create(
 
 PrivateKey = Annotated[
     Path | None,
-    typer.Argument(help="A private key; without it, the one of the relocation-key block."),
+    typer.Argument(help="A private key; by default that of the relocation-key block."),
 ]
 
 
 @app.command()
 def public(file: PrivateKey = None, as_json: AsJson = False) -> None:
-    """Print the public key that archives must be encrypted to."""
+    """Print the public key, for which archives must be encrypted."""
     pem = _public_key(file)
     if as_json:
         print_json({"public_key": pem, "fingerprint": fingerprint_of(pem)})
@@ -62,12 +62,12 @@ def fingerprint(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A public or a private key, or an archive; without it, the key of the service."
+            help="A public key, a private key or an archive; by default the key of the service."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the fingerprint of a key, or of the key that an archive is for, to compare them."""
+    """Print the fingerprint of a key, or of the key that an archive was encrypted for."""
     said = fingerprint_of(_public_key(file, of_archive=True))
     if as_json:
         print_json({"fingerprint": said})
@@ -96,7 +96,9 @@ def _public_key(file: Path | None, *, of_archive: bool = False) -> str:
     except OSError as err:
         fail(f"{file} cannot be read: {err.strerror}.", err, code=USAGE)
     except (ConfigurationError, UnicodeDecodeError) as err:
-        kinds = (
-            "RSA key in PEM form, nor an archive" if of_archive else "RSA private key in PEM form"
+        kinds = "RSA key in PEM form or an archive" if of_archive else "RSA private key in PEM form"
+        fail(
+            f"{file} is not an {kinds}. Create a key with: relocation keys create FILE",
+            err,
+            code=USAGE,
         )
-        fail(f"{file} is no {kinds}. Make a key with: relocation keys create FILE", err, code=USAGE)

@@ -35,13 +35,13 @@ from relocation.text import one_line
 
 app = typer.Typer(
     name="relocation",
-    help="Relocate organizations from an export archive into a destination database.",
+    help="Move organizations from an export archive into another Sentry's database.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    epilog="Exit codes: 0 it is done; 1 it cannot be done, or did not succeed, or (doctor, scan, "
-    "compare) something was found; 2 the command was not understood. With --json, standard output "
-    "holds JSON alone.",
+    epilog="Exit codes: 0 done; 1 it cannot be done, it did not succeed, or doctor, scan or "
+    "compare found something; 2 the command was not understood. With --json, standard output "
+    "contains only JSON.",
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(notices.app, name="notices")
@@ -85,14 +85,14 @@ def _say_version(wanted: bool) -> None:
 def options(
     *,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show whole tracebacks, Prefect's own too.")
+        bool, typer.Option("--debug", help="Show full tracebacks, including Prefect's.")
     ] = False,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Relocate organizations from an export archive into a destination database."""
+    """Move organizations from an export archive into another Sentry's database."""
     VERBOSE.debug = debug
 
 
@@ -114,5 +114,5 @@ def main() -> None:
             said = one_line(f"{type(err).__name__}: {err}", limit=MAX_REASON)
             errors.print(f"error: {said}", markup=False, soft_wrap=True)
             again = " ".join(["relocation --debug", *sys.argv[1:2], "..."])
-            errors.print(f"See all of it: {again}", markup=False, soft_wrap=True)
+            errors.print(f"See the full traceback: {again}", markup=False, soft_wrap=True)
         sys.exit(1)

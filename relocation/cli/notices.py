@@ -18,24 +18,24 @@ from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
 from relocation.text import counted
 
-app = typer.Typer(help="See what the mails say, and send again.", no_args_is_help=True)
+app = typer.Typer(help="See what the emails say, and send them again.", no_args_is_help=True)
 
 
 @app.command()
 def preview(
     kind: Annotated[
         NoticeKind | None,
-        typer.Argument(help="Show this kind alone.", case_sensitive=False),
+        typer.Argument(help="Write only this kind.", case_sensitive=False),
     ] = None,
     to: Annotated[
-        Path, typer.Option(help="Folder to write to; files of the same names are replaced.")
+        Path, typer.Option(help="Folder to write to; existing files are replaced.")
     ] = Path(".relocation/preview"),
     send: Annotated[
         str | None, typer.Option(help="Also send each to this address, through the mail block.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write every notice with sample data as .eml, .html and .txt, and one page to look at."""
+    """Write every notice with sample data as .eml, .html and .txt, and a page to view them."""
     settings = Settings()
     with plain_errors():
         previews = list(
@@ -63,7 +63,7 @@ def resend(
     relocation_id: Id,
     as_json: AsJson = False,
 ) -> None:
-    """Send those of a relocation's notices again that were given up or may not have arrived."""
+    """Send a relocation's notices again if they were given up or may not have arrived."""
     reach_server()
     from relocation.ledger.outbox import notices_of, requeue  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
@@ -82,11 +82,11 @@ def resend(
         states = Counter(notice.state.lower() for notice in told)
         how = ", ".join(f"{number} {state}" for state, number in states.most_common())
         why = f"none was given up ({how})" if how else "it has none yet"
-        out.print(f"No notice goes out again: {why}.", soft_wrap=True)
+        out.print(f"Nothing to send again: {why}.", soft_wrap=True)
     if done.without_link:
         out.print(
-            f"{counted(done.without_link, 'claim')} cannot be sent again: links are not kept. "
-            f"Mail new ones: relocation claims renew {relocation_id}",
+            f"{counted(done.without_link, 'claim')} cannot be sent again, because links are not "
+            f"kept. Send new ones: relocation claims renew {relocation_id}",
             soft_wrap=True,
         )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def stats(as_json: AsJson = False) -> None:
-    """Say how many relocations, tries and unsent mails there are, and how long tasks take."""
+    """Show how many relocations, tries and unsent emails there are, and how long tasks take."""
     with plain_errors():
         numbers = _read()
     if as_json:
@@ -47,11 +47,11 @@ def stats(as_json: AsJson = False) -> None:
 
 def metrics(
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where Prometheus may ask.")
+        str, typer.Option(metavar="HOST:PORT", help="Address to serve on.")
     ] = f"{LOOPBACK}:9100",
     file: Annotated[
         Path | None,
-        typer.Option(help="Write the numbers once to this file instead, and end."),
+        typer.Option(help="Write the numbers to this file once, and exit."),
     ] = None,
 ) -> None:
     """Serve the numbers to Prometheus until Ctrl-C, or write them once to a file."""

@@ -23,10 +23,10 @@ def plan(
     key: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which users of FILE the destination has already, and which slugs are taken.
+    """Show which users of FILE the destination already has, and which slugs are taken.
 
-    Nothing is changed. Write under `becomes` the id of the account that a user becomes, or the slug
-    that an organization gets, then submit with --plan. What you leave empty stays as it would be.
+    Nothing is changed. In the column `becomes`, enter the id of the account that a user becomes, or
+    an organization's new slug, then submit with --plan. Empty cells change nothing.
 
     Example: relocation plan acme.tar --organization acme --to plan.csv
     """
@@ -34,7 +34,7 @@ def plan(
     from relocation.transfer.planning import proposal  # noqa: PLC0415
 
     if to is not None and to.exists():
-        fail(f"{to} exists; it is not overwritten.")
+        fail(f"{to} exists and is not overwritten. Name another file.")
     settings = Settings()
     with plain_errors(), examined(file), counting(f"Reading {file.name}", "Read"):
         pem = private_pem_of(key) or load_private_key(settings)

@@ -44,17 +44,17 @@ _WIDE = 140
 def list_(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Show those that contain every word: in id, slugs or usernames."),
+        typer.Argument(help="Only those that contain every word, in id, slugs or usernames."),
     ] = None,
     status: Annotated[
         str | None,
-        typer.Option(metavar="STATUS", help=f"Show those of this status: {', '.join(STATUSES)}."),
+        typer.Option(metavar="STATUS", help=f"Only those with this status: {', '.join(STATUSES)}."),
     ] = None,
-    owner: Annotated[str | None, typer.Option(help="Show those of this owner.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    owner: Annotated[str | None, typer.Option(help="Only those of this owner.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List relocations, the newest first: also those that no worker has begun yet."""
+    """List relocations, newest first, including those that no worker has begun yet."""
     from relocation.ledger.relocations import known_ids, list_relocations  # noqa: PLC0415
     from relocation.prefect_api.awaited import awaited_runs  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415
@@ -124,11 +124,11 @@ def show(
     relocation_id: Id,
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="First wait for its end; exit code 1 unless SUCCESS."),
+        typer.Option("--follow", "-f", help="Wait until it ends; exit code 1 unless it succeeds."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the story of one relocation: its end, its tries, its mails, its internal error."""
+    """Show one relocation: its status, history, tries, emails and internal error."""
     from relocation.ledger.history import history_of  # noqa: PLC0415
     from relocation.ledger.outbox import notices_of  # noqa: PLC0415
     from relocation.ledger.relocations import find_relocation, unknown_relocation  # noqa: PLC0415

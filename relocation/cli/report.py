@@ -34,10 +34,10 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell every finding about the records of a relocation, and account for all of them.
+    """List every finding about the records of a relocation, and account for all of them.
 
-    What the scan left out, what the import changed or dropped, and where the trial import or the
-    verification found a difference. With --csv one record a line, for a spreadsheet.
+    It shows what the scan left out, what the import changed or dropped, and where the trial import
+    or the verification found a difference. --csv writes one record per line, for a spreadsheet.
 
     Example: relocation report ID --csv findings
     """

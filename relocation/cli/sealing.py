@@ -23,7 +23,7 @@ PublicKey = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="Public key, PEM, to encrypt to; that of the relocation-key block when left out.",
+        help="Public key, PEM, to encrypt for; by default that of the relocation-key block.",
     ),
 ]
 
@@ -37,7 +37,7 @@ def encrypt(
     key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encrypt the export FILE as ARCHIVE, for whoever has the private key.
+    """Encrypt the export FILE as ARCHIVE; only the private key opens it.
 
     Example: relocation encrypt export.json acme.tar --key service.pub
     """
@@ -50,7 +50,7 @@ def encrypt(
         new_file(archive) as new,
     ):
         if not source.read(_HEAD).lstrip().startswith(b"["):
-            raise CommandError(f"{file} is no plain export: that is a JSON list of records.")
+            raise CommandError(f"{file} is not a plain export, which is a JSON list of records.")
         source.seek(0)
         seal_export(source, public_pem_of(key), new)
     _say_written(archive, as_json)
@@ -68,14 +68,14 @@ def decrypt(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="Private key, PEM; that of the relocation-key block when left out.",
+            help="Private key, PEM; by default that of the relocation-key block.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decrypt ARCHIVE into the plain export FILE, which only you can read.
 
-    Nothing is written before the signature of all of it was checked.
+    The signature of the whole archive is checked before anything is written.
 
     Example: relocation decrypt acme.tar export.json --key service.pem
     """

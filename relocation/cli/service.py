@@ -21,37 +21,37 @@ INBOX_PORT = 2525
 def setup(
     *,
     inbox_port: Annotated[
-        int, typer.Option(help="Port, on this machine, of the mail server of a new mail block.")
+        int, typer.Option(help="Port of the local mail server, for a new mail block.")
     ] = INBOX_PORT,
     user: Annotated[
-        str | None, typer.Option(help="Add this user to the embedded destination, to own things.")
+        str | None, typer.Option(help="Add this user, as an owner, to the embedded destination.")
     ] = None,
     blocks: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="YAML file that says what blocks hold; ${NAME} in it is an environment variable.",
+            help="YAML file with the contents of blocks; ${NAME} is an environment variable.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option(help="Let blocks that exist take what the file of --blocks says.")
+        bool, typer.Option(help="Replace existing blocks with those in the file of --blocks.")
     ] = False,
     pool: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="YAML file of a new work pool; a process pool if none.",
+            help="YAML file for a new work pool; by default a process pool.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create what is missing: blocks, tables, work pool, deployments and automations.
+    """Create missing blocks, tables and work pool, and apply deployments and automations.
 
-    Needs a running Prefect server (PREFECT_API_URL). What no file describes is embedded. A block
-    that exists is left as it is, so that you can point any of them elsewhere in the Prefect UI.
-    Deployments and automations become what their files say; what you disabled stays disabled.
+    Needs a running Prefect server (PREFECT_API_URL). Blocks that the file does not describe are
+    embedded. Existing blocks are left alone, so that you can change them in the Prefect UI.
+    Deployments and automations are set to what their files say; disabled ones stay disabled.
     """
     from relocation.prefect_api.block_file import read_block_file  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
@@ -61,9 +61,7 @@ def setup(
 
     with plain_errors():
         if overwrite and blocks is None:
-            raise RequestError(
-                "--overwrite needs --blocks: nothing else could be overwritten with."
-            )
+            raise RequestError("--overwrite needs --blocks FILE.")
         settings, fields = Settings(), read_block_file(blocks) if blocks else None
         outcome = set_up(settings, inbox_port=inbox_port, fields=fields, overwrite=overwrite)
         if user:
@@ -74,30 +72,30 @@ def setup(
         print_json(outcome)
         return
     print_table(("what", "was"), list(outcome.items()))
-    out.print("The ledger is migrated; deployments and automations are applied.")
+    out.print("The ledger is up to date; deployments and automations are applied.")
     out.print(f"Start a worker with: prefect worker start --pool {WORK_POOL}")
 
 
 def inbox(
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port to listen on, on this machine.")
+        int, typer.Option(min=1, max=65535, help="Local port to listen on.")
     ] = INBOX_PORT,
 ) -> None:
-    """Run the mail server that the embedded mail block points at, until Ctrl-C.
+    """Run the mail server of the embedded mail block until Ctrl-C.
 
-    It keeps each mail as .eml, .html and .txt in the folder `inbox` of the embedded data.
+    It stores each email as .eml, .html and .txt in the folder `inbox` of the embedded data.
     """
     from relocation.local.inbox import Inbox  # noqa: PLC0415
 
     with plain_errors(), Inbox(Settings().home / "inbox", port) as box:
-        out.print(f"Mails to 127.0.0.1:{box.port} go to {box.folder}. Ctrl-C ends this.")
-        out.print(f"Look at them: {box.url}", soft_wrap=True)
+        out.print(f"Emails to 127.0.0.1:{box.port} go to {box.folder}. Ctrl-C stops it.")
+        out.print(f"View them: {box.url}", soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Say what is configured, from where, and whether it works; exit code 1 where it does not."""
+    """Check the configuration, and whether everything works; exit code 1 if something does not."""
     find_server()
     from relocation.prefect_api.doctor import run_checks  # noqa: PLC0415 - imports Prefect: seconds
 
@@ -106,7 +104,7 @@ def doctor(as_json: AsJson = False) -> None:
         print_json([check.as_json() for check in checks])
     else:
         print_table(
-            ("", "what", "is", "how to mend"),
+            ("", "what", "is", "how to fix it"),
             [(_mark(check), check.what, check.detail, check.remedy) for check in checks],
         )
     if not all(check.good for check in checks):
@@ -120,13 +118,13 @@ def _mark(check: "Check") -> str:
 
 
 def demo(
-    home: Annotated[
-        Path, typer.Option(help="Folder of the demo, emptied first; must be the demo's own.")
-    ] = Path(".relocation/demo"),
+    home: Annotated[Path, typer.Option(help="Folder of the demo, emptied first.")] = Path(
+        ".relocation/demo"
+    ),
 ) -> None:
-    """Relocate an example archive, fail three times, mend one, and show what happened.
+    """Relocate an example archive, fail three times, fix one failure, and show what happened.
 
-    Starts a Prefect server, a worker and a mail server of its own, and ends them.
+    It starts its own Prefect server, worker and mail server, and stops them at the end.
     """
     from relocation.local.demo.run import run_demo  # noqa: PLC0415
     from relocation.local.processes import end_in_order  # noqa: PLC0415

@@ -38,14 +38,12 @@ def submit(
             "--organizations",
             "-o",
             callback=split_slugs,
-            help="Slugs to move, with commas between them; repeatable.",
+            help="Slugs to move, separated by commas; repeatable.",
         ),
     ],
-    owner: Annotated[
-        str, typer.Option(help="Username, in the destination, of who will own what is moved.")
-    ],
+    owner: Annotated[str, typer.Option(help="Username, in the destination, of the new owner.")],
     creator: Annotated[
-        str | None, typer.Option(help="Username of who asks for this; the owner when left out.")
+        str | None, typer.Option(help="Username of the requester; by default the owner.")
     ] = None,
     plan: Annotated[
         Path | None,
@@ -53,35 +51,35 @@ def submit(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="CSV that says which users become accounts that exist, and which slugs others.",
+            help="CSV from `relocation plan`: which users become existing accounts, and new slugs.",
         ),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Start then: 2026-03-01T22:00, with an offset like +01:00 or Z, too.",
+            help="When to start, such as 2026-03-01T22:00; an offset like +01:00 or Z is optional.",
         ),
     ] = None,
     time_zone: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Time zone of --at, like Europe/Berlin; this machine's if none."
+            metavar="NAME", help="Time zone of --at, like Europe/Berlin; by default this machine's."
         ),
     ] = None,
     no_check: Annotated[
         bool,
-        typer.Option("--no-check", help="Upload FILE without a look into it; the service looks."),
+        typer.Option("--no-check", help="Upload FILE unchecked; the service checks it."),
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it succeeds.")
+        bool, typer.Option("--wait", help="Wait until it ends; exit code 1 unless it succeeds.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check FILE, upload it to the relocation storage, and relocate organizations out of it.
+    """Check FILE, upload it to the relocation storage, and relocate organizations from it.
 
-    Nothing is uploaded unless it is an archive for the key of the service that holds them. With
-    --live there is no file: the organizations are exported when the relocation begins.
+    FILE is uploaded only if it is an archive for the key of the service and contains the
+    organizations. With --live there is no file: they are exported when the relocation begins.
 
     Example: relocation submit acme.tar --organization acme --owner olivia
     """
@@ -140,7 +138,7 @@ def _check(file: Path, request: RelocationRequest, settings: Settings) -> None:
                 archive, key, request.organizations, accept_plain=settings.accept_plain_exports
             )
     except PermanentError as err:
-        fail(f"{err.reason} Nothing was uploaded. Look into it with: relocation scan {file}", err)
+        fail(f"{err.reason} Nothing was uploaded. Examine it with: relocation scan {file}", err)
 
 
 def _upload(storage: "Storage", key: str, file: Path) -> None:

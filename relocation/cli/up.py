@@ -24,20 +24,20 @@ def up(
     ] = 4200,
     inbox_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port of the mail inbox; a free one when left out."),
+        typer.Option(min=1, max=65535, help="Port of the mail inbox; by default a free one."),
     ] = None,
     example: Annotated[
         bool,
         typer.Option(
             "--example",
-            help=f"Give a new destination the user {OWNER}, and the storage an example archive.",
+            help=f"Add an example archive to the storage, and {OWNER} to a new destination.",
         ),
     ] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: server, worker, deployments, inbox.
 
-    Its state stays under RELOCATION_HOME (.relocation when that is not set), and the next `up`
-    goes on with it: what was at work is resumed. Listens on this machine's own address alone.
+    Its state stays under RELOCATION_HOME (by default .relocation), and the next `up` resumes from
+    it, including running relocations. It listens only on the loopback address.
     """
     end_in_order()
     console = Console()
@@ -45,7 +45,7 @@ def up(
         with plain_errors():
             _run(console, port=port, inbox_port=inbox_port, example=example)
     except KeyboardInterrupt:
-        console.say("Stopped. `relocation up` goes on with what is there.")
+        console.say("Stopped. `relocation up` resumes from here.")
 
 
 def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) -> None:
@@ -84,8 +84,8 @@ def _say_where(stack: "Stack", console: Console) -> None:
     console.heading("The service is up")
     rows: dict[str, Any] = {
         "Prefect UI": ui,
-        "start one": "in the UI: Deployments > relocate > Run > Custom run",
-        "mails": stack.inbox.url if stack.inbox else "sent by the mail block's server",
+        "run one": "in the UI: Deployments > relocate > Run > Custom run",
+        "emails": stack.inbox.url if stack.inbox else "sent by the mail block's server",
         "data, logs": _short(stack.home),
     }
     if (stack.home / "storage" / EXAMPLE).exists():
@@ -95,7 +95,7 @@ def _say_where(stack: "Stack", console: Console) -> None:
     console.heading("In another terminal, in this folder")
     console.say("  relocation doctor")
     console.say(f"  (elsewhere, first: export PREFECT_API_URL={stack.server.url})")
-    console.heading("Ctrl-C stops all of it")
+    console.heading("Ctrl-C stops everything")
 
 
 def _watch(stack: "Stack", console: Console) -> NoReturn:

@@ -52,7 +52,7 @@ def refuse_taken_port(port: int, remedy: str) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError as err:
-            raise CommandError(f"Port {port} of this machine is taken. {remedy}") from err
+            raise CommandError(f"Port {port} on this machine is taken. {remedy}") from err
 
 
 def end_in_order() -> None:

@@ -48,8 +48,8 @@ class Stack:
         code = self.worker.poll()
         if code is not None and isinstance(self.worker, KeptWorker) and self.worker.start_again():
             tell(
-                f"The worker has ended by itself ({_ending(code)}). Another one is started; its "
-                f"runs go on. See {self.home / 'prefect' / 'worker.log'}"
+                f"The worker ended ({_ending(code)}) and is being restarted; its "
+                f"runs resume. See {self.home / 'prefect' / 'worker.log'}"
             )
         self.check_running()
 
@@ -58,7 +58,7 @@ class Stack:
         for name, process in (("server", self.server.process), ("worker", self.worker)):
             if process.poll() is not None:
                 log = self.home / "prefect" / f"{name}.log"
-                raise CommandError(f"The Prefect {name} has ended by itself; see {log}")
+                raise CommandError(f"The Prefect {name} ended unexpectedly; see {log}")
 
 
 @contextmanager
@@ -80,7 +80,9 @@ def running_stack(
     home = home.absolute()
     environment = {**(environment or {}), "RELOCATION_HOME": str(home)}
     _end_left_over(home, console)
-    refuse_taken_port(port, "Perhaps the service is up already; else choose another with --port.")
+    refuse_taken_port(
+        port, "The service may already be up; otherwise choose another port with --port."
+    )
     with ExitStack() as running:
         running.enter_context(_only_one(home))
         os.environ.update(environment, PREFECT_HOME=str(home / "prefect"))
@@ -94,7 +96,7 @@ def running_stack(
         from relocation.prefect_api.setup import set_up  # noqa: PLC0415
 
         settings = Settings()
-        with console.doing("Seeing to the inbox, the blocks and their databases"):
+        with console.doing("Preparing the inbox, the blocks and their databases"):
             inbox = _inbox(settings, home / "inbox", inbox_port)
             if inbox:
                 running.enter_context(inbox)
@@ -124,7 +126,7 @@ def _end_left_over(home: Path, console: Console) -> None:
     with suppress(CommandError), _only_one(home):
         if left := end_left_over(home / "prefect"):
             what = counted(left, "process", "processes")
-            console.say(f"Ended {what} of an earlier `up` that was killed.")
+            console.say(f"Stopped {what} left behind by an earlier `up` that was killed.")
 
 
 def _ending(code: int) -> str:
@@ -139,7 +141,7 @@ def _only_one(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            raise CommandError(f"The service is up already, with its state in {home}.") from err
+            raise CommandError(f"The service is already up, with its state in {home}.") from err
         yield
 
 
@@ -152,7 +154,7 @@ def _inbox(settings: Settings, folder: Path, port: int | None) -> Inbox | None:
         return None
     inbox = Inbox(folder, port if port is not None else block.port if block else 0)
     if inbox.port:
-        refuse_taken_port(inbox.port, "It is the inbox's: choose another with --inbox-port.")
+        refuse_taken_port(inbox.port, "The inbox needs it: choose another with --inbox-port.")
     if block is not None:
         move_inbox(settings, inbox.port)
     return inbox

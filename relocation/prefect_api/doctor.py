@@ -60,7 +60,7 @@ def run_checks(settings: Settings) -> list[Check]:
         check("Prefect version", _version, "install the same version here and at the server"),
         check("clock", _clock, "synchronize the clocks of all machines with NTP"),
         check("deployments", _deployments, _SET_UP),
-        check("automations", _automations, f"{_SET_UP}; enable in the Prefect UI what is disabled"),
+        check("automations", _automations, f"{_SET_UP}; enable disabled ones in the Prefect UI"),
         check("worker", _worker, start_worker),
         check("sweep", _sweep, "read the log of its last run in the Prefect UI, then run it there"),
         check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
@@ -94,7 +94,7 @@ def run_checks(settings: Settings) -> list[Check]:
         check(
             "archives",
             lambda: _archives(settings),
-            "put the key back into its block, or have the archives made again with: relocation "
+            "restore the key in its block, or ask for new archives made with: relocation "
             "keys public",
         ),
         check("product", lambda: doctor_mail.product_name(settings), "set RELOCATION_PRODUCT_NAME"),
@@ -119,7 +119,7 @@ def _server() -> str:
 def _version() -> str:
     here, (there, _) = prefect.__version__, deployments.server_about()
     if here.split(".")[:2] != there.split(".")[:2]:
-        raise FailedCheckError(f"the server has {there}, this machine {here}")
+        raise FailedCheckError(f"the server has {there}, this machine has {here}")
     return there
 
 
@@ -137,14 +137,14 @@ def _deployments() -> str:
     missing = deployments.missing_deployments()
     if missing:
         raise FailedCheckError(f"missing: {', '.join(missing)}")
-    return "all are there"
+    return "all present"
 
 
 def _automations() -> str:
     problems = deployments.automation_problems()
     if problems:
         raise FailedCheckError("; ".join(problems))
-    return "all are there and enabled"
+    return "all present and enabled"
 
 
 def _worker() -> str:
@@ -159,7 +159,7 @@ def _worker() -> str:
 def _sweep() -> str:
     last, interval = deployments.last_sweep()
     if interval is None:
-        raise FailedCheckError("its schedule is off: nothing picks up what died", _SET_UP)
+        raise FailedCheckError("its schedule is off: nothing resumes dead relocations", _SET_UP)
     silent = datetime.now(UTC) - last if last else None
     if silent is None or silent > _MISSED_SWEEPS * interval:
         minutes = f" for {silent.total_seconds() / 60:.0f} minutes" if silent else ""
@@ -182,8 +182,8 @@ def _destination(settings: Settings) -> str:
     )  # it is a URI, so as not to be made
     if destination.dialect.name == "sqlite" and not Path(file).exists():
         raise FailedCheckError(
-            f"the file {file} is not there",
-            f"put it back, from a backup if need be; or {_BLOCK}",
+            f"the file {file} is missing",
+            f"restore it, for instance from a backup; or {_BLOCK}",
         )
     models = load_catalogue().admitted(Scope.ORGANIZATION)
     tables = reflect(destination, models)
@@ -240,9 +240,9 @@ def _mappings(settings: Settings) -> str:
         one, count = lacking[0]
         raise FailedCheckError(
             f"{count.needed - count.made} of {count.needed} are missing for relocation {one}: its "
-            f"members can't open what was moved ({len(lacking)} such relocations)"
+            f"members can't open their organizations ({len(lacking)} such relocations)"
         )
-    return "the product made all that were requested" if any(counts.values()) else "none are needed"
+    return "the product made all requested ones" if any(counts.values()) else "none needed"
 
 
 def _source(settings: Settings) -> str:

@@ -42,7 +42,7 @@ def product_name(settings: Settings) -> str:
     """Say what mails call the product."""
     default = Settings.model_fields["product_name"].default
     if settings.product_name == default and not _is_local_inbox(settings):
-        raise WarningError(f'mails say "moved to {default}", which is no product of yours')
+        raise WarningError(f'mails say "moved to {default}", which is not the name of your product')
     return settings.product_name
 
 
@@ -91,9 +91,9 @@ def operator_block(settings: Settings) -> list[Check]:
 
     def look() -> str:
         load_notification_block(name)
-        return "gets what operators are emailed"
+        return "gets the operators' notices"
 
-    return [check(f"operators ({name})", look, "make the block in the Prefect UI")]
+    return [check(f"operators ({name})", look, "create the block in the Prefect UI")]
 
 
 def alerts(settings: Settings) -> str:

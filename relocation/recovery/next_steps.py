@@ -47,7 +47,7 @@ def _succeeded(ledger: Engine, relocation: Relocation) -> str:
     done = done_result(ledger, relocation.id, RelocationCompleted)
     return (
         f"In the destination: {code_list(done.organizations if done else ())}. "
-        f"{_told(relocation, 'what changed on the way')}\n\n"
+        f"{_told(relocation, 'a list of the changes')}\n\n"
         "There is nothing left to do. The tables next to this page account for every record and "
         "email.\n"
     )
@@ -112,8 +112,8 @@ def _anew(relocation: Relocation, advice: str) -> tuple[str, ...]:
 def _go_on(relocation: Relocation) -> str:
     return (
         "If you can fix the cause in place, fix it, then choose **Retry** in the menu of this "
-        "flow run. Whatever its dialog says about results, finished tasks are skipped: the "
-        "ledger knows them. Emails report the outcome. The same from the command line:\n\n"
+        "flow run. Finished tasks are skipped, whatever the dialog says about results. Emails "
+        "report the outcome. Or from the command line:\n\n"
         + _command(f"relocation recover {relocation.id}")
     )
 

@@ -27,10 +27,10 @@ def test_it_says_where_everything_is(up: Any) -> None:
 
 def test_a_taken_port_and_a_second_up_are_told_in_a_sentence(up: Any, tmp_path: Path) -> None:
     taken = up.run("up", "--port", str(up.port), code=1)
-    assert taken.stderr.startswith(f"error: Port {up.port} of this machine is taken.")
+    assert taken.stderr.startswith(f"error: Port {up.port} on this machine is taken.")
     assert "--port" in taken.stderr
     second = up.run("up", "--port", str(free_port()), code=1)
-    assert second.stderr.startswith("error: The service is up already")
+    assert second.stderr.startswith("error: The service is already up")
 
 
 def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_worker_that_is_killed_is_started_again(up: Any) -> None:
     before = up.until(worker)
     before.kill()
     said = up.home.with_suffix(".log")
-    up.until(lambda: "Another one is started" in said.read_text())
+    up.until(lambda: "is being restarted" in said.read_text())
     assert up.until(worker) != before
 
 

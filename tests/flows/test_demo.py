@@ -102,7 +102,7 @@ def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
 ) -> None:
     stack.worker.communicate()
     monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
-    with pytest.raises(CommandError, match="ended by itself"):
+    with pytest.raises(CommandError, match="ended unexpectedly"):
         Scenario(stack, Console()).play()
 
 

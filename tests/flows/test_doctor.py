@@ -263,7 +263,7 @@ def test_a_destination_whose_file_is_gone_is_put_back_and_not_made_anew(service:
     Path(service.destination.url.database.removeprefix("file:")).unlink()
     found = look(service, "destination")
     assert not found.good
-    assert "is not there" in found.detail
+    assert "is missing" in found.detail
     assert "setup" not in found.remedy
 
 

@@ -31,7 +31,6 @@ STARTED_BY_THE_SERVICE = {
     ". .venv/bin/activate",
     "relocation inbox",
     "prefect server start",
-    "export PREFECT_API_URL=http://127.0.0.1:4200/api",
     "prefect worker start --pool relocation",
 }
 

@@ -32,17 +32,17 @@ def report(stack: Stack, console: Console, endings: list[Ending]) -> None:
     console.heading("Rows in the destination")
     for name, rows in _rows(stack):
         say(f"  {rows:>6}  {name}")
-    console.heading("Every mail that was sent (.eml, and .html to look at)")
+    console.heading("Every email that was sent (.eml, and .html to view)")
     for mail in stack.inbox.messages() if stack.inbox else ():
         say(f"  to {mail.message['To']}: {mail.message['Subject']}")
         say(f"     {_short(mail.path)}")
         say(f"     {_short(mail.path.with_suffix('.html'))}")
-    console.heading("Where it all lies")
+    console.heading("Where everything is")
     for what, path in (
         ("destination", stack.home / "destination" / "destination.db"),
         ("ledger", stack.home / "ledger.db"),
         ("archives", stack.home / "storage" / "archives"),
-        ("mails", stack.home / "inbox"),
+        ("emails", stack.home / "inbox"),
         ("logs", stack.home / "prefect"),
     ):
         say(f"  {what:<12} {_short(path)}")

@@ -43,7 +43,9 @@ def run_demo(home: Path) -> bool:
 def _empty(home: Path) -> None:
     marker = home / MARKER
     if home.exists() and any(home.iterdir()) and not marker.exists():
-        raise CommandError(f"{home.absolute()} is in use, and not by the demo: name another.")
+        raise CommandError(
+            f"{home.absolute()} is in use, and not by the demo. Name another folder."
+        )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
     marker.touch()
