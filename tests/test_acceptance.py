@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 def acceptance() -> ModuleType:
     """The script that makes the page."""
     spec = importlib.util.spec_from_file_location("acceptance", ROOT / "docs" / "acceptance.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["acceptance"] = module  # its dataclasses look for it there
     spec.loader.exec_module(module)
@@ -31,7 +33,7 @@ def data() -> dict[str, Any]:
     }
 
 
-def test_the_page_is_what_the_tests_and_the_data_say(acceptance: Any) -> None:
+def test_the_page_is_what_the_tests_and_the_data_say(acceptance: ModuleType) -> None:
     """Where this fails: `make acceptance`."""
     page = acceptance.render(
         acceptance.join(acceptance.read_data(ROOT), acceptance.read_tests(ROOT))
@@ -39,7 +41,9 @@ def test_the_page_is_what_the_tests_and_the_data_say(acceptance: Any) -> None:
     assert acceptance.PAGE.read_text(encoding="utf-8") == page
 
 
-def test_ids_are_read_in_the_docstrings_of_tests_alone(acceptance: Any, tmp_path: Path) -> None:
+def test_ids_are_read_in_the_docstrings_of_tests_alone(
+    acceptance: ModuleType, tmp_path: Path
+) -> None:
     (tmp_path / "tests" / "deep").mkdir(parents=True)
     (tmp_path / "tests" / "deep" / "test_x.py").write_text(
         '"""A-1"""\n'
@@ -53,7 +57,9 @@ def test_ids_are_read_in_the_docstrings_of_tests_alone(acceptance: Any, tmp_path
     assert sorted(found) == [("test_a", {"A-3", "A-44"}), ("test_b", {"A-5"})]
 
 
-def test_a_line_that_is_neither_tested_nor_marked_is_a_fault(acceptance: Any, data: Any) -> None:
+def test_a_line_that_is_neither_tested_nor_marked_is_a_fault(
+    acceptance: ModuleType, data: dict[str, Any]
+) -> None:
     with pytest.raises(acceptance.AcceptanceError, match="A-1 is neither tested nor marked"):
         acceptance.join(data, [])
 
@@ -68,14 +74,14 @@ def test_a_line_that_is_neither_tested_nor_marked_is_a_fault(acceptance: Any, da
     ],
 )
 def test_what_does_not_fit_together_is_a_fault(
-    acceptance: Any, data: Any, ids: set[str], marks: dict[str, str], fault: str
+    acceptance: ModuleType, data: dict[str, Any], ids: set[str], marks: dict[str, str], fault: str
 ) -> None:
     tests = [acceptance.Test("tests/x.py", "test_x", frozenset(ids))]
     with pytest.raises(acceptance.AcceptanceError, match=fault):
         acceptance.join({**data, "open": marks}, tests)
 
 
-def test_a_line_may_be_covered_in_part(acceptance: Any, data: Any) -> None:
+def test_a_line_may_be_covered_in_part(acceptance: ModuleType, data: dict[str, Any]) -> None:
     tests = [acceptance.Test("tests/x.py", "test_it_works", frozenset({"A-1"}))]
     page = acceptance.render(acceptance.join({**data, "open": {"A-1": "the rest"}}, tests))
     assert "| A-1 | One. | [it works](../tests/x.py)<br>**Open:** the rest |" in page

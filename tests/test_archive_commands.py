@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ STABLE = [
     if record.model not in {"sentry.monitor", "sentry.querysubscription"}
 ]
 """Records that may stay as they are; an import has to renew something in the others."""
+
+Put = Callable[[str, bytes | str | list[Record]], Path]
 
 
 def plain(records: list[Record]) -> bytes:
@@ -62,7 +65,7 @@ def scratch_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def put(tmp_path: Path) -> Any:
+def put(tmp_path: Path) -> Put:
     """Write a file and return its path."""
 
     def write(name: str, content: bytes | str | list[Record]) -> Path:
@@ -81,7 +84,7 @@ def told(file: Path, *arguments: object, code: int = 0) -> Any:
     return json.loads(result.stdout)
 
 
-def test_scan_says_what_is_in_an_export(put: Any) -> None:
+def test_scan_says_what_is_in_an_export(put: Put) -> None:
     said = told(put("export.json", EXAMPLE))
     assert said["accepted"] is True
     assert said["format"] == "plain export"
@@ -105,7 +108,7 @@ def test_scan_says_what_is_in_an_export(put: Any) -> None:
     assert said["natural_keys"] is False
 
 
-def test_scan_accounts_for_every_record_of_the_file(put: Any) -> None:
+def test_scan_accounts_for_every_record_of_the_file(put: Put) -> None:
     """B-4: in the file = left out + skipped + dropped + arriving, for each model."""
     team = next(record for record in EXAMPLE if record.model == "sentry.projectteam")
     orphan = team._replace(pk=7000, fields={**team.fields, "team": 7001})
@@ -118,7 +121,7 @@ def test_scan_accounts_for_every_record_of_the_file(put: Any) -> None:
         assert account["read"] == sum(v for k, v in account.items() if k != "read"), model
 
 
-def test_scan_reads_an_encrypted_archive_with_its_key(put: Any) -> None:
+def test_scan_reads_an_encrypted_archive_with_its_key(put: Put) -> None:
     archive, key = put("acme.tar", sealed(plain(EXAMPLE))), put("key.pem", KEY)
     said = told(archive, "--key", key)
     assert said["format"] == "encrypted archive"
@@ -127,7 +130,7 @@ def test_scan_reads_an_encrypted_archive_with_its_key(put: Any) -> None:
     assert said["records"] == told(put("export.json", EXAMPLE))["records"]
 
 
-def test_scan_of_some_organizations_moves_nothing_of_the_others(put: Any) -> None:
+def test_scan_of_some_organizations_moves_nothing_of_the_others(put: Put) -> None:
     said = told(put("export.json", EXAMPLE), "--organizations", "acme")
     assert [one["slug"] for one in said["organizations"] if one["to_move"]] == ["acme"]
     assert said["to_move"]["sentry.project"] == 2
@@ -138,7 +141,7 @@ def test_scan_of_some_organizations_moves_nothing_of_the_others(put: Any) -> Non
 @pytest.mark.parametrize(
     "given", [["acme, birch-labs,"], ["acme,\tbirch-labs"], ["acme", "birch-labs"]]
 )
-def test_slugs_may_come_in_a_list_or_one_by_one(put: Any, given: list[str]) -> None:
+def test_slugs_may_come_in_a_list_or_one_by_one(put: Put, given: list[str]) -> None:
     """A-126"""
     options = [word for slugs in given for word in ("-o", slugs)]
     said = told(put("export.json", EXAMPLE), *options)
@@ -148,14 +151,14 @@ def test_slugs_may_come_in_a_list_or_one_by_one(put: Any, given: list[str]) -> N
 @pytest.mark.parametrize(
     "given", [",,", "acme,,birch-labs", "acme\nbirch-labs", "acme\tbirch-labs"]
 )
-def test_a_badly_formed_slug_is_refused_by_name(put: Any, given: str) -> None:
+def test_a_badly_formed_slug_is_refused_by_name(put: Put, given: str) -> None:
     """A-126, A-108"""
     said = told(put("export.json", EXAMPLE), "-o", given, code=1)
     assert said["reason"].startswith("Not a valid organization slug: ")
     assert said["records"]  # what is in the file is told all the same
 
 
-def test_what_the_import_would_drop_is_told_with_its_primary_keys(put: Any) -> None:
+def test_what_the_import_would_drop_is_told_with_its_primary_keys(put: Put) -> None:
     team = next(record for record in EXAMPLE if record.model == "sentry.projectteam")
     orphans = [
         team._replace(pk=7000 + n, fields={**team.fields, "team": 8000 + n}) for n in range(5)
@@ -167,7 +170,7 @@ def test_what_the_import_would_drop_is_told_with_its_primary_keys(put: Any) -> N
     assert re.search(r"sentry\.projectteam +team +5 +7000, 7001, 7002 \.\.\.", shown)
 
 
-def test_unknown_models_and_fields_are_named(put: Any) -> None:
+def test_unknown_models_and_fields_are_named(put: Put) -> None:
     team = next(record for record in EXAMPLE if record.model == "sentry.team")
     odd = team._replace(pk=7000, fields={**team.fields, "slug": "odd", "mood": "good"})
     said = told(put("export.json", [*EXAMPLE, odd, Record("sentry.group", 1, {})]))
@@ -177,14 +180,14 @@ def test_unknown_models_and_fields_are_named(put: Any) -> None:
     assert ("UnknownField", "sentry.team", "mood") in kinds
 
 
-def test_unknown_models_do_not_grow_the_report_without_bound(put: Any) -> None:
+def test_unknown_models_do_not_grow_the_report_without_bound(put: Put) -> None:
     strangers = [Record(f"stranger.model{number}", 1, {}) for number in range(1000)]
     said = told(put("export.json", [*EXAMPLE, *strangers]))
     assert len(said["records"]) < 400
     assert sum(said["records"].values()) == len(EXAMPLE) + 1000
 
 
-def test_an_export_of_an_old_version_would_arrive_whole(put: Any) -> None:
+def test_an_export_of_an_old_version_would_arrive_whole(put: Put) -> None:
     """A-15, A-47: names for references, models that are no more, any order."""
     names = {r.pk: r.fields["username"] for r in EXAMPLE if r.model == "sentry.user"}
     old = [
@@ -210,7 +213,7 @@ def test_an_export_of_an_old_version_would_arrive_whole(put: Any) -> None:
     ],
 )
 def test_the_limits_of_the_settings_hold(
-    put: Any, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, part: str
+    put: Put, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, part: str
 ) -> None:
     """A-108"""
     monkeypatch.setenv(f"RELOCATION_{setting}", value)
@@ -218,7 +221,7 @@ def test_the_limits_of_the_settings_hold(
 
 
 def test_what_is_beyond_the_limits_is_examined_all_the_same(
-    put: Any, monkeypatch: pytest.MonkeyPatch
+    put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELOCATION_MAX_ORGANIZATIONS", "1")
     said = told(put("export.json", EXAMPLE), code=1)
@@ -227,7 +230,7 @@ def test_what_is_beyond_the_limits_is_examined_all_the_same(
     assert "Name fewer organizations" in run("scan", put("export.json", EXAMPLE)).stdout
 
 
-def test_a_record_that_no_destination_takes_is_refused(put: Any) -> None:
+def test_a_record_that_no_destination_takes_is_refused(put: Put) -> None:
     """A-25"""
     user = next(record for record in EXAMPLE if record.model == "sentry.user")
     long = user._replace(fields={**user.fields, "username": "x" * 129})
@@ -258,7 +261,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("keyed", [False, True])
 def test_a_bad_file_is_refused_with_a_sentence(
-    put: Any, scratch_space: Path, name: str, keyed: bool
+    put: Put, scratch_space: Path, name: str, keyed: bool
 ) -> None:
     content, part = BAD[name]
     options = ["--key", put("key.pem", KEY)] if keyed else []
@@ -270,13 +273,13 @@ def test_a_bad_file_is_refused_with_a_sentence(
     assert list(scratch_space.iterdir()) == []
 
 
-def test_what_was_read_before_a_fault_is_told(put: Any) -> None:
+def test_what_was_read_before_a_fault_is_told(put: Put) -> None:
     said = told(put("cut.json", plain(EXAMPLE)[:20000]), code=1)
     assert said["complete"] is False
     assert said["records"]["sentry.organization"] == 2
 
 
-def test_a_wrong_key_is_told_from_a_missing_one(put: Any) -> None:
+def test_a_wrong_key_is_told_from_a_missing_one(put: Put) -> None:
     """A-37"""
     archive = put("acme.tar", sealed(plain(EXAMPLE), create_private_key(2048)))
     wrong = run("scan", archive, "--key", put("key.pem", KEY))
@@ -290,7 +293,7 @@ def test_a_wrong_key_is_told_from_a_missing_one(put: Any) -> None:
 @pytest.mark.parametrize("command", ["scan", "compare"])
 @pytest.mark.parametrize("bad", ["folder", "missing", "device", "no permission", "bad key"])
 def test_what_cannot_be_worked_on_ends_with_code_2(
-    put: Any, tmp_path: Path, command: str, bad: str
+    put: Put, tmp_path: Path, command: str, bad: str
 ) -> None:
     good, key = put("good.json", STABLE), put("key.pem", KEY)
     file = {"folder": tmp_path, "missing": tmp_path / "none", "device": Path("/dev/null")}.get(bad)
@@ -309,7 +312,7 @@ def test_what_cannot_be_worked_on_ends_with_code_2(
 
 @pytest.mark.parametrize("command", ["scan", "compare"])
 def test_a_machine_without_room_for_working_files_ends_with_code_2(
-    put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not-there"))
     file = put("export.json", STABLE)
@@ -319,7 +322,7 @@ def test_a_machine_without_room_for_working_files_ends_with_code_2(
     assert re.fullmatch(r"error: .*not-there.*: No such file or directory\n", result.stderr)
 
 
-def test_a_file_that_fails_while_it_is_read_ends_with_code_2(put: Any) -> None:
+def test_a_file_that_fails_while_it_is_read_ends_with_code_2(put: Put) -> None:
     memory = Path("/proc/self/mem")  # nothing is at its beginning: reading there is an I/O error
     if not memory.exists():
         pytest.skip("no file that fails is at hand")
@@ -328,7 +331,7 @@ def test_a_file_that_fails_while_it_is_read_ends_with_code_2(put: Any) -> None:
     assert result.stderr.endswith("mem: Input/output error\n")
 
 
-def test_nothing_stays_of_a_scan(put: Any, scratch_space: Path) -> None:
+def test_nothing_stays_of_a_scan(put: Put, scratch_space: Path) -> None:
     told(put("export.json", EXAMPLE))
     run("compare", put("left.json", STABLE), put("right.json", STABLE))
     assert list(scratch_space.iterdir()) == []
@@ -355,7 +358,7 @@ main()
 """What presses Ctrl-C itself once there is a working file: nobody outside is sure to be in time."""
 
 
-def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, put: Any) -> None:
+def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, put: Put) -> None:
     scratch_space = tmp_path / "temporary"
     scratch_space.mkdir()
     interrupted = subprocess.run(
@@ -372,7 +375,7 @@ def test_an_interrupted_scan_leaves_nothing(tmp_path: Path, put: Any) -> None:
 
 
 @pytest.mark.parametrize("command", ["scan", "compare"])
-def test_neither_command_needs_prefect(tmp_path: Path, put: Any, command: str) -> None:
+def test_neither_command_needs_prefect(tmp_path: Path, put: Put, command: str) -> None:
     file = put("export.json", STABLE)
     files = [str(file)] if command == "scan" else [str(file), str(file)]
     program = (
@@ -395,7 +398,7 @@ def test_neither_command_needs_prefect(tmp_path: Path, put: Any, command: str) -
     assert not (tmp_path / ".relocation").exists()
 
 
-def test_equal_exports_compare_equal_whatever_they_come_in(put: Any) -> None:
+def test_equal_exports_compare_equal_whatever_they_come_in(put: Put) -> None:
     """A-1: encrypted and plain exports of the same data are equal once decrypted."""
     archive = put("acme.tar", sealed(plain(STABLE)))
     result = run("compare", put("plain.json", STABLE), archive, "--key", put("key.pem", KEY))
@@ -403,7 +406,7 @@ def test_equal_exports_compare_equal_whatever_they_come_in(put: Any) -> None:
     assert "equal" in result.stdout
 
 
-def test_differences_are_told_without_what_they_are_about(put: Any) -> None:
+def test_differences_are_told_without_what_they_are_about(put: Put) -> None:
     """A-88, W-31: nulls are kept in JSON, and left out of what a person reads."""
     secret = "the-name-of-a-secret-project"
     project = next(record for record in STABLE if record.model == "sentry.project")
@@ -429,7 +432,7 @@ def test_differences_are_told_without_what_they_are_about(put: Any) -> None:
     assert secret not in result.output
 
 
-def test_what_is_unknown_is_counted_and_said_not_to_be_compared(put: Any) -> None:
+def test_what_is_unknown_is_counted_and_said_not_to_be_compared(put: Put) -> None:
     odd = [*STABLE, Record("sentry.group", 1, {"title": "x"})]
     changed = [*STABLE, Record("sentry.group", 1, {"title": "y"})]
     result = run("compare", put("left.json", odd), put("right.json", changed), "--json")
@@ -440,7 +443,7 @@ def test_what_is_unknown_is_counted_and_said_not_to_be_compared(put: Any) -> Non
     assert run("compare", put("left.json", odd), more).exit_code == 1
 
 
-def test_references_by_name_are_compared(put: Any) -> None:
+def test_references_by_name_are_compared(put: Put) -> None:
     """T-13"""
     users = [Record("sentry.user", pk, {"username": name}) for pk, name in ((1, "ann"), (2, "bob"))]
     address = Record("sentry.useremail", 1, {"user": ["bob"], "email": "bob@example.org"})
@@ -456,7 +459,7 @@ def test_references_by_name_are_compared(put: Any) -> None:
 @pytest.mark.parametrize(
     "name", sorted(BAD.keys() - {"empty", "no-users.json", "no-organizations.json"})
 )
-def test_an_unreadable_side_ends_with_code_2_and_is_named(put: Any, name: str) -> None:
+def test_an_unreadable_side_ends_with_code_2_and_is_named(put: Put, name: str) -> None:
     content, part = BAD[name]
     result = run("compare", put("good.json", STABLE), put(name, content))
     assert result.exit_code == 2
@@ -465,6 +468,6 @@ def test_an_unreadable_side_ends_with_code_2_and_is_named(put: Any, name: str) -
     assert part in result.stderr
 
 
-def test_a_long_name_is_not_cut_in_a_file_or_pipe(put: Any) -> None:
+def test_a_long_name_is_not_cut_in_a_file_or_pipe(put: Put) -> None:
     shown = run("scan", put("export.json", EXAMPLE)).stdout
     assert "sentry.organizationmemberteam " in shown

@@ -151,7 +151,8 @@ def test_what_makes_no_sense_is_refused_in_words(arguments: list[str]) -> None:
 
 
 def test_ids_are_whole_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Console(force_terminal=True, width=80, file=StringIO(), highlight=False)
+    shown = StringIO()
+    terminal = Console(force_terminal=True, width=80, file=shown, highlight=False)
     for module in (output, relocations):
         monkeypatch.setattr(module, "out", terminal)
     ids = [f"0123456{number}-4567-4567-4567-0123456789ab" for number in range(3)]
@@ -162,7 +163,7 @@ def test_ids_are_whole_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPat
             for one in ids
         ]
     )
-    lines = terminal.file.getvalue().splitlines()
+    lines = shown.getvalue().splitlines()
     assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 80 for line in lines)
     assert all(any(one in line for line in lines) for one in ids)
 

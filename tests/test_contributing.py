@@ -22,8 +22,10 @@ _EDIT = re.compile(
     r"[^`]*?\n\n```\w+\n(?P<block>.*?)^```$",
     flags=re.MULTILINE | re.DOTALL,
 )
-COPIED = ("flows", "tasks", "relocation", "templates", "tests", "docs", "pyproject.toml")
-COPIED += ("prefect.yaml", "automations.yaml", ".env.example", "README.md")
+COPIED = (
+    *("flows", "tasks", "relocation", "templates", "tests", "docs", "pyproject.toml"),
+    *("prefect.yaml", "automations.yaml", ".env.example", "README.md"),
+)
 
 
 def section(heading: str) -> str:

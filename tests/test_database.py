@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import URL, Engine, MetaData, NullPool, Table, create_engine, insert, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -158,6 +159,8 @@ def test_limits_that_an_operator_chose_for_a_connection_hold(postgres_server: UR
 def _parameters(url: URL) -> dict[str, str]:
     engine = open_postgres(url)
     with engine.connect() as connection:
-        parameters = connection.connection.driver_connection.info.get_parameters()
+        driver_connection = connection.connection.driver_connection
+        assert isinstance(driver_connection, psycopg.Connection)
+        parameters = driver_connection.info.get_parameters()
     engine.dispose()
     return parameters

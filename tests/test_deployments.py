@@ -13,6 +13,7 @@ import prefect.server
 import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
+from prefect import Flow
 from prefect._internal.infrastructure_exit_codes import (
     INFRASTRUCTURE_EXIT_HINTS,
     get_infrastructure_exit_info,
@@ -30,26 +31,38 @@ from prefect.utilities.callables import parameter_schema
 from relocation.errors import ConfigurationError
 from relocation.prefect_api.deployments import FIRST_QUEUE, WORK_POOL, pool_template
 
+Metadata = dict[str, Any]
+"""What a file of YAML or JSON says, by name."""
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
-FILE = yaml.safe_load(TEXT)
+FILE: Metadata = yaml.safe_load(TEXT)
 DEPLOYMENTS = {one["name"]: one for one in FILE["deployments"]}
 AUTOMATIONS = yaml.safe_load((ROOT / "automations.yaml").read_text(encoding="utf-8"))
 POOLS = sorted((ROOT / "pools").glob("*.yaml"))
 SOME_ID = "0d8a1c8e-6f0c-4d0b-9a53-2f7d1f6a7e55"
 
 
+def loaded(entrypoint: str) -> Flow[..., Any]:
+    """Load a flow, which fails where it cannot be imported."""
+    flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    return flow
+
+
 @pytest.fixture(scope="module")
-def worker_types() -> Any:
+def worker_types() -> Metadata:
     """What Prefect knows of the workers of each type, as its server tells it offline."""
     views = Path(prefect.server.__file__).parent / "api" / "collections_data" / "views"
-    return json.loads((views / "aggregate-worker-metadata.json").read_text(encoding="utf-8"))
+    known: Metadata = json.loads(
+        (views / "aggregate-worker-metadata.json").read_text(encoding="utf-8")
+    )
+    return known
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
     """`prefect deploy` alone ends well where a flow cannot be imported."""
-    flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
+    flow = loaded(DEPLOYMENTS[name]["entrypoint"])
     # Named when each relocation had a child flow `validate`, whose name is in the servers still.
     assert flow.name == {"validate": "validate-archive"}.get(name, name)
 
@@ -82,7 +95,7 @@ def test_no_deployment_refers_to_a_block() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_every_parameter_is_described_with_an_example(name: str) -> None:
-    flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
+    flow = loaded(DEPLOYMENTS[name]["entrypoint"])
     schema = parameter_schema(flow).model_dump()
     forms = [schema, *schema["definitions"].values()]
     for form in forms:
@@ -95,7 +108,7 @@ def test_every_parameter_is_described_with_an_example(name: str) -> None:
 def test_the_example_schedule_is_off_and_its_parameters_are_valid() -> None:
     (example,) = DEPLOYMENTS["relocate"]["schedules"]
     assert example["active"] is False
-    flow = load_flow_from_entrypoint("flows.relocate.relocate", use_placeholder_flow=False)
+    flow = loaded("flows.relocate.relocate")
     flow.validate_parameters(example["parameters"])
 
 
@@ -104,7 +117,9 @@ def test_a_relocation_over_the_limit_waits_and_is_never_cancelled() -> None:
 
 
 @pytest.mark.parametrize("automation", AUTOMATIONS, ids=lambda one: one["name"])
-def test_prefect_takes_every_automation_and_knows_every_word_of_it(automation: Any) -> None:
+def test_prefect_takes_every_automation_and_knows_every_word_of_it(
+    automation: dict[str, Any],
+) -> None:
     named = {"deployment": "deployment_id", "block": "block_document_id"}
     actions = [
         {named.get(word, word): SOME_ID if word in named else one for word, one in action.items()}
@@ -186,7 +201,7 @@ def test_the_operator_is_alerted_when_three_sweeps_in_turn_did_not_succeed() -> 
 
 @pytest.mark.parametrize("file", POOLS, ids=lambda file: file.stem)
 def test_the_settings_of_every_kind_of_pool_are_those_of_its_worker(
-    file: Path, worker_types: Any
+    file: Path, worker_types: Metadata
 ) -> None:
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     template = pool_template(settings, worker_types)
@@ -206,7 +221,7 @@ def test_the_settings_of_every_kind_of_pool_are_those_of_its_worker(
     ],
 )
 def test_a_pool_file_that_its_worker_would_refuse_is_refused(
-    settings: Any, told: str, worker_types: Any
+    settings: dict[str, Any], told: str, worker_types: Metadata
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:
         pool_template(settings, worker_types)

@@ -20,7 +20,7 @@ from relocation.local.processes import free_port
 from relocation.notices.handover_kit import kit_archive, kit_files
 
 
-def key(old: int, new: int, **more: Any) -> dict[str, Any]:
+def key(old: int, new: int, **more: object) -> dict[str, Any]:
     return {
         "organization": "acme",
         "project": "web",
@@ -35,7 +35,7 @@ def key(old: int, new: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def facts(ingest_url: str = "https://new.example.org", **more: Any) -> dict[str, Any]:
+def facts(ingest_url: str = "https://new.example.org", **more: object) -> dict[str, Any]:
     return {
         "relocation_id": "r-1",
         "ingest_url": ingest_url,
@@ -83,7 +83,7 @@ def backend(name: str) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
@@ -168,7 +168,7 @@ def test_events_for_old_dsns_reach_the_new_projects_and_no_others(
     proxy: Callable[[str], list[str]],
 ) -> None:
     host = "127.0.0.1:NEW"
-    for path, expected in {
+    expectations: dict[str, list[str | None]] = {
         "/api/1/envelope/?sentry_key=abc": ["new", "/api/5/envelope/?sentry_key=abc", host],
         "/api/12/store/": ["new", "/api/51/store/", host],
         # A number that is an old and a new id: the old one counts.
@@ -176,7 +176,8 @@ def test_events_for_old_dsns_reach_the_new_projects_and_no_others(
         # A project that did not move.
         "/api/5/envelope/?a=b": ["old", "/api/5/envelope/?a=b", None],
         "/api/123/envelope/": ["old", "/api/123/envelope/", None],
-    }.items():
+    }
+    for path, expected in expectations.items():
         name, asked, seen_host, body = proxy(path)
         assert [name, asked, body] == [*expected[:2], "event"]
         if expected[2]:

@@ -20,7 +20,7 @@ MODULES = sorted(
 
 def test_imports_keep_the_contracts() -> None:
     # In a process of its own: it would silence the loggers of this one.
-    lint = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    lint = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

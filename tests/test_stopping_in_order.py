@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
 
@@ -41,8 +41,14 @@ while not (folder / {until!r}).exists():
 """
 
 
+class Stopped(Protocol):
+    """Runs flows of these names, each until a file is there, and stops their worker."""
+
+    def __call__(self, **until: str) -> set[str]: ...
+
+
 @pytest.fixture
-def stopped(tmp_path: Path) -> Any:
+def stopped(tmp_path: Path) -> Stopped:
     """Start a worker with runs of these flows, stop it, and say what became of the runs."""
 
     def stop(**until: str) -> set[str]:
@@ -60,14 +66,16 @@ def stopped(tmp_path: Path) -> Any:
     return stop
 
 
-def test_a_run_of_the_safety_net_ends_by_itself_while_a_relocation_is_told_to(stopped: Any) -> None:
+def test_a_run_of_the_safety_net_ends_by_itself_while_a_relocation_is_told_to(
+    stopped: Stopped,
+) -> None:
     """The one waits here for the other: were it told first, it would not be done."""
     became = stopped(relocate="never", handle_failure="relocate.told")
     assert became == {"relocate.told", "handle-failure.done"}
 
 
 def test_a_run_of_the_safety_net_that_takes_long_is_told_in_the_end(
-    stopped: Any, monkeypatch: pytest.MonkeyPatch
+    stopped: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "DRAIN_SECONDS", 0.2)
     assert stopped(sweep="never") == {"sweep.told"}

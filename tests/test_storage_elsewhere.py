@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.filesystems import RemoteFileSystem
@@ -21,7 +20,7 @@ class FileServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self._process: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; returns once it answers."""
@@ -39,6 +38,7 @@ class FileServer:
 
     def stop(self) -> None:
         """Stop it; every connection breaks."""
+        assert self._process is not None
         self._process.terminate()
         self._process.wait()
 
@@ -53,6 +53,7 @@ class FileServer:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
+    """An FTP server of this module's own."""
     one = FileServer(tmp_path_factory.mktemp("ftp"))
     one.start()
     yield one

@@ -30,6 +30,8 @@ async def _given(worker: ProcessWorker, held: UUID, given: UUID) -> list[UUID]:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessWorker]:
+    """A worker that does two runs at a time, starts no process and knows no server."""
+
     async def submit(_worker: ProcessWorker, _flow_run: FlowRun) -> None:
         """Start no process."""
 
