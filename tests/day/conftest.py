@@ -1,78 +1,14 @@
-"""`relocation up` on this machine, from nothing, and what an operator does with it."""
+"""`relocation up` on this machine, from nothing."""
 
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import psutil
 import pytest
-from command_line import COMMAND, PATIENCE, CommandLine
-
-from relocation.local.processes import free_port
-
-
-@dataclass
-class Up(CommandLine):
-    """A home, and the process that is up in it while there is one."""
-
-    home: Path
-    port: int = field(default_factory=free_port)
-    process: "subprocess.Popen[str] | None" = None
-    said: str = ""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
-            "RELOCATION_HOME": str(self.home),
-            "RELOCATION_BACKOFF": "0.1",
-            "RELOCATION_CHUNK_RECORDS": "50",
-            "RELOCATION_LEASE_SECONDS": "6",
-            "RELOCATION_LEASE_RENEWAL": "2",
-            "COLUMNS": "200",
-        }
-
-    def start(self) -> None:
-        """Run `relocation up` until it says that it is."""
-        log = self.home.with_suffix(".log")
-        with log.open("w") as out:
-            self.process = subprocess.Popen(
-                [COMMAND, "up", "--example", "--port", str(self.port)],
-                env=self.environment,
-                stdout=out,
-                stderr=out,
-                text=True,
-            )
-        self.until(lambda: "Ctrl-C" in log.read_text() or self.process.poll() is not None)
-        self.said = log.read_text()
-        assert self.process.poll() is None, self.said
-
-    def stop(self) -> str:
-        """Press Ctrl-C; return what it said."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(PATIENCE) == 0
-        self.process = None
-        return self.home.with_suffix(".log").read_text()
-
-    def processes(self) -> list[str]:
-        """Name every process on this machine that was started with this home."""
-        found = []
-        for one in psutil.process_iter():
-            try:
-                if one.environ().get("RELOCATION_HOME") == str(self.home):
-                    found.append(" ".join(one.cmdline()))
-            except psutil.Error:
-                continue
-        return found
+from up_command import Up
 
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """The service as one command has made it, with an example to relocate."""
     one = Up(tmp_path_factory.mktemp("day") / "home")
     one.start()
     yield one

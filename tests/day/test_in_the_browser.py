@@ -7,12 +7,12 @@ import re
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+from up_command import Up
 
 SHOTS = Path(__file__).parents[2] / "screenshots" / "day"
 PATIENCE = 300_000
@@ -25,13 +25,14 @@ FULL = (
 
 @pytest.fixture
 def page(browser: Browser) -> Page:
+    """An empty page, patient with a slow machine."""
     expect.set_options(timeout=PATIENCE)
     page = browser.new_page(viewport={"width": 1280, "height": 1150})
     page.set_default_timeout(PATIENCE)
     return page
 
 
-def test_a_relocation_is_started_mended_and_retried_in_the_browser(up: Any, page: Page) -> None:
+def test_a_relocation_is_started_mended_and_retried_in_the_browser(up: Up, page: Page) -> None:
     destination = sqlite3.connect(up.home / "destination" / "destination.db")
     destination.execute(FULL)
 
@@ -107,7 +108,7 @@ def _retry(page: Page, run: str) -> None:
     page.get_by_role("button", name="Retry", exact=True).click()
 
 
-def _read_mails(page: Page, up: Any) -> None:
+def _read_mails(page: Page, up: Up) -> None:
     (inbox,) = re.findall(r"mails +(http://\S+)", up.said)
     up.until(lambda: "Your relocation has succeeded: acme" in httpx.get(inbox).text)
     page.goto(inbox)

@@ -12,20 +12,21 @@ import psutil
 import yaml
 from command_line import COMMAND, PATIENCE
 from prefect.events.schemas.automations import AutomationCore
+from up_command import Up
 
 from relocation.example import example_archive, example_export
 from relocation.local.demo.report import NEXT
 from relocation.local.processes import free_port
 
 
-def test_it_says_where_everything_is(up: Any) -> None:
+def test_it_says_where_everything_is(up: Up) -> None:
     assert f"http://127.0.0.1:{up.port}\n" in up.said
     (page,) = re.findall(r"mails +(http://\S+)", up.said)
     assert "Relocation inbox" in httpx.get(page).text
     assert "archives/example.tar" in up.said
 
 
-def test_a_taken_port_and_a_second_up_are_told_in_a_sentence(up: Any, tmp_path: Path) -> None:
+def test_a_taken_port_and_a_second_up_are_told_in_a_sentence(up: Up, tmp_path: Path) -> None:
     taken = up.run("up", "--port", str(up.port), code=1)
     assert taken.stderr.startswith(f"error: Port {up.port} on this machine is taken.")
     assert "--port" in taken.stderr
@@ -33,7 +34,7 @@ def test_a_taken_port_and_a_second_up_are_told_in_a_sentence(up: Any, tmp_path: 
     assert second.stderr.startswith("error: The service is already up")
 
 
-def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
+def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Up) -> None:
     archive = up.home / "large.tar"
     key = up.run("keys", "public").stdout
     archive.write_bytes(example_archive(example_export(organizations=1, projects=400), key))
@@ -53,7 +54,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
     assert shown["status"] == "SUCCESS"
     assert "INTERRUPTED" in [event["what"] for event in shown["story"]]
 
-    def told() -> Any:
+    def told() -> list[str] | None:
         names = [event["event"].partition(".")[2] for event in _events(up, submitted)]
         return names if "succeeded" in names else None
 
@@ -69,9 +70,12 @@ def test_ctrl_c_leaves_no_process_and_the_next_up_goes_on(up: Any) -> None:
         assert "olivia" not in str(event)
 
 
-def test_a_worker_that_is_killed_is_started_again(up: Any) -> None:
+def test_a_worker_that_is_killed_is_started_again(up: Up) -> None:
+    assert up.process is not None
+    program = psutil.Process(up.process.pid)
+
     def worker() -> psutil.Process | None:
-        for one in psutil.Process(up.process.pid).children():
+        for one in program.children():
             if one.cmdline()[3:5] == ["worker", "start"]:
                 return one
         return None
@@ -83,7 +87,7 @@ def test_a_worker_that_is_killed_is_started_again(up: Any) -> None:
     assert up.until(worker) != before
 
 
-def test_commands_find_the_server_that_up_has_recorded(up: Any) -> None:
+def test_commands_find_the_server_that_up_has_recorded(up: Up) -> None:
     environment = {k: v for k, v in up.environment.items() if k != "PREFECT_API_URL"}
     done = subprocess.run(
         [COMMAND, "list", "--json"],
@@ -96,7 +100,7 @@ def test_commands_find_the_server_that_up_has_recorded(up: Any) -> None:
     assert isinstance(json.loads(done.stdout), list)
 
 
-def test_what_the_demo_says_to_type_next_works(up: Any) -> None:
+def test_what_the_demo_says_to_type_next_works(up: Up) -> None:
     up_command, *others = NEXT
     assert up_command == "relocation up --example"  # as this service was started
     for command in others:
@@ -109,7 +113,7 @@ def test_the_documented_automation_is_one_that_prefect_takes() -> None:
     AutomationCore.model_validate(yaml.safe_load(text))
 
 
-def _events(up: Any, relocation_id: str) -> list[Any]:
+def _events(up: Up, relocation_id: str) -> list[Any]:
     """Return the events of a relocation, in order."""
     mine = {"filter": {"resource": {"id": [f"relocation.{relocation_id}"]}, "order": "ASC"}}
     answer = up.api("POST", "events/filter", mine)

@@ -10,13 +10,15 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -28,7 +30,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.states import Pending
-from sqlalchemy import Connection, Engine, event, select, update
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event, select, update
 from sqlalchemy.engine.default import DefaultDialect
 
 from flows.handle_failure import handle_failure
@@ -60,9 +62,11 @@ class Commits:
         event.listen(Engine, "before_cursor_execute", self._note_write)
         event.listen(Engine, "rollback", lambda connection: self._wrote.pop(id(connection), None))
         event.listen(Engine, "commit", self._before)
-        do_commit = DefaultDialect.do_commit
+        do_commit = cast(
+            "Callable[[DefaultDialect, PoolProxiedConnection], None]", DefaultDialect.do_commit
+        )
 
-        def commit_then_die(dialect: DefaultDialect, connection: Any) -> None:
+        def commit_then_die(dialect: DefaultDialect, connection: PoolProxiedConnection) -> None:
             do_commit(dialect, connection)
             if threading.current_thread() is threading.main_thread() and self._committing:
                 point, self._committing = self._committing, None
@@ -71,7 +75,7 @@ class Commits:
         DefaultDialect.do_commit = commit_then_die  # type: ignore[method-assign]
 
     def _note_write(
-        self, connection: Connection, _cursor: Any, statement: str, *_arguments: Any
+        self, connection: Connection, _cursor: object, statement: str, *_arguments: object
     ) -> None:
         wrote = _WRITES.match(statement)
         if wrote and threading.current_thread() is threading.main_thread():
@@ -167,7 +171,7 @@ def _import_all(modules: list[str]) -> None:
             importlib.import_module(name)
 
 
-def _trust_the_disk(connection: Any, _record: Any) -> None:
+def _trust_the_disk(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")  # a process dies here, never the machine
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from mortal_world import End, World
 
 from relocation.ledger.tables import NoticeState
 from relocation.recovery.runs import RunState
@@ -29,12 +30,13 @@ UNSTABLE = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: Any) -> Any:
+def undisturbed(world: World) -> End:
+    """What a relocation leaves of which no process dies."""
     return world.live()
 
 
 @pytest.fixture(scope="module")
-def points(undisturbed: Any) -> list[str]:
+def points(undisturbed: End) -> list[str]:
     """Every commit that an undisturbed relocation comes to, just before and just after."""
     found = undisturbed.trail
     assert len(found) == len(set(found)) > 60
@@ -43,7 +45,7 @@ def points(undisturbed: Any) -> list[str]:
     return found[:: len(found) // SAMPLE]
 
 
-def stable(end: Any) -> dict[str, list[dict[str, Any]]]:
+def stable(end: End) -> dict[str, list[dict[str, Any]]]:
     """The rows of the destination without what is random in them."""
     return {
         table: [
@@ -54,7 +56,7 @@ def stable(end: Any) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def same_end(end: Any, undisturbed: Any) -> None:
+def same_end(end: End, undisturbed: End) -> None:
     """Assert that a disturbed relocation left what an undisturbed one does."""
     assert (end.status, end.run) == (Status.SUCCESS, RunState.COMPLETED)
     assert stable(end) == stable(undisturbed)
@@ -67,7 +69,7 @@ def same_end(end: Any, undisturbed: Any) -> None:
     assert not arrived
 
 
-def test_two_relocations_of_one_archive_leave_the_same(world: Any, undisturbed: Any) -> None:
+def test_two_relocations_of_one_archive_leave_the_same(world: World, undisturbed: End) -> None:
     """Else the comparisons below would say nothing."""
     again = world.live()
     same_end(undisturbed, undisturbed)
@@ -78,7 +80,7 @@ def test_two_relocations_of_one_archive_leave_the_same(world: Any, undisturbed: 
 
 
 def test_a_death_at_any_commit_changes_nothing(
-    world: Any, undisturbed: Any, points: list[str], subtests: Any
+    world: World, undisturbed: End, points: list[str], subtests: pytest.Subtests
 ) -> None:
     for number, point in enumerate(points):
         silently = number % 2 == 1
@@ -89,7 +91,7 @@ def test_a_death_at_any_commit_changes_nothing(
 
 
 def test_two_deaths_change_nothing(
-    world: Any, undisturbed: Any, points: list[str], subtests: Any
+    world: World, undisturbed: End, points: list[str], subtests: pytest.Subtests
 ) -> None:
     pick = random.Random(4)  # noqa: S311 - the same pairs each time
     pairs = len(points) if os.environ.get("KILL") == "all" else PAIRS

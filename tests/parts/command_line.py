@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from httpx import Response
 from prefect.client.base import PrefectHttpxSyncClient
+
+T = TypeVar("T")
+
 
 COMMAND = Path(sys.executable).parent / "relocation"
 PATIENCE = 600
@@ -49,7 +52,7 @@ class CommandLine:
         """Run the command with --json and read what it prints."""
         return json.loads(self.run(*arguments, "--json").stdout)
 
-    def until(self, holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    def until(self, holds: Callable[[], T | None], seconds: float = PATIENCE) -> T:
         """Wait until something holds, and return it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -3,10 +3,10 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import PATIENCE
+from service_operator import Operator
 
 from relocation.archive.records import Record
 from relocation.example import example_export
@@ -35,7 +35,7 @@ STARTED_BY_THE_SERVICE = {
 }
 
 
-def test_the_documented_commands_work_in_their_order(operator: Any) -> None:
+def test_the_documented_commands_work_in_their_order(operator: Operator) -> None:
     operator.archive("acme.tar")
     operator.export("export.json", example_export(organizations=1))
     for name in ("before.json", "after.json"):

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import COMMAND, PATIENCE
@@ -124,7 +123,7 @@ def _carry_out(
     return said
 
 
-def _run(line: str, home: Path, environment: dict[str, str]) -> Any:
+def _run(line: str, home: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["sh", "-c", line],
         env=environment,
@@ -136,7 +135,7 @@ def _run(line: str, home: Path, environment: dict[str, str]) -> Any:
     )
 
 
-def _bad(done: Any) -> str:
+def _bad(done: "subprocess.CompletedProcess[str]") -> str:
     """Return what `doctor` says is wrong; "no worker" where one only has to start."""
     wrong = [" ".join(line.split()) for line in done.stdout.splitlines() if "BAD" in line]
     return "no worker" if wrong and all("none is online" in one for one in wrong) else str(wrong)

@@ -7,18 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from service_operator import Operator
 from sqlalchemy import text
 
 
-def test_setup_makes_everything_and_prints_no_secret(operator: Any) -> None:
+def test_setup_makes_everything_and_prints_no_secret(operator: Operator) -> None:
     assert operator.setup_output.count("created") == 7
     assert "kept" not in operator.setup_output
     assert "PRIVATE KEY" not in operator.setup_output
 
 
-def test_the_server_schedules_runs(operator: Any) -> None:
+def test_the_server_schedules_runs(operator: Operator) -> None:
     """A newer SQLAlchemy or FastAPI stops this, the first of them silently."""
-    prefect = [Path(sys.executable).parent / "prefect", "deployment", "schedule", "create"]
+    prefect = [str(Path(sys.executable).parent / "prefect"), "deployment", "schedule", "create"]
     subprocess.run(
         [*prefect, "notify/notify", "--interval", "86400"],
         env=operator.environment,
@@ -26,7 +27,7 @@ def test_the_server_schedules_runs(operator: Any) -> None:
         capture_output=True,
     )
 
-    def scheduled() -> Any:
+    def scheduled() -> list[dict[str, Any]]:
         waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         runs = operator.api("POST", "flow_runs/filter", waiting).json()
         return [run for run in runs if run["auto_scheduled"]]
@@ -34,7 +35,7 @@ def test_the_server_schedules_runs(operator: Any) -> None:
     assert operator.until(scheduled)
 
 
-def test_a_file_is_submitted_relocated_and_told(operator: Any) -> None:
+def test_a_file_is_submitted_relocated_and_told(operator: Operator) -> None:
     archive = str(operator.archive("good.tar"))
     submitted = operator.json("submit", archive, "-o", "acme", "--owner", "olivia")
     shown = operator.ended(submitted["id"])
@@ -55,7 +56,7 @@ def test_a_file_is_submitted_relocated_and_told(operator: Any) -> None:
     assert "account/recover" not in json.dumps(shown) + story, "a claim's link is a secret"
 
 
-def test_a_relocation_that_fails_shows_its_reason(operator: Any) -> None:
+def test_a_relocation_that_fails_shows_its_reason(operator: Operator) -> None:
     archive = str(operator.archive("other.tar"))
     asked = ("-o", "nowhere", "--owner", "marcus", "--no-check")
     submitted = operator.json("submit", archive, *asked)
@@ -66,7 +67,9 @@ def test_a_relocation_that_fails_shows_its_reason(operator: Any) -> None:
     assert "Reason: " + shown["reason"] in story
 
 
-def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(operator: Any) -> None:
+def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(
+    operator: Operator,
+) -> None:
     archive = operator.archive("refused.tar")
     refused = operator.run("submit", str(archive), "-o", "$$##", "--owner", "olivia", code=1)
     assert "$$##" in refused.stderr
@@ -84,7 +87,7 @@ def test_a_request_that_cannot_work_is_refused_before_anything_is_uploaded(opera
     assert not list((operator.home / "data" / "storage").rglob("*refused.tar"))
 
 
-def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
+def test_a_relocation_is_submitted_for_later(operator: Operator) -> None:
     archive = str(operator.archive("later.tar"))
     asked = ("submit", archive, "-o", "acme", "--owner", "olivia", "--at")
     at = f"{operator.now() + timedelta(days=2):%Y-%m-%d}T22:00"
@@ -104,7 +107,7 @@ def test_a_relocation_is_submitted_for_later(operator: Any) -> None:
     assert "past" in refused.stderr
 
 
-def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
+def test_what_no_worker_has_begun_is_listed_and_shown(operator: Operator) -> None:
     """It begins in two seconds, which no worker picks up before: a pool without workers."""
     archive = str(operator.archive("waiting.tar"))
     pool = "work_pools/relocation"
@@ -123,7 +126,7 @@ def test_what_no_worker_has_begun_is_listed_and_shown(operator: Any) -> None:
         operator.api("PATCH", pool, {"is_paused": False})
 
 
-def test_a_refusal_ends_with_what_to_type(operator: Any) -> None:
+def test_a_refusal_ends_with_what_to_type(operator: Operator) -> None:
     """Of a relocation that has ended well, nothing can be paused, aborted, retried or removed."""
     ended = next(iter(operator.json("list", "--status", "success")), None)
     if ended is None:
@@ -134,18 +137,18 @@ def test_a_refusal_ends_with_what_to_type(operator: Any) -> None:
     assert "none was given up" in operator.run("notices", "resend", ended["id"]).stdout
 
 
-def test_a_list_without_an_entry_says_so(operator: Any) -> None:
+def test_a_list_without_an_entry_says_so(operator: Operator) -> None:
     said = operator.run("list", "no-such-thing")
     assert (said.stdout, said.stderr.strip()) == ("", "Nothing found.")
     refused = operator.run("list", "--status", "green", code=2)
     assert "SUCCESS" in refused.stderr
 
 
-def test_steps_that_there_are_not_are_usage_errors(operator: Any) -> None:
+def test_steps_that_there_are_not_are_usage_errors(operator: Operator) -> None:
     assert "IMPORTING" in operator.run("pause", "x", "--before", "LUNCH", code=2).stderr
 
 
-def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
+def test_doctor_finds_nothing_to_mend(operator: Operator) -> None:
     def healthy() -> Any:
         # A worker counts as online once it has sent its first heartbeat.
         checks = operator.json("doctor")
@@ -154,7 +157,7 @@ def test_doctor_finds_nothing_to_mend(operator: Any) -> None:
     assert len(operator.until(healthy)) == 18
 
 
-def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:
+def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Operator) -> None:
     environment = {**operator.environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
     away = type(operator)(operator.home, environment, operator.inbox, "")
     said = away.run("doctor", code=1).stdout
@@ -162,7 +165,7 @@ def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Any) -> None:
     assert "PREFECT_API_URL" in said
 
 
-def test_an_unknown_relocation_is_an_error_of_one_line(operator: Any) -> None:
+def test_an_unknown_relocation_is_an_error_of_one_line(operator: Operator) -> None:
     words = "error: There is no relocation nothing. List all of them with: relocation list"
     for command in ("show", "report", "pause", "abort", "recover", "retry", "rollback"):
         said = operator.run(command, "nothing", code=1)

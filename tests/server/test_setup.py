@@ -1,19 +1,21 @@
 """Setting up again: what a person changed stays, what our files say is applied, no secret leaks."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from service_operator import Operator
 
 DISABLED = "A relocation does not start"
 
 
-def _ask(operator: Any, path: str, **body: Any) -> Any:
+def _ask(operator: Operator, path: str, **body: Any) -> Any:
     answer = operator.api("POST", path, body)
     return answer.json() if answer.content else None
 
 
-def _automations(operator: Any) -> dict[str, Any]:
+def _automations(operator: Operator) -> dict[str, Any]:
     found = _ask(operator, "automations/filter")
     names = [one["name"] for one in found]
     assert len(names) == len(set(names))
@@ -21,7 +23,7 @@ def _automations(operator: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def again(operator: Any) -> Any:
+def again(operator: Operator) -> Iterator[dict[str, str]]:
     """Disable an automation as a person does, and set up again."""
     one = _automations(operator)[DISABLED]
     path = f"automations/{one['id']}"
@@ -30,20 +32,26 @@ def again(operator: Any) -> Any:
     operator.api("PATCH", path, {"enabled": True})
 
 
-def test_applied_twice_there_is_one_of_each_automation(operator: Any, again: Any) -> None:
+def test_applied_twice_there_is_one_of_each_automation(
+    operator: Operator, again: dict[str, str]
+) -> None:
     assert len(_automations(operator)) == 5
 
 
-def test_an_automation_that_a_person_disabled_stays_disabled(operator: Any, again: Any) -> None:
+def test_an_automation_that_a_person_disabled_stays_disabled(
+    operator: Operator, again: dict[str, str]
+) -> None:
     enabled = {name: one["enabled"] for name, one in _automations(operator).items()}
     assert [name for name, on in enabled.items() if not on] == [DISABLED]
 
 
-def test_the_work_pool_and_the_blocks_are_kept(again: Any) -> None:
+def test_the_work_pool_and_the_blocks_are_kept(again: dict[str, str]) -> None:
     assert set(again.values()) == {"kept", "kept (process)"}
 
 
-def test_what_is_overdue_is_begun_before_relocations_that_wait(operator: Any, again: Any) -> None:
+def test_what_is_overdue_is_begun_before_relocations_that_wait(
+    operator: Operator, again: dict[str, str]
+) -> None:
     priorities = {one["name"]: one["priority"] for one in _ask(operator, "work_queues/filter")}
     assert priorities == {"safety-net": 1, "default": 2}
     stored = {one["name"]: one["work_queue_name"] for one in _ask(operator, "deployments/filter")}
@@ -51,7 +59,7 @@ def test_what_is_overdue_is_begun_before_relocations_that_wait(operator: Any, ag
     assert first == {"notify", "handle-failure", "sweep"}
 
 
-def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Any) -> None:
+def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Operator) -> None:
     stored = _ask(operator, "deployments/filter")
     assert {one["name"] for one in stored} == {
         "relocate",
@@ -68,7 +76,7 @@ def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Any) ->
         assert (one["parameters"], one["job_variables"]) == ({}, {})
 
 
-def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Any) -> None:
+def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Operator) -> None:
     (relocate,) = [one for one in _ask(operator, "deployments/filter") if one["name"] == "relocate"]
     form = relocate["parameter_openapi_schema"]["definitions"]["RelocationRequest"]["properties"]
     assert form["owner"]["title"] == "Owner"
