@@ -1,13 +1,12 @@
 """A real Prefect server for the session, and for each test a service of its own on it."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
+from embedded_service import Service
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import (
@@ -15,37 +14,27 @@ from prefect.settings import (
     PREFECT_LOGGING_TO_API_ENABLED,
     temporary_settings,
 )
-from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
+from prefect_blocks import save_block
 from pydantic import SecretStr
-from sqlalchemy import Engine, Table, func, select
 
-from flows.relocate import relocate
-from relocation.archive.envelope import seal_export
-from relocation.archive.keys import create_private_key, public_key_of
-from relocation.archive.records import Record
-from relocation.catalogue import load_catalogue
-from relocation.example import write_export
-from relocation.ledger.relocations import list_relocations
+from relocation.archive.keys import create_private_key
 from relocation.local.inbox import Inbox
 from relocation.local.processes import free_port
-from relocation.model import Relocation
 from relocation.prefect_api.blocks import (
     MailServer,
     load_destination,
     load_ledger,
     load_mail_server,
-    load_storage,
 )
 from relocation.prefect_api.setup import set_up
-from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.transfer.database.schema import reflect
 from relocation.transfer.load.embedded import add_users
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
+    """A Prefect server of this process's own."""
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
     with prefect_test_harness(server_startup_timeout=300), temporary_settings(quiet):
         yield
@@ -53,77 +42,10 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def private_key(prefect_server: None) -> str:
+    """The key of every service, in a block."""
     pem = create_private_key(2048)
-    Secret(value=SecretStr(pem)).save("test-key", _sync=True)
+    save_block(Secret(value=SecretStr(pem)), "test-key")
     return pem
-
-
-@dataclass
-class Service:
-    """The embedded service as a test sees it."""
-
-    settings: Settings
-    ledger: Engine
-    destination: Engine
-    inbox: Inbox
-    private_key: str
-
-    def store(self, content: bytes, key: str = "archives/test.tar") -> str:
-        """Put an archive into the storage as it is."""
-        load_storage(self.settings).write(key, content)
-        return key
-
-    def archive(self, records: Iterable[Record]) -> str:
-        """Put an encrypted archive of the records into the storage."""
-        plain = BytesIO()
-        write_export(records, plain)
-        return self.store(self.seal(plain.getvalue()))
-
-    def seal(self, plaintext: bytes, public_pem: str | None = None) -> bytes:
-        """Encrypt bytes as an archive."""
-        sealed = BytesIO()
-        seal_export(plaintext, public_pem or public_key_of(self.private_key), sealed)
-        return sealed.getvalue()
-
-    def relocate(self, archive: str, *organizations: str, **more: Any) -> State[None]:
-        """Run the flow to its end."""
-        request = RelocationRequest(
-            **{"archive": archive, "organizations": organizations, "owner": "olivia", **more}
-        )
-        return relocate(request, return_state=True)
-
-    def only(self) -> Relocation:
-        """Return the one relocation there is."""
-        (relocation,) = list_relocations(self.ledger)
-        return relocation
-
-    def table(self, model: str) -> Table:
-        """Return a table of the destination."""
-        return reflect(self.destination, [load_catalogue()[model]])[model].table
-
-    def rows(self, model: str) -> list[Any]:
-        """Return all rows of a model's table."""
-        with self.destination.connect() as connection:
-            return list(connection.execute(select(self.table(model))))
-
-    def count(self, model: str) -> int:
-        """Return how many rows a model's table has."""
-        with self.destination.connect() as connection:
-            return connection.execute(
-                select(func.count()).select_from(self.table(model))
-            ).scalar_one()
-
-    def lose_mail_server(self) -> None:
-        """Let the mail block point where nobody listens."""
-        nobody = MailServer(host="127.0.0.1", port=free_port(), tls="none")
-        nobody.save(self.settings.mail_block, overwrite=True, _sync=True)
-
-    def mails(self) -> list[tuple[str, str]]:
-        """Return recipient and subject of each mail that arrived."""
-        return sorted(
-            (str(mail.message["To"]), str(mail.message["Subject"]))
-            for mail in self.inbox.messages()
-        )
 
 
 @dataclass(frozen=True)
@@ -168,6 +90,7 @@ def _forget_runs() -> None:
 def service(
     begin: Begin, private_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
+    """A service of the test's own: an empty ledger, a destination with two users, an inbox."""
     for name, value in begin.variables.items():
         monkeypatch.setenv(name, value)
     settings = Settings()
@@ -180,4 +103,4 @@ def service(
     server = load_mail_server(settings)
     if (server.host, server.port, server.tls) != ("127.0.0.1", inbox.port, "none"):
         there = MailServer(host="127.0.0.1", port=inbox.port, tls="none")
-        there.save(settings.mail_block, overwrite=True, _sync=True)
+        save_block(there, settings.mail_block)

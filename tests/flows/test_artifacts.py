@@ -7,6 +7,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from embedded_service import Service
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
@@ -16,7 +17,7 @@ from relocation.ledger.history import history_of
 from relocation.steps import Status
 
 
-def artifacts(service: Any) -> dict[str, Any]:
+def artifacts(service: Service) -> dict[str, Any]:
     which = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(service.only().id)]))
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=which, limit=100)
@@ -24,7 +25,7 @@ def artifacts(service: Any) -> dict[str, Any]:
     return {one.key.removesuffix(f"-{service.only().id}"): one.data for one in found if one.key}
 
 
-def test_a_success_shows_request_progress_and_accounts(service: Any) -> None:
+def test_a_success_shows_request_progress_and_accounts(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     shown = artifacts(service)
     assert "`acme`" in shown["what-was-asked"]
@@ -39,7 +40,7 @@ def test_a_success_shows_request_progress_and_accounts(service: Any) -> None:
     assert "`acme`" in shown["what-to-do-next"]
 
 
-def test_a_failure_shows_why_and_what_to_do_next(service: Any) -> None:
+def test_a_failure_shows_why_and_what_to_do_next(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "nowhere")
     text = artifacts(service)["what-to-do-next"]
     assert service.only().reason in text
@@ -50,7 +51,7 @@ def test_a_failure_shows_why_and_what_to_do_next(service: Any) -> None:
     assert "rollback" not in text
 
 
-def test_no_artifact_names_a_person(service: Any) -> None:
+def test_no_artifact_names_a_person(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     shown = json.dumps(artifacts(service))
     assert "@" not in shown
@@ -58,7 +59,7 @@ def test_no_artifact_names_a_person(service: Any) -> None:
 
 
 def test_a_server_that_takes_no_artifacts_fails_nothing(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from relocation.prefect_api import artifacts
 
@@ -70,7 +71,7 @@ def test_a_server_that_takes_no_artifacts_fails_nothing(
     assert service.only().status is Status.SUCCESS
 
 
-def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: Any) -> None:
+def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme", owner="olivia")
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(service.only().id))
@@ -80,7 +81,7 @@ def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: 
 
 
 def test_a_roll_back_by_command_renews_what_to_do_next(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError("the destination is away")
@@ -96,7 +97,7 @@ def test_a_roll_back_by_command_renews_what_to_do_next(
 
 
 def test_a_roll_back_by_command_of_what_imported_nothing_asks_and_does_nothing(
-    service: Any, capsys: pytest.CaptureFixture[str]
+    service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It never came to know its destination: to check that it is the same would mislead."""
     service.relocate("archives/missing.tar", "acme")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from embedded_service import Service
+from mail_parts import text_of
 
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.errors import MAX_REASON
@@ -15,10 +17,10 @@ from relocation.ledger.outbox import notices_of
 from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Task
 
-Content = Callable[[Any], bytes]
+Content = Callable[[Service], bytes]
 
 
-def plain(records: Any) -> bytes:
+def plain(records: object) -> bytes:
     return json.dumps(records).encode()
 
 
@@ -26,7 +28,7 @@ def example() -> list[dict[str, Any]]:
     return [record._asdict() for record in example_export(organizations=1)]
 
 
-def changed(model: str, **fields: Any) -> list[dict[str, Any]]:
+def changed(model: str, **fields: object) -> list[dict[str, Any]]:
     """The example with other fields in the first record of a model."""
     records = example()
     first = next(record for record in records if record["model"] == model)
@@ -34,7 +36,7 @@ def changed(model: str, **fields: Any) -> list[dict[str, Any]]:
     return records
 
 
-def element(**parts: Any) -> list[dict[str, Any]]:
+def element(**parts: object) -> list[dict[str, Any]]:
     """The example with one more element, of which some part is wrong."""
     whole = {"model": "sentry.team", "pk": 999, "fields": {}}
     return [*example(), {key: part for key, part in {**whole, **parts}.items() if part != "absent"}]
@@ -59,29 +61,29 @@ def tar_of(contents: dict[str, bytes], links: dict[str, str] | None = None) -> b
     return out.getvalue()
 
 
-def without(service: Any, name: str) -> bytes:
+def without(service: Service, name: str) -> bytes:
     parts = members(service.seal(plain(example())))
     return tar_of({key: part for key, part in parts.items() if key != name})
 
 
-def with_member(service: Any, name: str) -> bytes:
+def with_member(service: Service, name: str) -> bytes:
     return tar_of({**members(service.seal(plain(example()))), name: b"x"})
 
 
-def with_symlink(service: Any) -> bytes:
+def with_symlink(service: Service) -> bytes:
     parts = members(service.seal(plain(example())))
     del parts["key.pub"]
     return tar_of(parts, {"key.pub": "/etc/passwd"})
 
 
-def tampered(service: Any) -> bytes:
+def tampered(service: Service) -> bytes:
     parts = members(service.seal(plain(example())))
     token = bytearray(parts["export.json"])
     token[len(token) // 2] ^= 1
     return tar_of({**parts, "export.json": bytes(token)})
 
 
-def wrong_key(service: Any) -> bytes:
+def wrong_key(service: Service) -> bytes:
     return service.seal(plain(example()), public_key_of(create_private_key(2048)))
 
 
@@ -124,7 +126,9 @@ ARCHIVES: dict[str, tuple[Content, str]] = {
 }
 
 
-def assert_failed_well(service: Any, word: str, *, recipient: str = "olivia@example.org") -> None:
+def assert_failed_well(
+    service: Service, word: str, *, recipient: str = "olivia@example.org"
+) -> None:
     relocation = service.only()
     assert relocation.status == Status.FAILURE
     assert relocation.reason
@@ -140,14 +144,14 @@ def assert_failed_well(service: Any, word: str, *, recipient: str = "olivia@exam
         if m.message["To"].addresses[0].addr_spec == recipient
         and "fail" in m.message["Subject"].lower()
     ]
-    text = mail.message.get_body(("plain",)).get_content()
+    text = text_of(mail.message)
     assert relocation.id in text
     assert "Traceback" not in text
     assert service.count("sentry.organization") == 0
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Any, name: str) -> None:
+def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Service, name: str) -> None:
     """A-108, A-121."""
     content, word = ARCHIVES[name]
     slug = "acme"
@@ -168,7 +172,7 @@ def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Any, name: str)
     ids=["none", "empty", "badly formed", "200", "not in the file", "endless"],
 )
 def test_bad_slugs_fail_with_a_reason_and_one_mail(
-    service: Any, slugs: list[str], word: str
+    service: Service, slugs: list[str], word: str
 ) -> None:
     """A-108."""
     archive = service.archive(example_export(organizations=1))
@@ -187,27 +191,27 @@ def test_bad_slugs_fail_with_a_reason_and_one_mail(
     ],
 )
 def test_an_archive_that_cannot_be_opened_fails_with_a_reason(
-    service: Any, key: str, word: str
+    service: Service, key: str, word: str
 ) -> None:
     service.relocate(key, "acme")
     assert_failed_well(service, word)
 
 
-def test_an_archive_that_is_not_there_is_looked_for_again(service: Any) -> None:
+def test_an_archive_that_is_not_there_is_looked_for_again(service: Service) -> None:
     """A-106: some storages show a file late."""
     service.relocate("archives/late.tar", "acme")
     tries = tries_of(service.ledger, service.only().id)
     assert [(one.task, one.outcome) for one in tries] == [(Task.RECEIVE_ARCHIVE, "FAILED")] * 4
 
 
-def test_an_unknown_owner_fails_and_the_operator_is_told(service: Any) -> None:
+def test_an_unknown_owner_fails_and_the_operator_is_told(service: Service) -> None:
     """A-127."""
     archive = service.archive(example_export(organizations=1))
     service.relocate(archive, "acme", owner="nobody")
     assert_failed_well(service, "nobody", recipient=service.settings.operator_email)
 
 
-def test_a_request_of_the_wrong_shape_fails_and_the_operator_is_told(service: Any) -> None:
+def test_a_request_of_the_wrong_shape_fails_and_the_operator_is_told(service: Service) -> None:
     from flows.relocate import relocate
 
     relocate({"archive": 5, "organizations": "acme"}, return_state=True)

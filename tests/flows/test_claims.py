@@ -1,9 +1,11 @@
 """A link to claim an account that died before it was mailed is replaced by one that works."""
 
 import email.message
-from typing import Any
 
 import pytest
+from embedded_service import Service
+from mail_parts import text_of
+from prefect_blocks import load_block, save_block
 from sqlalchemy import text
 
 from flows.sweep import sweep
@@ -14,29 +16,27 @@ from relocation.notices.kinds import NoticeKind
 from relocation.prefect_api.blocks import MailServer
 
 
-def claim_mails(service: Any) -> dict[str, str]:
+def claim_mails(service: Service) -> dict[str, str]:
     """Return the text of each claim mail in the inbox, by recipient."""
     found = {}
     for mail in service.inbox.messages():
         message: email.message.EmailMessage = mail.message
         if "Claim" in str(message["Subject"]):
-            body = message.get_body(("plain",))
-            assert body is not None
-            found[str(message["To"])] = body.get_content()
+            found[str(message["To"])] = text_of(message)
     return found
 
 
 def test_a_link_that_died_in_the_outbox_is_replaced_by_one_that_works(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = MailServer.load(service.settings.mail_block, _sync=True)
+    there = load_block(MailServer, service.settings.mail_block)
     gone = MailServer(host="127.0.0.1", port=free_port(), tls="none")
-    gone.save(service.settings.mail_block, overwrite=True, _sync=True)
+    save_block(gone, service.settings.mail_block)
     monkeypatch.setenv("RELOCATION_CLAIM_LINK_HOURS", "0.000001")
     assert service.relocate(service.archive(example_export(organizations=1)), "acme").is_completed()
     relocation = service.only()
 
-    there.save(service.settings.mail_block, overwrite=True, _sync=True)
+    save_block(there, service.settings.mail_block)
     monkeypatch.setenv("RELOCATION_CLAIM_LINK_HOURS", "1")
     sweep()
     mails = claim_mails(service)

@@ -2,14 +2,16 @@
 
 import sys
 import threading
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
+from embedded_service import Service
 from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.sync import concurrency
+from prefect_blocks import save_block
 from pydantic import SecretStr
 
 from flows.notify import notify
@@ -20,12 +22,19 @@ from relocation.notices.samples import samples
 from relocation.request import RelocationRequest
 
 
-def put(service: Any, kind: NoticeKind, recipient: str, *, age: float = 0, **more: Any) -> None:
+def put(
+    service: Service,
+    kind: NoticeKind,
+    recipient: str,
+    *,
+    age: float = 0,
+    channel: Channel = Channel.MAIL,
+) -> None:
     """Put a sample of a notice into the outbox, as if that had been some seconds ago."""
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     open_relocation(service.ledger, "r-1", request)
     sample = next(one for one in samples() if one.kind is kind)
-    draft = NoticeDraft(kind, recipient, dict(sample.context), **more)
+    draft = NoticeDraft(kind, recipient, dict(sample.context), channel=channel)
     when = datetime.now(UTC) - timedelta(seconds=age)
     with service.ledger.begin() as connection:
         enqueue(connection, "r-1", 1, [draft], sender_domain="x.org", now=when)
@@ -33,7 +42,7 @@ def put(service: Any, kind: NoticeKind, recipient: str, *, age: float = 0, **mor
 
 @pytest.mark.parametrize(("age", "fails"), [(60, False), (3 * 3600, True)])
 def test_notify_fails_where_mails_wait_for_a_fault_of_ours_for_too_long(
-    service: Any, age: float, fails: bool
+    service: Service, age: float, fails: bool
 ) -> None:
     """So that the automation on its failure tells the operator: no mail of ours could."""
     service.lose_mail_server()
@@ -44,10 +53,10 @@ def test_notify_fails_where_mails_wait_for_a_fault_of_ours_for_too_long(
 
 
 def test_an_operators_notice_goes_through_a_notification_block_though_no_mail_can(
-    service: Any,
+    service: Service,
 ) -> None:
     inbox = f"mailto://127.0.0.1:{service.inbox.port}?from=a@example.org&to=ops@example.org"
-    SlackWebhook(url=SecretStr(inbox)).save("operators", overwrite=True, _sync=True)
+    save_block(SlackWebhook(url=SecretStr(inbox)), "operators")
     service.lose_mail_server()
     put(service, NoticeKind.OPERATOR, "slack-webhook/operators", channel=Channel.BLOCK)
     for _ in range(2):
@@ -60,7 +69,7 @@ def test_an_operators_notice_goes_through_a_notification_block_though_no_mail_ca
 
 
 def test_mail_waits_while_another_worker_holds_the_limit(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELOCATION_MAIL_LIMIT", "one-sender")
     with get_client(sync_client=True) as client:
@@ -70,7 +79,7 @@ def test_mail_waits_while_another_worker_holds_the_limit(
     put(service, NoticeKind.STARTED, "olivia@example.org")
     asked = threading.Event()
 
-    def ask(name: str) -> Any:
+    def ask(name: str) -> AbstractContextManager[None]:
         asked.set()
         return concurrency(name)
 

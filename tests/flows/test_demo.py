@@ -3,13 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
 import pytest
+from embedded_service import Service, run_again
 from prefect.client.orchestration import get_client
-from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry
 from sqlalchemy import text
 
@@ -19,6 +17,7 @@ from relocation.local.console import Console
 from relocation.local.demo import scenario
 from relocation.local.demo.run import OWNERS
 from relocation.local.demo.scenario import ROOM, Scenario
+from relocation.local.processes import Server
 from relocation.local.stack import Stack
 from relocation.request import RelocationRequest
 from relocation.transfer.load.embedded import add_users
@@ -26,13 +25,13 @@ from relocation.transfer.load.embedded import add_users
 CHUNKS = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
 
 
-def _chunks(service: Any, relocation_id: str) -> int:
+def _chunks(service: Service, relocation_id: str) -> int:
     with service.destination.connect() as connection:
         return int(connection.execute(CHUNKS, {"id": relocation_id}).scalar_one())
 
 
 @pytest.fixture
-def stack(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def stack(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The machine of the demo, with a process that runs; relocations run in this one, at once."""
     monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "200")
     add_users(service.destination, OWNERS)
@@ -46,7 +45,7 @@ def stack(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
             run = client.read_flow_run(UUID(relocation_id))
-        run_flow(relocate, flow_run=run, return_type="state")
+        run_again(run)
 
     monkeypatch.setattr(scenario, "submit", submit)
     monkeypatch.setattr(scenario, "rerun", rerun)
@@ -56,7 +55,7 @@ def stack(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         yield Stack(
             service.settings.home,
             service.settings,
-            SimpleNamespace(process=running),
+            Server("", running),
             running,
             service.inbox,
             {},
@@ -66,7 +65,7 @@ def stack(service: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 
 def test_it_fails_three_times_and_goes_on_after_the_chunks_there_was_room_for(
-    stack: Stack, service: Any
+    stack: Stack, service: Service
 ) -> None:
     endings = Scenario(stack, Console()).play()
     assert [(one.relocation.status, one.relocation.round, one.good) for one in endings] == [
@@ -100,6 +99,7 @@ def test_a_failure_for_another_reason_is_no_expected_ending(
 def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert isinstance(stack.worker, subprocess.Popen)
     stack.worker.communicate()
     monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
     with pytest.raises(CommandError, match="ended unexpectedly"):

@@ -9,21 +9,24 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import prefect
 import pytest
 from aiosmtpd.controller import Controller
+from embedded_service import Service
 from prefect import get_client
 from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.system import Secret
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
+from prefect_blocks import save_block
 from pydantic import SecretStr
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, text
 
 from flows.sweep import sweep
 from relocation.archive.keys import create_private_key, public_key_of
@@ -32,24 +35,25 @@ from relocation.example import example_export
 from relocation.local.processes import free_port
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import MailServer, load_mail_server
-from relocation.prefect_api.doctor import Check, run_checks
+from relocation.prefect_api.check import Check
+from relocation.prefect_api.doctor import run_checks
 from relocation.settings import Settings
 
 
-def look(service: Any, what: str) -> Check:
+def look(service: Service | None, what: str) -> Check:
     """Return what doctor says of one thing."""
     (found,) = [check for check in run_checks(Settings()) if check.what.startswith(what)]
     assert found.good or found.remedy
     return found
 
 
-def break_off(service: Any, statement: str, *, database: str = "destination") -> None:
+def break_off(service: Service, statement: str, *, database: str = "destination") -> None:
     """Run a statement in one of the databases."""
     with getattr(service, database).begin() as connection:
         connection.execute(text(statement))
 
 
-def test_what_is_well_is_called_so(service: Any) -> None:
+def test_what_is_well_is_called_so(service: Service) -> None:
     checks = {check.what.partition(" (")[0]: check for check in run_checks(Settings())}
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker", "sweep"}
@@ -58,7 +62,7 @@ def test_what_is_well_is_called_so(service: Any) -> None:
     assert all(bool(check.remedy) is not check.good for check in checks.values())
 
 
-def test_a_server_that_is_away_ends_the_examination(service: Any) -> None:
+def test_a_server_that_is_away_ends_the_examination(service: Service) -> None:
     away = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: away}):
         (only,) = run_checks(Settings())
@@ -66,7 +70,7 @@ def test_a_server_that_is_away_ends_the_examination(service: Any) -> None:
     assert "PREFECT_API_URL" in only.remedy
 
 
-def test_a_server_of_another_version(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_another_version(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "__version__", "3.1.4")
     found = look(service, "Prefect version")
     assert not found.good
@@ -74,7 +78,7 @@ def test_a_server_of_another_version(service: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_clock_that_differs_from_the_servers(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = format_datetime(datetime.now(UTC) - timedelta(minutes=2), usegmt=True)
     monkeypatch.setattr(deployments, "server_about", lambda: (prefect.__version__, late))
@@ -83,7 +87,7 @@ def test_a_clock_that_differs_from_the_servers(
     assert "120" in found.detail or "121" in found.detail
 
 
-def test_a_server_to_which_nothing_was_applied(service: Any) -> None:
+def test_a_server_to_which_nothing_was_applied(service: Service) -> None:
     missing = look(service, "deployments")
     assert not missing.good
     assert "handle-failure" in missing.detail
@@ -96,8 +100,14 @@ def test_a_server_to_which_nothing_was_applied(service: Any) -> None:
     assert worker.remedy == "prefect worker start --pool relocation"
 
 
+class Sweeps(Protocol):
+    """Makes the sweep's deployment, begun so long ago, with runs that ended in these states."""
+
+    def __call__(self, age: timedelta, *states: State[Any], active: bool = True) -> None: ...
+
+
 @pytest.fixture
-def sweeps(service: Any) -> Iterator[Any]:
+def sweeps(service: Service) -> Iterator[Sweeps]:
     """Make the sweep's deployment, begun so long ago, with runs that ended in these states."""
     with get_client(sync_client=True) as client:
 
@@ -132,7 +142,7 @@ def sweeps(service: Any) -> Iterator[Any]:
     ],
 )
 def test_a_safety_net_in_which_no_sweep_succeeds(
-    sweeps: Any, minutes: int, states: list[State[Any]], good: bool
+    sweeps: Sweeps, minutes: int, states: list[State[Any]], good: bool
 ) -> None:
     sweeps(timedelta(minutes=minutes), *states)
     found = look(None, "sweep")
@@ -140,14 +150,14 @@ def test_a_safety_net_in_which_no_sweep_succeeds(
     assert good or "none has succeeded for 16 minutes" in found.detail
 
 
-def test_a_safety_net_whose_schedule_is_off(sweeps: Any) -> None:
+def test_a_safety_net_whose_schedule_is_off(sweeps: Sweeps) -> None:
     sweeps(timedelta(), Completed(), active=False)
     found = look(None, "sweep")
     assert not found.good
     assert "schedule is off" in found.detail
 
 
-def test_a_ledger_that_is_not_migrated(service: Any) -> None:
+def test_a_ledger_that_is_not_migrated(service: Service) -> None:
     break_off(
         service, "UPDATE relocation_ledger_version SET version_num = '0001'", database="ledger"
     )
@@ -156,14 +166,14 @@ def test_a_ledger_that_is_not_migrated(service: Any) -> None:
     assert "not migrated" in found.detail
 
 
-def test_a_destination_that_lacks_a_column(service: Any) -> None:
+def test_a_destination_that_lacks_a_column(service: Service) -> None:
     break_off(service, "ALTER TABLE sentry_project RENAME COLUMN slug TO nickname")
     found = look(service, "destination")
     assert not found.good
     assert "sentry.project" in found.detail
 
 
-def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Any) -> None:
+def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Service) -> None:
     """It is told what it lacks, from which version on that is there, and what it means."""
     break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
     break_off(service, "DROP TABLE sentry_dashboardfavoriteuser")
@@ -176,7 +186,7 @@ def test_a_product_that_is_older_than_the_newest_exports_is_well(service: Any) -
     assert "sentry.dashboardwidget.thresholds (from 24.7 on)" in found.detail
 
 
-def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
+def test_a_product_that_is_too_old_for_any_relocation(service: Service) -> None:
     break_off(service, "CREATE TABLE django_migrations (app VARCHAR, name VARCHAR)")
     break_off(service, "ALTER TABLE auth_user DROP COLUMN password")
     found = look(service, "destination")
@@ -186,7 +196,7 @@ def test_a_product_that_is_too_old_for_any_relocation(service: Any) -> None:
     assert found.remedy == "ask its operator to upgrade it"
 
 
-def test_a_product_whose_mappings_have_to_be_made_by_hand(service: Any) -> None:
+def test_a_product_whose_mappings_have_to_be_made_by_hand(service: Service) -> None:
     assert look(service, "mappings").good
     break_off(service, "CREATE TABLE sentry_organizationmapping (organization_id BIGINT)")
     found = look(service, "mappings")
@@ -194,14 +204,14 @@ def test_a_product_whose_mappings_have_to_be_made_by_hand(service: Any) -> None:
     assert "outbox_for_update" in found.detail
 
 
-def test_a_destination_without_lost_password_records(service: Any) -> None:
+def test_a_destination_without_lost_password_records(service: Service) -> None:
     break_off(service, "DROP TABLE sentry_lostpasswordhash")
     found = look(service, "claim links")
     assert not found.good
     assert "lost-password" in found.detail
 
 
-def test_claim_links_without_a_token(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_links_without_a_token(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELOCATION_CLAIM_URL", "https://cloud.example.org/claim/")
     found = look(service, "claim links")
     assert not found.good
@@ -209,7 +219,7 @@ def test_claim_links_without_a_token(service: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_claim_links_that_lead_home_from_a_destination_elsewhere(
-    service: Any, postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, postgres_server: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = prepare(create_engine(postgres_server, **engine_options("postgresql")))
     with engine.begin() as connection:
@@ -223,22 +233,22 @@ def test_claim_links_that_lead_home_from_a_destination_elsewhere(
     assert "RELOCATION_BASE_URL" in found.remedy
 
 
-def test_a_storage_that_is_gone(service: Any) -> None:
+def test_a_storage_that_is_gone(service: Service) -> None:
     folder = service.settings.home / "storage"
     folder.rmdir()
     folder.write_text("a file where the folder was")
     assert not look(service, "storage").good
 
 
-def test_a_key_that_is_none(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    Secret(value=SecretStr("no key")).save("bad-key", overwrite=True, _sync=True)
+def test_a_key_that_is_none(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_block(Secret(value=SecretStr("no key")), "bad-key")
     monkeypatch.setenv("RELOCATION_KEY_BLOCK", "bad-key")
     found = look(service, "key")
     assert not found.good
     assert "no key" not in found.detail
 
 
-def test_a_key_that_does_not_fit_an_unfinished_archive(service: Any) -> None:
+def test_a_key_that_does_not_fit_an_unfinished_archive(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "nowhere")
     assert look(service, "archives").good
     other = public_key_of(create_private_key(2048))
@@ -250,7 +260,7 @@ def test_a_key_that_does_not_fit_an_unfinished_archive(service: Any) -> None:
     assert "relocation keys public" in found.remedy
 
 
-def test_an_archive_that_never_fitted_is_its_makers_mistake(service: Any) -> None:
+def test_an_archive_that_never_fitted_is_its_makers_mistake(service: Service) -> None:
     other = public_key_of(create_private_key(2048))
     service.relocate(service.store(service.seal(b"[]", other)), "acme")
     assert service.only().status == "FAILURE"
@@ -259,28 +269,28 @@ def test_an_archive_that_never_fitted_is_its_makers_mistake(service: Any) -> Non
     assert found.detail == "no unfinished relocation needs one"
 
 
-def test_a_destination_whose_file_is_gone_is_put_back_and_not_made_anew(service: Any) -> None:
-    Path(service.destination.url.database.removeprefix("file:")).unlink()
+def test_a_destination_whose_file_is_gone_is_put_back_and_not_made_anew(service: Service) -> None:
+    Path(str(service.destination.url.database).removeprefix("file:")).unlink()
     found = look(service, "destination")
     assert not found.good
     assert "is missing" in found.detail
     assert "setup" not in found.remedy
 
 
-def test_words_that_mislead_real_readers_are_warnings(service: Any) -> None:
+def test_words_that_mislead_real_readers_are_warnings(service: Service) -> None:
     assert not look(service, "product").remedy
     mail_block(service, 25, host="mail.example.org")
     assert "RELOCATION_PRODUCT_NAME" in look(service, "product").remedy
     assert "RELOCATION_BASE_URL" in look(service, "claim links").remedy
 
 
-def mail_block(service: Any, port: int, **more: Any) -> None:
+def mail_block(service: Service, port: int, **more: object) -> None:
     """Let the mail block point at a port."""
-    block = MailServer(**{"host": "127.0.0.1", "port": port, "tls": "none", **more})
-    block.save(service.settings.mail_block, overwrite=True, _sync=True)
+    block = MailServer.model_validate({"host": "127.0.0.1", "port": port, "tls": "none", **more})
+    save_block(block, service.settings.mail_block)
 
 
-def test_a_mail_server_that_is_down(service: Any) -> None:
+def test_a_mail_server_that_is_down(service: Service) -> None:
     service.lose_mail_server()
     found = look(service, "mail")
     assert not found.good
@@ -308,7 +318,7 @@ def refusing() -> Iterator[int]:
     thread.join()
 
 
-def test_a_mail_server_that_refuses(service: Any) -> None:
+def test_a_mail_server_that_refuses(service: Service) -> None:
     with refusing() as port:
         mail_block(service, port)
         found = look(service, "mail")
@@ -317,7 +327,7 @@ def test_a_mail_server_that_refuses(service: Any) -> None:
     assert "username and password" in found.remedy
 
 
-def test_a_mail_server_whose_certificate_nobody_trusts(service: Any, certificate: Path) -> None:
+def test_a_mail_server_whose_certificate_nobody_trusts(service: Service, certificate: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     port = free_port()
@@ -335,9 +345,9 @@ def test_a_mail_server_whose_certificate_nobody_trusts(service: Any, certificate
         controller.stop()
 
 
-def test_alerts_that_still_go_to_the_local_inbox(service: Any) -> None:
+def test_alerts_that_still_go_to_the_local_inbox(service: Service) -> None:
     block = load_mail_server(service.settings).model_copy(update={"host": "mail.example.org"})
-    block.save(service.settings.mail_block, overwrite=True, _sync=True)
+    save_block(block, service.settings.mail_block)
     found = look(service, "alerts")
     assert not found.good
     assert "local inbox" in found.detail
@@ -345,7 +355,7 @@ def test_alerts_that_still_go_to_the_local_inbox(service: Any) -> None:
 
 
 def test_alerts_that_are_no_notification_block(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "secret/test-key")
     found = look(service, "alerts")
@@ -353,9 +363,11 @@ def test_alerts_that_are_no_notification_block(
     assert "not a notification block" in found.detail
 
 
-def test_no_secret_is_in_what_doctor_says(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_what_doctor_says(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook = SecretStr("https://hooks.example.org/hunter2")
-    SlackWebhook(url=hook).save("other-alerts", overwrite=True, _sync=True)
+    save_block(SlackWebhook(url=hook), "other-alerts")
     monkeypatch.setenv("RELOCATION_ALERT_BLOCK", "slack-webhook/other-alerts")
     assert look(service, "alerts").good
     assert "hunter2" not in str([check.as_json() for check in run_checks(Settings())])

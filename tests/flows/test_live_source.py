@@ -2,19 +2,19 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, BinaryIO
 
 import pytest
+from embedded_service import Service
 from prefect.client.orchestration import get_client
-from prefect.flow_engine import run_flow
-from prefect.states import AwaitingRetry, State
+from prefect.client.schemas.objects import State
+from prefect_blocks import save_block
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 from sqlalchemy import Engine, create_engine, event, text
 
-from flows.relocate import relocate
 from relocation.catalogue import load_catalogue
 from relocation.database import engine_options, prepare
 from relocation.example import example_export
@@ -29,43 +29,39 @@ EXAMPLE = example_export(organizations=2, members=3, projects=2)
 
 
 @pytest.fixture
-def live(service: Any, tmp_path: Path) -> Iterator[Engine]:
+def live(service: Service, tmp_path: Path) -> Iterator[Engine]:
     """A live product with two organizations, and the block that leads to it."""
     path = tmp_path / "live.db"
     engine = prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
     create_embedded(engine)
     tables = reflect(engine, load_catalogue().values())
     load_existing(engine, tables, [RecordList(EXAMPLE, load_catalogue())])
-    SqlAlchemyConnector(
+    block = SqlAlchemyConnector(
         connection_info=ConnectionComponents(
             driver=SyncDriver.SQLITE_PYSQLITE,
             database=f"file:{path}",
             # As good as a user who can only read.
             query={"mode": "ro", "uri": "true"},
         )
-    ).save("relocation-source", overwrite=True, _sync=True)
+    )
+    save_block(block, "relocation-source")
     yield engine
     engine.dispose()
 
 
-def ask(service: Any, *organizations: str) -> State[None]:
+def ask(service: Service, *organizations: str) -> State[None]:
     return service.relocate("", *organizations, source="relocation-source")
 
 
-def rerun(relocation_id: str) -> State[Any]:
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
-        flow_run = client.read_flow_run(UUID(relocation_id))
-    return run_flow(relocate, flow_run=flow_run, return_type="state")
-
-
-def stored(service: Any) -> list[str]:
+def stored(service: Service) -> list[str]:
     """The archives in the storage, whole or not."""
     folder = service.settings.home / "storage"
     return [path.name for path in folder.rglob("*") if path.is_file() and "archive" in path.name]
 
 
-def test_organizations_go_from_one_live_product_into_another(service: Any, live: Engine) -> None:
+def test_organizations_go_from_one_live_product_into_another(
+    service: Service, live: Engine
+) -> None:
     state = ask(service, "acme")
     assert state.is_completed(), state.message
     (organization,) = service.rows("sentry.organization")
@@ -81,7 +77,7 @@ def test_organizations_go_from_one_live_product_into_another(service: Any, live:
 
 
 def test_a_claim_names_the_host_that_the_live_product_keeps_as_its_own(
-    service: Any, live: Engine
+    service: Service, live: Engine
 ) -> None:
     with live.begin() as connection:
         connection.execute(
@@ -99,13 +95,12 @@ def test_a_claim_names_the_host_that_the_live_product_keeps_as_its_own(
 
 
 def test_an_interrupted_export_leaves_nothing_and_begins_at_a_new_moment(
-    service: Any, live: Engine, monkeypatch: pytest.MonkeyPatch
+    service: Service, live: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relocation.transfer import live as exporting
-
+    exporting = sys.modules["relocation.transfer.live"]
     whole = exporting.export_records
 
-    def broken(*arguments: Any, **options: Any) -> Iterator[Any]:
+    def broken(*arguments: object, **options: object) -> Iterator[object]:
         for number, record in enumerate(whole(*arguments, **options)):
             if number > 20:
                 raise ConnectionError("the source went away")
@@ -124,7 +119,7 @@ def test_an_interrupted_export_leaves_nothing_and_begins_at_a_new_moment(
         connection.execute(
             text("UPDATE sentry_organization SET name = 'By now' WHERE slug = 'acme'")
         )
-    assert rerun(relocation.id).is_completed()
+    assert service.rerun(relocation.id).is_completed()
     assert "By now" in {row.name for row in service.rows("sentry.organization")}
     outcomes = [
         one.outcome
@@ -135,7 +130,7 @@ def test_an_interrupted_export_leaves_nothing_and_begins_at_a_new_moment(
 
 
 def test_a_rerun_after_the_export_takes_the_archive_that_is_there(
-    service: Any, live: Engine
+    service: Service, live: Engine
 ) -> None:
     with service.destination.begin() as connection:
         connection.execute(
@@ -154,7 +149,7 @@ def test_a_rerun_after_the_export_takes_the_archive_that_is_there(
         connection.execute(
             text("UPDATE sentry_organization SET name = 'By now' WHERE slug = 'acme'")
         )
-    assert rerun(relocation.id).is_completed()
+    assert service.rerun(relocation.id).is_completed()
     assert "By now" not in {row.name for row in service.rows("sentry.organization")}
 
 
@@ -168,12 +163,12 @@ def test_a_rerun_after_the_export_takes_the_archive_that_is_there(
     ],
 )
 def test_a_request_that_cannot_be_is_refused_before_anything_is_exported(
-    service: Any, live: Engine, request_: dict[str, Any], said: str
+    service: Service, live: Engine, request_: dict[str, Any], said: str
 ) -> None:
     read: list[str] = []
 
     @event.listens_for(Engine, "before_cursor_execute")
-    def watch(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+    def watch(_connection: object, _cursor: object, sql: str, *_: object) -> None:
         if "sentry_projectkey" in sql and sql.startswith(("SELECT", "WITH")):
             read.append(sql)
 
@@ -183,22 +178,22 @@ def test_a_request_that_cannot_be_is_refused_before_anything_is_exported(
         assert service.relocate(given.pop("archive"), *organizations, **given).is_failed()
     finally:
         event.remove(Engine, "before_cursor_execute", watch)
-    assert said in service.only().reason
+    assert said in (service.only().reason or "")
     assert stored(service) == []
     assert read == [] or said == "nobody"
 
 
-def test_a_missing_block_says_what_to_set_up(service: Any) -> None:
+def test_a_missing_block_says_what_to_set_up(service: Service) -> None:
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name("relocation-source", "sqlalchemy-connector")
         client.delete_block_document(document.id)
     assert ask(service, "acme").is_failed()
-    assert "No live database is set up here" in service.only().reason
-    assert "relocation setup --blocks" in service.only().internal_error
+    assert "No live database is set up here" in (service.only().reason or "")
+    assert "relocation setup --blocks" in (service.only().internal_error or "")
 
 
 def test_the_storage_shows_an_upload_when_it_is_whole(
-    service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from relocation.prefect_api.blocks import load_storage
 
@@ -206,7 +201,7 @@ def test_the_storage_shows_an_upload_when_it_is_whole(
     file = tmp_path / "big"
     file.write_bytes(b"x" * 3_000_000)
 
-    def cut(_source: Any, target: Any, _size: int) -> None:
+    def cut(_source: object, target: BinaryIO, _size: int) -> None:
         target.write(b"half")
         raise OSError("no space left")
 

@@ -1,15 +1,15 @@
 """Sample notices can be sent, to see them in real mail clients."""
 
 from pathlib import Path
-from typing import Any
 
+from embedded_service import Service
 from typer.testing import CliRunner
 
 from relocation.cli.main import app
 from relocation.ledger.relocations import list_relocations
 
 
-def test_a_preview_can_be_sent_through_the_mail_block(service: Any, tmp_path: Path) -> None:
+def test_a_preview_can_be_sent_through_the_mail_block(service: Service, tmp_path: Path) -> None:
     preview = ["notices", "preview", "CLAIM", "--to", str(tmp_path / "out")]
     said = CliRunner().invoke(app, [*preview, "--send", "you@example.org"])
     assert said.exit_code == 0, said.output
@@ -22,7 +22,7 @@ def test_a_preview_can_be_sent_through_the_mail_block(service: Any, tmp_path: Pa
 
 
 def test_a_preview_that_cannot_be_sent_is_an_error_of_one_line(
-    service: Any, tmp_path: Path
+    service: Service, tmp_path: Path
 ) -> None:
     service.lose_mail_server()
     preview = ["notices", "preview", "CLAIM", "--to", str(tmp_path / "out")]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_service import Service
 
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
@@ -15,13 +16,14 @@ FRESH_INSTALL = Path(__file__).parents[2].parent / "shared" / "exports" / "fresh
 
 
 @pytest.fixture
-def fresh_install(service: Any) -> str:
+def fresh_install(service: Service) -> str:
+    """The reference's fresh installation, in the storage."""
     if not FRESH_INSTALL.exists():
         pytest.skip("the real export is not at hand")
     return service.store(service.seal(FRESH_INSTALL.read_bytes()))
 
 
-def rows_of(service: Any) -> dict[str, set[tuple[Any, ...]]]:
+def rows_of(service: Service) -> dict[str, set[tuple[Any, ...]]]:
     """All rows of the destination, for asking what a relocation changed."""
     return {
         name: {tuple(map(str, row)) for row in service.rows(name)}
@@ -29,7 +31,7 @@ def rows_of(service: Any) -> dict[str, set[tuple[Any, ...]]]:
     }
 
 
-def test_a_real_export_is_relocated(service: Any, fresh_install: str) -> None:
+def test_a_real_export_is_relocated(service: Service, fresh_install: str) -> None:
     """A-115, A-117, A-118, A-121."""
     before = service.count("sentry.user"), service.count("sentry.email")
     state = service.relocate(fresh_install, "testing")
@@ -67,7 +69,7 @@ def test_a_real_export_is_relocated(service: Any, fresh_install: str) -> None:
 
 
 def test_nothing_outside_the_organization_scope_is_written(
-    service: Any, fresh_install: str
+    service: Service, fresh_install: str
 ) -> None:
     """A-21."""
     service.relocate(fresh_install, "testing")
@@ -77,7 +79,9 @@ def test_nothing_outside_the_organization_scope_is_written(
     assert {name: service.count(name) for name in others} == dict.fromkeys(others, 0)
 
 
-def test_a_real_export_is_told_to_its_owner_and_its_users(service: Any, fresh_install: str) -> None:
+def test_a_real_export_is_told_to_its_owner_and_its_users(
+    service: Service, fresh_install: str
+) -> None:
     """A-107, A-119, A-121."""
     service.relocate(fresh_install, "testing")
     notices = notices_of(service.ledger, service.only().id)
@@ -91,7 +95,7 @@ def test_a_real_export_is_told_to_its_owner_and_its_users(service: Any, fresh_in
 
 
 def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
-    service: Any, fresh_install: str
+    service: Service, fresh_install: str
 ) -> None:
     from relocation.ledger.tries import needed_result
     from relocation.results import ExportScanned
@@ -105,7 +109,7 @@ def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
 
 
 def test_a_second_relocation_of_the_same_file_changes_nothing_of_the_first(
-    service: Any, fresh_install: str
+    service: Service, fresh_install: str
 ) -> None:
     """A-136, A-26, A-27, A-42."""
     service.relocate(fresh_install, "testing")
@@ -120,7 +124,7 @@ def test_a_second_relocation_of_the_same_file_changes_nothing_of_the_first(
     assert len(set(admins)) == 2
 
 
-def test_the_example_is_relocated_with_every_project_key(service: Any) -> None:
+def test_the_example_is_relocated_with_every_project_key(service: Service) -> None:
     """W-15: every project key of the file arrives."""
     records = list(example_export(organizations=2))
     state = service.relocate(service.archive(records), "acme", "birch-labs")
@@ -129,13 +133,13 @@ def test_the_example_is_relocated_with_every_project_key(service: Any) -> None:
         assert service.count(model) == sum(record.model == model for record in records)
 
 
-def test_only_the_organizations_asked_for_are_relocated(service: Any) -> None:
+def test_only_the_organizations_asked_for_are_relocated(service: Service) -> None:
     """A-39."""
     service.relocate(service.archive(example_export(organizations=2)), "birch-labs")
     assert [row.slug for row in service.rows("sentry.organization")] == ["birch-labs"]
 
 
-def test_owner_and_creator_are_both_told(service: Any) -> None:
+def test_owner_and_creator_are_both_told(service: Service) -> None:
     """A-120."""
     archive = service.archive(example_export(organizations=1))
     service.relocate(archive, "acme", creator="carl")
@@ -148,7 +152,7 @@ def test_owner_and_creator_are_both_told(service: Any) -> None:
 
 
 def test_a_plain_export_is_refused_unless_the_settings_allow_it(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from io import BytesIO
 
@@ -163,7 +167,7 @@ def test_a_plain_export_is_refused_unless_the_settings_allow_it(
     assert service.relocate(key, "acme").is_completed()
 
 
-def test_working_files_are_gone_after_success(service: Any) -> None:
+def test_working_files_are_gone_after_success(service: Service) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     storage = Path(service.settings.home) / "storage"
     assert [path for path in (storage / "relocations").rglob("*") if path.is_file()] == []

@@ -32,6 +32,7 @@ class Stage:
 
 @pytest.fixture
 def in_memory() -> Stage:
+    """Runs in memory."""
     memory, stage = MemoryRuns(lambda: datetime.now(UTC)), Stage()
 
     def new(state: RunState = RunState.RUNNING, *, deployed: bool = True) -> str:
@@ -43,6 +44,7 @@ def in_memory() -> Stage:
 
 @pytest.fixture
 def at_a_server(prefect_server: None) -> Iterator[Stage]:
+    """Runs at a Prefect server."""
     stage = Stage()
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(client.create_flow(relocate), f"d-{uuid4()}")
@@ -69,6 +71,7 @@ def at_a_server(prefect_server: None) -> Iterator[Stage]:
 
 @pytest.fixture(params=["in_memory", "at_a_server"])
 def stage(request: pytest.FixtureRequest) -> Stage:
+    """Runs, in memory and at a server."""
     given: Stage = request.getfixturevalue(request.param)
     return given
 

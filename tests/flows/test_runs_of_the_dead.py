@@ -28,12 +28,14 @@ def holds_a_child() -> None: ...
 
 @pytest.fixture
 def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """A client of the server."""
     with get_client(sync_client=True) as client:
         yield client
 
 
 @pytest.fixture
 def dead(client: SyncPrefectClient) -> FlowRun:
+    """A run that says it is running, of which no process is left."""
     return client.create_flow_run(parent, state=Running())
 
 

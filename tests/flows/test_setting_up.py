@@ -2,10 +2,11 @@
 
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
+from embedded_service import Service
 from prefect.blocks.notifications import SlackWebhook
+from prefect_blocks import load_block, save_block
 from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr
 from sqlalchemy import URL
@@ -15,7 +16,7 @@ from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
 from relocation.prefect_api.block_file import read_block_file
 from relocation.prefect_api.blocks import load_ledger, load_mail_server
-from relocation.prefect_api.setup import move_inbox, set_up
+from relocation.prefect_api.setup import Fields, move_inbox, set_up
 from relocation.settings import Settings
 
 MAIL = """
@@ -26,7 +27,7 @@ mail:
 """
 
 
-def fields(tmp_path: Path, text: str, **environment: str) -> Any:
+def fields(tmp_path: Path, text: str, **environment: str) -> Fields:
     """Read a file of blocks."""
     file = tmp_path / "blocks.yaml"
     file.write_text(text)
@@ -34,7 +35,7 @@ def fields(tmp_path: Path, text: str, **environment: str) -> Any:
 
 
 @pytest.fixture
-def own(service: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def own(service: Service, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of a service with a ledger block and a mail block that no other test has."""
     for block in ("LEDGER", "MAIL"):
         monkeypatch.setenv(f"RELOCATION_{block}_BLOCK", f"own-{uuid.uuid4()}")
@@ -57,6 +58,7 @@ def test_a_block_that_exists_is_kept_unless_told_to_overwrite(
     assert written.pop(name) == "overwritten"
     assert set(written.values()) == {"kept"}  # above all the key: archives are made for it
     server = load_mail_server(settings)
+    assert server.password is not None
     assert (server.host, server.password.get_secret_value()) == ("smtp.example.org", "hunter2")
     assert set_up(settings, inbox_port=1, fields=given)[name] == "kept"
 
@@ -68,7 +70,7 @@ def test_the_password_of_a_database_is_hidden_in_its_block(
     given = fields(tmp_path, f"ledger: {{url: '{address}'}}")
     done = set_up(own, inbox_port=1, fields=given, overwrite=True)
     assert done[own.ledger_block] == "overwritten"
-    block = SqlAlchemyConnector.load(own.ledger_block, _sync=True)
+    block = load_block(SqlAlchemyConnector, own.ledger_block)
     assert "hunter2" not in f"{block!r} {block.model_dump(mode='json')}"
     ledger = load_ledger(own)
     assert (ledger.dialect.name, is_current(ledger)) == ("postgresql", True)
@@ -76,16 +78,16 @@ def test_the_password_of_a_database_is_hidden_in_its_block(
 
 
 def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(
-    service: Any, own: Settings, tmp_path: Path
+    service: Service, own: Settings, tmp_path: Path
 ) -> None:
     assert service.relocate("archives/absent.tar", "acme").is_failed()
     (first,) = list_relocations(load_ledger(own))
     other = tmp_path / "other.db"
     other.touch()
-    block = SqlAlchemyConnector.load(own.ledger_block, _sync=True)
+    block = load_block(SqlAlchemyConnector, own.ledger_block)
     elsewhere = block.connection_info.model_copy(update={"database": f"file:{other}"})
     changed = SqlAlchemyConnector(connection_info=elsewhere)
-    changed.save(own.ledger_block, overwrite=True, _sync=True)
+    save_block(changed, own.ledger_block)
     set_up(own, inbox_port=1)
     assert service.relocate("archives/absent.tar", "acme").is_failed()
     (second,) = list_relocations(load_ledger(own))
@@ -93,7 +95,7 @@ def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(
 
 
 def test_a_storage_that_cannot_be_made_here_is_asked_for(
-    service: Any,
+    service: Service,
 ) -> None:
     settings = service.settings.model_copy(update={"storage_block": "remote-file-system/absent"})
     with pytest.raises(ConfigurationError) as refused:
@@ -117,10 +119,10 @@ def test_alerts_move_with_the_inbox_they_go_to(
     settings, old = Settings(), load_mail_server(own).port
     before = address.format(old=old)
     name = settings.alert_block.partition("/")[2]
-    SlackWebhook(url=SecretStr(before)).save(name, _sync=True)
+    save_block(SlackWebhook(url=SecretStr(before)), name)
     move_inbox(settings, 4025)
     move_inbox(settings, 4025)
-    after = SlackWebhook.load(name, _sync=True).url.get_secret_value()
+    after = load_block(SlackWebhook, name).url.get_secret_value()
     assert after == (before.replace(str(old), "4025") if moves else before)
     assert load_mail_server(settings).port == 4025
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
+from embedded_service import Service
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort
 from prefect.states import Cancelled, Cancelling, Failed, Suspended
 
@@ -21,21 +24,23 @@ from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Step, Task
 
 IMPORT = Task.IMPORT_ORGANIZATIONS
+Meanwhile = Callable[[Callable[[str], object]], None]
 
 
 @pytest.fixture
-def archive(service: Any) -> str:
+def archive(service: Service) -> str:
+    """The example of one organization, in the storage."""
     return service.archive(example_export(organizations=1))
 
 
 @pytest.fixture
-def meanwhile(service: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+def meanwhile(service: Service, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     """Let something happen elsewhere while the colliding users are captured."""
     capture = sys.modules["tasks.capture"]
     export = capture.export_records
 
     def arrange(happens: Callable[[str], object]) -> None:
-        def export_records(*args: Any, **options: Any) -> Any:
+        def export_records(*args: object, **options: object) -> object:
             if "usernames" in options:
                 happens(service.only().id)
             return export(*args, **options)
@@ -45,30 +50,30 @@ def meanwhile(service: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], 
     return arrange
 
 
-def run_state(service: Any) -> str:
+def run_state(service: Service) -> str:
     with get_client(sync_client=True) as client:
-        return str(client.read_flow_run(service.only().id).state_name)
+        return str(client.read_flow_run(UUID(service.only().id)).state_name)
 
 
-def set_state(state: Any) -> Callable[[str], None]:
+def set_state(state: State[Any]) -> Callable[[str], None]:
     def happens(relocation_id: str) -> None:
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(relocation_id, state, force=True)
+            client.set_flow_run_state(UUID(relocation_id), state, force=True)
 
     return happens
 
 
-def last_task(service: Any) -> Task:
+def last_task(service: Service) -> Task:
     return tries_of(service.ledger, service.only().id)[-1].task
 
 
-def told(service: Any) -> list[str]:
+def told(service: Service) -> list[str]:
     notices = notices_of(service.ledger, service.only().id)
     return [f"{notice.kind} {notice.state}" for notice in notices]
 
 
 def test_it_is_cancelled_before_the_step_that_was_named(
-    service: Any, archive: str, meanwhile: Any
+    service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     """A-132, W-43: and its people are told."""
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.IMPORTING))
@@ -82,7 +87,7 @@ def test_it_is_cancelled_before_the_step_that_was_named(
 
 
 def test_it_pauses_before_the_step_that_was_named(
-    service: Any, archive: str, meanwhile: Any
+    service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     """A-98, W-1: the reference could not pause before validating."""
     meanwhile(lambda id_: schedule_pause(service.ledger, id_, Step.VALIDATING))
@@ -95,7 +100,9 @@ def test_it_pauses_before_the_step_that_was_named(
     assert told(service) == ["STARTED sent"]
 
 
-def test_a_cancellation_at_the_server_ends_it(service: Any, archive: str, meanwhile: Any) -> None:
+def test_a_cancellation_at_the_server_ends_it(
+    service: Service, archive: str, meanwhile: Meanwhile
+) -> None:
     meanwhile(set_state(Cancelled()))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
@@ -103,7 +110,9 @@ def test_a_cancellation_at_the_server_ends_it(service: Any, archive: str, meanwh
     assert run_state(service) == "Cancelled"
 
 
-def test_a_suspension_at_the_server_pauses_it(service: Any, archive: str, meanwhile: Any) -> None:
+def test_a_suspension_at_the_server_pauses_it(
+    service: Service, archive: str, meanwhile: Meanwhile
+) -> None:
     """Measured: a running flow otherwise ignores it, and stays Suspended for ever."""
     meanwhile(set_state(Suspended(timeout_seconds=3600)))
     with pytest.raises(Abort):
@@ -112,18 +121,20 @@ def test_a_suspension_at_the_server_pauses_it(service: Any, archive: str, meanwh
     assert run_state(service) == "Suspended"
 
 
-def test_a_failure_set_by_hand_ends_it(service: Any, archive: str, meanwhile: Any) -> None:
+def test_a_failure_set_by_hand_ends_it(
+    service: Service, archive: str, meanwhile: Meanwhile
+) -> None:
     """Measured: the process would go on, and report Completed in the end."""
     meanwhile(set_state(Failed(message="enough")))
     assert service.relocate(archive, "acme").is_failed()
     stored = service.only()
     assert stored.status is Status.FAILURE
-    assert "operator" in stored.reason
+    assert "operator" in (stored.reason or "")
     assert told(service) == ["STARTED sent", "FAILED sent"]
 
 
 def test_a_process_that_was_taken_over_stops_and_reports_nothing(
-    service: Any, archive: str, meanwhile: Any
+    service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     """DESIGN 6.6: two engines on one run."""
 
@@ -141,7 +152,7 @@ def test_a_process_that_was_taken_over_stops_and_reports_nothing(
 
 
 def test_what_a_cancelled_relocation_imported_is_removed(
-    service: Any, archive: str, meanwhile: Any
+    service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
@@ -153,7 +164,7 @@ def test_what_a_cancelled_relocation_imported_is_removed(
 
 
 def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported(
-    service: Any, archive: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, archive: str, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Theirs stays theirs; the operator reads in the ledger that nothing was rolled back."""
 
@@ -172,13 +183,13 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         service.relocate(archive, "acme")
     stored = service.only()
     assert stored.status is Status.CANCELLED
-    assert "not rolled back" in stored.internal_error
+    assert "not rolled back" in (stored.internal_error or "")
     assert "theirs" in {row.slug for row in service.rows("sentry.team")}
     assert told(service) == ["STARTED sent", "CANCELLED sent"]
 
 
 def test_a_task_that_takes_too_long_has_failed_and_is_no_interruption(
-    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
     import time
@@ -193,12 +204,12 @@ def test_a_task_that_takes_too_long_has_failed_and_is_no_interruption(
 
 @pytest.mark.parametrize("state", [Cancelled(), Cancelling()], ids=["cancelled", "cancelling"])
 def test_a_cancellation_that_comes_when_all_is_visible_is_not_obeyed(
-    service: Any, archive: str, monkeypatch: pytest.MonkeyPatch, state: Any
+    service: Service, archive: str, monkeypatch: pytest.MonkeyPatch, state: State[Any]
 ) -> None:
     """Its users have work to do there, and their claims to get."""
     reveal = sys.modules["tasks.hand_over"].reveal
 
-    def then_cancel(*arguments: Any) -> Any:
+    def then_cancel(*arguments: object) -> object:
         asked = reveal(*arguments)
         set_state(state)(service.only().id)
         return asked
@@ -217,14 +228,14 @@ def test_a_cancellation_that_comes_when_all_is_visible_is_not_obeyed(
 
 
 def test_a_cancellation_that_fails_in_its_roll_back_imports_nothing_again(
-    service: Any, archive: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, archive: str, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relocation.prefect_api import context
-
+    context = sys.modules["relocation.prefect_api.context"]
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
-    undo, times = context.roll_back, []
+    undo = context.roll_back
+    times: list[int] = []
 
-    def fail_once(*arguments: Any, begin: Any, **options: Any) -> Any:
+    def fail_once(*arguments: object, begin: Callable[[], None], **options: object) -> object:
         times.append(len(service.rows("sentry.organization")))
         if len(times) == 1:
             begin()
