@@ -1,18 +1,20 @@
 """A real SMTP peer, a real ledger, and notices with their facts."""
 
-import asyncio
 import copy
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+import mail_parts
 import pytest
 from aiosmtpd.controller import Controller
 from ledgers import sqlite_ledger
+from mail_parts import Build
+from smtp_peer import Peer, ServerAt, ServerChanges
 from sqlalchemy import Engine
 
 from relocation.delivery.smtp import Mailer, MailServerSettings
@@ -84,64 +86,9 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
 }
 
 
-@dataclass
-class Peer:
-    """An SMTP server that answers as it is told, and keeps what it took."""
-
-    port: int
-    rcpt_reply: dict[str, str] = field(default_factory=dict)
-    data_reply: str = "250 2.0.0 queued as T1"
-    drop_after_data: bool = False
-    pipelining: bool = False
-    """Whether it says that it takes commands in advance."""
-    together: int = 1
-    """Connections that have to be there before the first recipient is taken."""
-    on_rcpt: Callable[[], None] = lambda: None
-    on_data: Callable[[], None] = lambda: None
-    taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
-    connections: set[Any] = field(default_factory=set)
-    logins: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-    # The names and the parameters are the library's.
-    async def handle_EHLO(  # noqa: N802
-        self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
-    ) -> list[str]:
-        session.host_name = hostname
-        return [*responses[:-1], *["250-PIPELINING"] * self.pipelining, responses[-1]]
-
-    async def handle_RCPT(  # noqa: N802
-        self,
-        server: Any,
-        session: Any,
-        envelope: Any,
-        address: str,
-        options: Any,
-    ) -> str:
-        self.connections.add(session.peer)
-        while len(self.connections) < self.together:
-            await asyncio.sleep(0.01)
-        self.on_rcpt()
-        if address in self.rcpt_reply:
-            return self.rcpt_reply[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(  # noqa: N802
-        self,
-        server: Any,
-        session: Any,
-        envelope: Any,
-    ) -> str:
-        self.on_data()
-        if self.data_reply.startswith("250"):
-            self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
-        if self.drop_after_data:
-            server.transport.abort()
-        return self.data_reply
-
-
 @pytest.fixture
 def peer() -> Iterator[Peer]:
+    """An SMTP server that takes every mail."""
     peer = Peer(free_port())
     controller = Controller(peer, hostname="127.0.0.1", port=peer.port)
     controller.start()
@@ -151,17 +98,19 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def mailer(peer: Peer) -> Iterator[Mailer]:
+    """A connection to it."""
     with Mailer(server_at(peer.port)) as mailer:
         yield mailer
 
 
-def server_at(port: int, **changes: Any) -> MailServerSettings:
-    plain = {"tls": "none", "user": None, "password": None, "sender": SENDER, "timeout": 3.0}
-    return MailServerSettings(host="127.0.0.1", port=port, **(plain | changes))
+def server_at(port: int, **changes: Unpack[ServerChanges]) -> MailServerSettings:
+    plain = MailServerSettings("127.0.0.1", port, "none", None, None, SENDER, timeout=3.0)
+    return replace(plain, **changes)
 
 
 @pytest.fixture(name="server_at")
-def server_at_fixture() -> Callable[..., MailServerSettings]:
+def server_at_fixture() -> ServerAt:
+    """Makes the settings of a mail server on a port of this machine."""
     return server_at
 
 
@@ -173,11 +122,13 @@ def facts() -> dict[NoticeKind, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def templates() -> Templates:
+    """The templates of the package."""
     return load_templates()
 
 
 @pytest.fixture(scope="session")
 def branding() -> Branding:
+    """What the service calls itself."""
     return Branding.of(
         Settings(
             product_name="Sentinel Cloud",
@@ -189,9 +140,9 @@ def branding() -> Branding:
 
 
 @pytest.fixture(scope="session")
-def build(templates: Templates, branding: Branding) -> Callable[..., EmailMessage]:
+def build(templates: Templates, branding: Branding) -> Build:
     """Build a notice of a kind; keywords change its facts, or how it is addressed."""
-    addressing = {
+    addressing: dict[str, Any] = {
         "recipient": "olivia@example.org",
         "message_id": "<abc@relocation.example.org>",
         "date": datetime(2026, 3, 19, 14, 6, tzinfo=UTC),
@@ -200,8 +151,10 @@ def build(templates: Templates, branding: Branding) -> Callable[..., EmailMessag
         "branding": branding,
     }
 
-    def make(kind: NoticeKind, **changes: Any) -> EmailMessage:
-        asked = {name: changes.pop(name, value) for name, value in addressing.items()}
+    def make(kind: NoticeKind, **changes: object) -> EmailMessage:
+        asked: dict[str, Any] = {
+            name: changes.pop(name, value) for name, value in addressing.items()
+        }
         context = {**FACTS[kind], "relocation_id": RELOCATION, **changes}
         return build_notice(kind, context=context, **asked)
 
@@ -210,12 +163,14 @@ def build(templates: Templates, branding: Branding) -> Callable[..., EmailMessag
 
 @pytest.fixture(scope="session")
 def text_of() -> Callable[[EmailMessage], str]:
-    return lambda message: message.get_body(("plain",)).get_content()
+    """Returns the part of a mail that is plain text."""
+    return mail_parts.text_of
 
 
 @pytest.fixture(scope="session")
 def html_of() -> Callable[[EmailMessage], str]:
-    return lambda message: message.get_body(("html",)).get_content()
+    """Returns the part of a mail that is HTML."""
+    return mail_parts.html_of
 
 
 def _open(ledger: Engine) -> Engine:
@@ -226,6 +181,7 @@ def _open(ledger: Engine) -> Engine:
 
 @pytest.fixture(scope="session")
 def opened_file(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Path:
+    """A ledger in a SQLite file that holds one relocation, to be copied."""
     path = tmp_path_factory.mktemp("notices") / "ledger.db"
     shutil.copy(migrated_file, path)
     _open(sqlite_ledger(path)).dispose()
@@ -234,6 +190,7 @@ def opened_file(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -
 
 @pytest.fixture
 def file_ledger(tmp_path: Path, opened_file: Path) -> Engine:
+    """A ledger in a SQLite file that holds one relocation."""
     shutil.copy(opened_file, tmp_path / "ledger.db")
     return sqlite_ledger(tmp_path / "ledger.db")
 

@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import create_engine, event, make_url
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.engine.default import DefaultDialect
 
 from relocation.database import engine_options, prepare
@@ -29,20 +30,22 @@ from relocation.settings import Settings
 SENDER = "noreply@relocation.example.org"
 
 
-def _die_at(engine: Any, point: str | None) -> None:
+def _die_at(engine: Engine, point: str | None) -> None:
     commits = 0
-    do_commit = DefaultDialect.do_commit
+    do_commit = cast(
+        "Callable[[DefaultDialect, PoolProxiedConnection], None]", DefaultDialect.do_commit
+    )
 
     def reach(when: str) -> None:
         if f"{when} {commits}" == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def before(_connection: Any) -> None:
+    def before(_connection: object) -> None:
         nonlocal commits
         commits += 1
         reach("before")
 
-    def commit_then_die(dialect: DefaultDialect, connection: Any) -> None:
+    def commit_then_die(dialect: DefaultDialect, connection: PoolProxiedConnection) -> None:
         do_commit(dialect, connection)
         reach("after")
 

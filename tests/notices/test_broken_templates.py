@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mail_parts import text_of
+from smtp_peer import Peer
 from sqlalchemy import Engine
 
 from relocation.delivery.context import DeliveryContext
@@ -41,7 +43,7 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
     tmp_path: Path,
     ledger: Engine,
     mailer: Mailer,
-    peer: Any,
+    peer: Peer,
     branding: Branding,
     facts: dict[NoticeKind, dict[str, Any]],
 ) -> None:
@@ -67,4 +69,4 @@ def test_a_broken_template_leaves_the_relocation_alone_and_is_told_to_the_operat
     ]
     mail = email.message_from_bytes(peer.taken[-1][2], policy=email.policy.default)
     assert mail["Subject"] == "FAILED email can't be built: acme"
-    assert why in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert why in text_of(mail)

@@ -2,12 +2,12 @@
 
 import email
 import email.policy
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
 import pytest
+from mail_parts import Build
 
 from relocation.errors import ConfigurationError
 from relocation.notices.building import Branding, NoticeError, build_notice
@@ -16,7 +16,6 @@ from relocation.notices.rendering import Templates, Trusted
 from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
 
-Build = Callable[..., EmailMessage]
 ONCE = (
     "Message-ID",
     "Date",
@@ -197,7 +196,7 @@ def test_a_missing_fact_is_an_error_that_names_it(branding: Branding, templates:
 def test_settings_no_notice_could_be_built_with_are_refused_at_once(wrong: dict[str, str]) -> None:
     """Otherwise each notice would be given up for a fault of the settings."""
     with pytest.raises(ConfigurationError):
-        Branding.of(Settings(**wrong))
+        Branding.of(Settings.model_validate(wrong))
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ class _Module:
             case ast.Constant(value=str(text)):
                 return [text]
             case ast.JoinedStr(values=parts):
-                return ["".join(p.value if isinstance(p, ast.Constant) else FILLING for p in parts)]
+                return [
+                    "".join(str(p.value) if isinstance(p, ast.Constant) else FILLING for p in parts)
+                ]
             case ast.IfExp(body=one, orelse=other):
                 options = [one, other]
             case ast.Name(id=name) if name in self.assigned:
@@ -133,17 +135,17 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 SITES = [
-    pytest.param(module, cls, argument, id=f"{module.name}:{line}")
+    (module, cls, argument, f"{module.name}:{line}")
     for module in MODULES
     for line, cls, argument in module.errors()
     if module.name not in {"relocation/errors.py", "relocation/notices/samples.py"}
 ]
 TOLD = [
     *[
-        pytest.param(param.values[1], sentence, id=f"{param.id}-{number}")
-        for param in SITES
-        if param.values[1] not in UNTOLD
-        for number, sentence in enumerate(param.values[0].sentences(param.values[2]))
+        pytest.param(cls, sentence, id=f"{site}-{number}")
+        for module, cls, argument, site in SITES
+        if cls not in UNTOLD
+        for number, sentence in enumerate(module.sentences(argument))
     ],
     *[pytest.param(None, policy.reason, id=task.value) for task, policy in POLICIES.items()],
     *[
@@ -163,7 +165,7 @@ TOLD = [
 
 def test_the_walk_finds_the_raise_sites() -> None:
     """It would prove nothing if it found none: these are few of many, in every layer."""
-    found = {param.id.partition(":")[0] for param in SITES}
+    found = {module.name for module, _, _, _ in SITES}
     assert {
         "tasks/receive.py",
         "relocation/request.py",
@@ -174,7 +176,10 @@ def test_the_walk_finds_the_raise_sites() -> None:
     assert "it was interrupted" in " ".join(str(param.values[1]) for param in TOLD)
 
 
-@pytest.mark.parametrize(("module", "cls", "argument"), SITES)
+@pytest.mark.parametrize(
+    ("module", "cls", "argument"),
+    [pytest.param(module, cls, argument, id=site) for module, cls, argument, site in SITES],
+)
 def test_a_reason_is_raised_as_a_class_of_the_catalogue(
     module: _Module, cls: type[RelocationError], argument: ast.expr
 ) -> None:

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from smtp_peer import Peer, ServerAt
 from sqlalchemy import Engine, event, select, text, update
 
-from relocation.delivery.context import DeliveryContext
+from relocation.delivery.context import DeliveryContext, SendToBlock
 from relocation.delivery.deliver import DeliveryReport, deliver_due
-from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.delivery.smtp import Mailer
 from relocation.ledger.dispatch import MOST_REFUSALS, DeliveryPolicy, lease_due, release_expired
-from relocation.ledger.outbox import enqueue, notices_of
+from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState
 from relocation.ledger.tables import notices as notices_table
 from relocation.local.processes import free_port
@@ -38,6 +39,7 @@ Enqueue = Callable[..., None]
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """A ledger that holds one relocation, on each database."""
     return either_ledger
 
 
@@ -45,7 +47,7 @@ def ledger(either_ledger: Engine) -> Engine:
 def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Enqueue:
     """Put a notice into the outbox."""
 
-    def put(kind: NoticeKind, recipient: str, **changes: Any) -> None:
+    def put(kind: NoticeKind, recipient: str, **changes: object) -> None:
         draft = NoticeDraft(kind, recipient, {**facts[kind], **changes})
         with ledger.begin() as connection:
             enqueue(
@@ -57,10 +59,25 @@ def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Enqueue:
 
 @pytest.fixture
 def deliver(ledger: Engine, templates: Templates, branding: Branding) -> Deliver:
+    """Deliver what is due."""
+
     def deliver(
-        mailer: Mailer, *, now: datetime = NOW, relocation_id: str | None = None, **options: Any
+        mailer: Mailer | None,
+        *,
+        now: datetime = NOW,
+        relocation_id: str | None = None,
+        per_minute: int = 0,
+        send_to_block: SendToBlock | None = None,
     ) -> DeliveryReport:
-        delivery = DeliveryContext(ledger, mailer, templates, branding, POLICY, **options)
+        delivery = DeliveryContext(
+            ledger,
+            mailer,
+            templates,
+            branding,
+            POLICY,
+            per_minute=per_minute,
+            send_to_block=send_to_block,
+        )
         return deliver_due(delivery, worker="a:1", relocation_id=relocation_id, now=lambda: now)
 
     return deliver
@@ -71,7 +88,7 @@ def _states(ledger: Engine) -> list[NoticeState]:
 
 
 def test_each_due_notice_is_sent_once(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     """W-41."""
     put(NoticeKind.STARTED, OLIVIA)
@@ -85,10 +102,10 @@ def test_each_due_notice_is_sent_once(
 
 
 def test_the_bytes_are_committed_and_the_notice_is_sending_before_they_go_out(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     """A death from here on leaves a notice that may have arrived, and is known to."""
-    seen: list[Any] = []
+    seen: list[Notice] = []
     peer.on_data = lambda: seen.extend(notices_of(ledger, RELOCATION))
     put(NoticeKind.STARTED, OLIVIA)
     deliver(mailer)
@@ -97,7 +114,7 @@ def test_the_bytes_are_committed_and_the_notice_is_sending_before_they_go_out(
 
 
 def test_a_retry_sends_the_same_bytes(
-    peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     put(NoticeKind.STARTED, OLIVIA)
     peer.drop_after_data = True
@@ -109,7 +126,7 @@ def test_a_retry_sends_the_same_bytes(
 
 
 def test_a_refused_recipient_does_not_keep_the_mail_from_others(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     peer.rcpt_reply = {OLIVIA: "550 5.1.1 no such user", MARCUS: "450 4.2.0 try later"}
     for recipient in (OLIVIA, MARCUS, "jane@example.org"):
@@ -119,7 +136,7 @@ def test_a_refused_recipient_does_not_keep_the_mail_from_others(
 
 
 def test_a_server_that_is_down_is_asked_once_and_everything_stays_due(
-    ledger: Engine, put: Enqueue, deliver: Deliver, server_at: Callable[..., MailServerSettings]
+    ledger: Engine, put: Enqueue, deliver: Deliver, server_at: ServerAt
 ) -> None:
     for recipient in (OLIVIA, MARCUS, "jane@example.org"):
         put(NoticeKind.STARTED, recipient)
@@ -130,7 +147,7 @@ def test_a_server_that_is_down_is_asked_once_and_everything_stays_due(
 
 
 def test_a_notice_that_is_retried_for_too_long_counts_as_failed(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     peer.rcpt_reply[OLIVIA] = "450 4.2.0 try later"
     put(NoticeKind.STARTED, OLIVIA)
@@ -153,7 +170,7 @@ def test_a_notice_that_cannot_be_built_waits_to_be_mended_and_stops_no_other(
     changes: dict[str, Any],
     *,
     ledger: Engine,
-    peer: Any,
+    peer: Peer,
     mailer: Mailer,
     put: Enqueue,
     deliver: Deliver,
@@ -200,7 +217,7 @@ def test_the_log_tells_of_each_mail_by_its_message_id_and_never_by_its_address(
 
 
 def test_an_address_that_no_mail_can_go_to_is_given_up(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     put(NoticeKind.STARTED, "nobody at all")
     assert deliver(mailer) == DeliveryReport(sent=1, failed=1)
@@ -208,7 +225,7 @@ def test_an_address_that_no_mail_can_go_to_is_given_up(
 
 
 def test_a_broken_template_that_is_mended_lets_the_mail_go_out(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     put(NoticeKind.STARTED, OLIVIA, happened_at="yesterday")
     for day in range(9):
@@ -228,7 +245,7 @@ def test_a_mail_server_that_is_away_for_days_loses_no_mail(
     mailer: Mailer,
     put: Enqueue,
     deliver: Deliver,
-    server_at: Callable[..., MailServerSettings],
+    server_at: ServerAt,
 ) -> None:
     for recipient in (OLIVIA, MARCUS):
         put(NoticeKind.STARTED, recipient)
@@ -241,7 +258,7 @@ def test_a_mail_server_that_is_away_for_days_loses_no_mail(
 
 
 def test_a_refused_login_is_a_fault_of_ours_and_a_refused_recipient_is_not(
-    peer: Any, mailer: Mailer, put: Enqueue, ledger: Engine, deliver: Deliver
+    peer: Peer, mailer: Mailer, put: Enqueue, ledger: Engine, deliver: Deliver
 ) -> None:
     peer.rcpt_reply = {OLIVIA: "530 5.7.0 log in first", MARCUS: "450 4.2.0 try later"}
     put(NoticeKind.STARTED, OLIVIA)
@@ -256,6 +273,8 @@ BLOCK = "slack-webhook/operators"
 
 @pytest.fixture
 def put_for_block(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> Callable[[], None]:
+    """Put a notice for a notification block into the outbox."""
+
     def put_for_block() -> None:
         draft = NoticeDraft(
             NoticeKind.OPERATOR, BLOCK, facts[NoticeKind.OPERATOR], channel=Channel.BLOCK
@@ -271,7 +290,7 @@ def test_a_block_tells_what_the_mail_tells_once_also_where_no_mail_server_is(
     put: Enqueue,
     deliver: Deliver,
     put_for_block: Callable[[], None],
-    server_at: Callable[..., MailServerSettings],
+    server_at: ServerAt,
 ) -> None:
     told: list[tuple[str, str, str]] = []
     put(NoticeKind.STARTED, OLIVIA)
@@ -308,7 +327,7 @@ def test_a_block_that_fails_is_tried_again_with_the_same_words_and_its_error_sta
 
 
 def test_a_notice_that_another_process_took_is_not_sent(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     """The lease ran out between claim and hand-over."""
     put(NoticeKind.STARTED, OLIVIA)
@@ -328,7 +347,7 @@ def test_a_notice_that_another_process_took_is_not_sent(
 
 @pytest.mark.parametrize("kind", [NoticeKind.FAILED, NoticeKind.SUCCEEDED])
 def test_the_last_notice_is_in_the_thread_of_the_first_to_the_same_reader(
-    kind: NoticeKind, *, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    kind: NoticeKind, *, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     """A-143."""
     put(NoticeKind.STARTED, MARCUS)
@@ -343,7 +362,7 @@ def test_the_last_notice_is_in_the_thread_of_the_first_to_the_same_reader(
 
 
 def test_a_failure_before_the_start_was_told_refers_to_nothing(
-    peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     put(NoticeKind.FAILED, OLIVIA)
     assert deliver(mailer) == DeliveryReport(sent=1)
@@ -351,7 +370,7 @@ def test_a_failure_before_the_start_was_told_refers_to_nothing(
 
 
 def test_only_the_notices_of_the_named_relocation_are_sent(
-    ledger: Engine, peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver
+    ledger: Engine, peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver
 ) -> None:
     put(NoticeKind.STARTED, OLIVIA)
     assert deliver(mailer, relocation_id="another") == DeliveryReport()
@@ -360,7 +379,7 @@ def test_only_the_notices_of_the_named_relocation_are_sent(
 
 
 def test_notices_are_sent_at_the_pace_that_is_set(
-    peer: Any, mailer: Mailer, put: Enqueue, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, mailer: Mailer, put: Enqueue, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
@@ -376,7 +395,7 @@ def test_the_commits_of_a_notice_are_three(
     """Claimed, handed over with its bytes, finished: each must outlive a crash by itself."""
     put(NoticeKind.CLAIM, OLIVIA)
     put(NoticeKind.CLAIM, MARCUS)
-    commits: list[Any] = []
+    commits: list[object] = []
     event.listen(ledger, "commit", commits.append)
     assert deliver(mailer) == DeliveryReport(sent=2)
     looks = 3  # for leases that ran out, for digests, and for a third notice

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smtp_peer import Peer
 from sqlalchemy import Engine, delete, func, select
 
 from relocation.ledger.dispatch import DeliveryPolicy, release_expired
@@ -33,28 +34,30 @@ Drain = Callable[..., int]
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """A ledger that holds one relocation, on each database."""
     return either_ledger
 
 
 @pytest.fixture
-def drain(ledger: Engine, peer: Any) -> Iterator[Drain]:
+def drain(ledger: Engine, peer: Peer) -> Iterator[Drain]:
     """Work through the outbox in a process of its own; returns how it ended."""
     url = ledger.url.render_as_string(hide_password=False)
     command = [sys.executable, str(Path(__file__).with_name("drains.py"))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+        orders, answers = process.stdin, process.stdout
+        assert orders is not None
+        assert answers is not None
 
         def drain(now: datetime, die_at: str | None = None) -> int:
             order = {"ledger": url, "port": peer.port, "now": now.isoformat(), "die_at": die_at}
-            process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            return int(process.stdout.readline())  # type: ignore[union-attr]
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
+            return int(answers.readline())
 
         yield drain
-        process.stdin.close()
+        orders.close()
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def _in_doubt(ledger: Engine) -> int:
         return connection.execute(select(func.count()).where(doubtful)).scalar_one()
 
 
-def _comes_to_a_good_end(ledger: Engine, peer: Any, drain: Drain) -> None:
+def _comes_to_a_good_end(ledger: Engine, peer: Peer, drain: Drain) -> None:
     """Assert that what a dead sender left is neither lost nor sent twice without need."""
     taken = {to for _, (to,), _ in peer.taken}
     left = notices_of(ledger, RELOCATION)
@@ -101,7 +104,7 @@ def _comes_to_a_good_end(ledger: Engine, peer: Any, drain: Drain) -> None:
 
 
 def test_a_death_at_any_commit_leaves_one_in_doubt_at_most(
-    ledger: Engine, peer: Any, drain: Drain, put: Callable[[], None]
+    ledger: Engine, peer: Peer, drain: Drain, put: Callable[[], None]
 ) -> None:
     peer.pipelining = ledger.dialect.name == "postgresql"
     commits = 0

@@ -1,13 +1,14 @@
 """What FAILED, CANCELLED and OPERATOR notices are made from."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from mail_parts import Build
 from sqlalchemy import Engine
 
 from relocation.errors import NOTHING_TO_DO, EncryptionError
@@ -33,24 +34,27 @@ RELOCATION = "0b7d1c9e-5f0e-4a87-9f1e-3f2f7ab0c1de"
 NOW = datetime(2026, 3, 19, 14, 5, tzinfo=UTC)
 OPERATOR = "operator@example.org"
 
-Build = Callable[..., EmailMessage]
 Part = Callable[[EmailMessage], str]
 
 
 @pytest.fixture
 def relocation(ledger: Engine) -> Relocation:
+    """The relocation of the ledger, with its owner's address."""
     return replace(get_relocation(ledger, RELOCATION), owner_email="o@example.org")
 
 
-def _failed(relocation: Relocation, **changes: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "reason": "It failed.",
-        "advice": "Ask again.",
-        "destination": Destination.UNCHANGED,
-        "operator": OPERATOR,
-        "now": NOW,
-    }
-    (draft,) = failure_drafts(relocation, **(facts | changes))
+def _failed(
+    relocation: Relocation, *, advice: str = "Ask again.", findings: Sequence[Finding] = ()
+) -> dict[str, Any]:
+    (draft,) = failure_drafts(
+        relocation,
+        reason="It failed.",
+        advice=advice,
+        findings=findings,
+        destination=Destination.UNCHANGED,
+        operator=OPERATOR,
+        now=NOW,
+    )
     assert draft.recipient == "o@example.org"
     return draft.context
 
@@ -136,10 +140,10 @@ OPERATORS = Operator(OPERATOR)
 
 
 def _undeliverable(
-    kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", **more: Any
+    kind: NoticeKind = NoticeKind.CLAIM, reply: str = "", *, waits: bool = False
 ) -> NoticeDraft:
     (draft,) = undeliverable_drafts(
-        OPERATORS, ["acme"], kind=kind, recipient="jane@example.net", reply=reply, **more
+        OPERATORS, ["acme"], kind=kind, recipient="jane@example.net", reply=reply, waits=waits
     )
     return draft
 

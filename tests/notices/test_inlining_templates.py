@@ -3,12 +3,14 @@
 import re
 import socket
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import css_inline
 import pytest
 from lxml import etree, html
+from mail_parts import Build
 
 from relocation.errors import ConfigurationError
 from relocation.notices.building import Branding
@@ -56,7 +58,7 @@ def _canonical(source: str) -> bytes:
     for element in tree.iter():
         element.text = " ".join((element.text or "").split())
         element.tail = " ".join((element.tail or "").split())
-    return etree.tostring(tree, method="c14n")
+    return bytes(etree.tostring(tree, method="c14n"))
 
 
 @pytest.mark.parametrize(("kind", "changes"), CASES)
@@ -87,7 +89,7 @@ def _styles(source: str) -> list[tuple[str, dict[str, str]]]:
     return [(element.tag, _declarations(element)) for element in body.iter(etree.Element)]
 
 
-def _declarations(element: Any) -> dict[str, str]:
+def _declarations(element: html.HtmlElement) -> dict[str, str]:
     pairs = (one.split(":", 1) for one in element.get("style", "").split(";") if ":" in one)
     short = re.compile(r"#([0-9a-f])\1([0-9a-f])\2([0-9a-f])\3", re.IGNORECASE)
     return {
@@ -119,7 +121,7 @@ def test_inlined_styles_are_those_that_another_inliner_finds(
 
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_media_queries_stay_and_win_over_inlined_styles(
-    kind: NoticeKind, templates: Templates, build: Callable[..., Any], html_of: Callable[..., str]
+    kind: NoticeKind, templates: Templates, build: Build, html_of: Callable[[EmailMessage], str]
 ) -> None:
     """A-140: narrow screens and dark mode."""
     source = html_of(build(kind))
@@ -188,7 +190,7 @@ OVERRIDABLE = sorted(
 
 @pytest.mark.parametrize("name", OVERRIDABLE)
 def test_every_template_can_be_replaced_by_a_file_of_the_same_name(
-    name: str, tmp_path: Path, build: Callable[..., Any], branding: Branding
+    name: str, tmp_path: Path, build: Build, branding: Branding
 ) -> None:
     changed = {".txt": "Grüße", ".html": "<p>Grüße</p>", ".css": ".page { color: #abcdef; }"}
     own = tmp_path / name

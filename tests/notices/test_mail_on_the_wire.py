@@ -3,11 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from io import BufferedReader
+from typing import Self
 
 import pytest
+from smtp_peer import ServerAt
 
-from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.delivery.smtp import Mailer
 
 WIRE = b"Subject: x\r\n\r\nline\r\n.dot\r\n"
 ANN = "ann@example.org"
@@ -30,7 +32,7 @@ class ScriptedServer:
     """A mail server that says what a script has for each command, and keeps what it heard."""
 
     def __init__(self, script: Mapping[str, str]) -> None:
-        self._script = POLITE | script
+        self._script = {**POLITE, **script}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.heard: list[str] = []
@@ -57,7 +59,7 @@ class ScriptedServer:
                 self._script |= self.next_connection
                 self._talk(connection, lines)
 
-    def _talk(self, connection: socket.socket, lines: Any) -> None:
+    def _talk(self, connection: socket.socket, lines: BufferedReader) -> None:
         answered = self._answer(connection, "connect")
         while answered and (line := lines.readline()):
             command = line.decode().rstrip("\r\n")
@@ -82,7 +84,7 @@ class ScriptedServer:
 
 @pytest.fixture
 def serve(
-    server_at: Callable[..., MailServerSettings],
+    server_at: ServerAt,
 ) -> Iterator[Callable[..., tuple[ScriptedServer, Mailer]]]:
     """Start a server with a script, and connect a mailer; it waits long only for an answer."""
     running: list[tuple[ScriptedServer, Mailer]] = []
@@ -220,7 +222,7 @@ def test_leave_is_taken_at_the_end(serve: Serve) -> None:
 
 
 def test_the_lease_outlasts_the_server_at_its_slowest(
-    server_at: Callable[..., MailServerSettings],
+    server_at: ServerAt,
 ) -> None:
     """Greeting, EHLO, STARTTLS, EHLO, login in three, MAIL, RCPT, DATA, message: 11 replies."""
     assert Mailer(server_at(25, timeout=20.0)).patience >= 11 * 20

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, LoginPassword
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from smtp_peer import Peer, ServerAt, ServerChanges, Tls
 
 from relocation.delivery import smtp as transport
-from relocation.delivery.smtp import Mailer, MailServerSettings
+from relocation.delivery.smtp import Mailer
 from relocation.errors import ConfigurationError
 from relocation.local.processes import free_port
 
@@ -21,10 +22,9 @@ ANN = "ann@example.org"
 SENDER = "noreply@relocation.example.org"
 
 Certify = Callable[[Path, str], Path]
-ServerAt = Callable[..., MailServerSettings]
 
 
-def test_the_bytes_arrive_as_they_are_from_the_envelope_sender(peer: Any, mailer: Mailer) -> None:
+def test_the_bytes_arrive_as_they_are_from_the_envelope_sender(peer: Peer, mailer: Mailer) -> None:
     result = mailer.send(ANN, WIRE)
     assert (result.state, result.code, result.detail) == ("sent", 250, "2.0.0 queued as T1")
     assert peer.taken == [(SENDER, [ANN], WIRE)]
@@ -43,7 +43,7 @@ def test_the_bytes_arrive_as_they_are_from_the_envelope_sender(peer: Any, mailer
     ],
 )
 def test_a_refused_recipient_gets_nothing(
-    reply: str, state: str, connected: bool, peer: Any, mailer: Mailer
+    reply: str, state: str, connected: bool, peer: Peer, mailer: Mailer
 ) -> None:
     peer.rcpt_reply[ANN] = reply
     begun: list[bool] = []
@@ -60,14 +60,14 @@ def test_a_refused_recipient_gets_nothing(
     [("451 4.3.0 disk full", "retry"), ("421 4.3.2 bye", "retry"), ("554 5.7.1 spam", "failed")],
 )
 def test_a_message_refused_after_its_data_was_not_delivered(
-    reply: str, state: str, peer: Any, mailer: Mailer
+    reply: str, state: str, peer: Peer, mailer: Mailer
 ) -> None:
     peer.data_reply = reply
     assert mailer.send(ANN, WIRE).state == state
     assert not peer.taken
 
 
-def test_a_refusal_does_not_harm_the_next_message(peer: Any, mailer: Mailer) -> None:
+def test_a_refusal_does_not_harm_the_next_message(peer: Peer, mailer: Mailer) -> None:
     peer.rcpt_reply[ANN] = "550 5.1.1 no such user"
     assert mailer.send(ANN, WIRE).state == "failed"
     assert mailer.send("bob@example.org", WIRE).state == "sent"
@@ -76,7 +76,7 @@ def test_a_refusal_does_not_harm_the_next_message(peer: Any, mailer: Mailer) -> 
 
 
 def test_a_connection_lost_after_data_leaves_the_outcome_unknown_and_sends_one_copy(
-    peer: Any, mailer: Mailer
+    peer: Peer, mailer: Mailer
 ) -> None:
     peer.drop_after_data = True
     result = mailer.send(ANN, WIRE)
@@ -84,7 +84,7 @@ def test_a_connection_lost_after_data_leaves_the_outcome_unknown_and_sends_one_c
     assert len(peer.taken) == 1
 
 
-def test_a_lost_connection_is_made_anew(peer: Any, mailer: Mailer) -> None:
+def test_a_lost_connection_is_made_anew(peer: Peer, mailer: Mailer) -> None:
     peer.drop_after_data = True
     mailer.send(ANN, WIRE)
     peer.drop_after_data = False
@@ -103,13 +103,13 @@ def test_a_refused_connection_is_worth_a_retry(server_at: ServerAt) -> None:
     assert not begun
 
 
-def test_many_messages_share_a_connection(peer: Any, mailer: Mailer) -> None:
+def test_many_messages_share_a_connection(peer: Peer, mailer: Mailer) -> None:
     assert {mailer.send(ANN, WIRE).state for _ in range(20)} == {"sent"}
     assert len(peer.connections) == 1
 
 
 def test_a_connection_that_was_silent_for_long_is_renewed(
-    peer: Any, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "IDLE_SECONDS", 0)
     assert {mailer.send(ANN, WIRE).state for _ in range(2)} == {"sent"}
@@ -118,7 +118,7 @@ def test_a_connection_that_was_silent_for_long_is_renewed(
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError])
 def test_nothing_is_sent_where_sending_could_not_be_recorded(
-    error: type[Exception], peer: Any, mailer: Mailer
+    error: type[Exception], peer: Peer, mailer: Mailer
 ) -> None:
     """An OSError of the ledger must not pass for one of the connection."""
 
@@ -132,7 +132,7 @@ def test_nothing_is_sent_where_sending_could_not_be_recorded(
 
 
 @pytest.mark.parametrize("recipient", ["a@b>\r\nRCPT TO:<eve@x", "A <a@b>", "ä@example.org"])
-def test_a_recipient_cannot_smuggle_commands(recipient: str, peer: Any, mailer: Mailer) -> None:
+def test_a_recipient_cannot_smuggle_commands(recipient: str, peer: Peer, mailer: Mailer) -> None:
     with pytest.raises(ValueError, match="recipient"):
         mailer.send(recipient, WIRE)
     assert not peer.connections
@@ -142,7 +142,7 @@ def test_a_recipient_cannot_smuggle_commands(recipient: str, peer: Any, mailer: 
     "login",
     [{"user": "u", "password": "p", "tls": "none"}, {"user": "u", "tls": "starttls"}],
 )
-def test_a_login_needs_tls_and_a_password(login: dict[str, str], server_at: ServerAt) -> None:
+def test_a_login_needs_tls_and_a_password(login: ServerChanges, server_at: ServerAt) -> None:
     with pytest.raises(ConfigurationError):
         server_at(25, **login)
 
@@ -152,18 +152,22 @@ def test_the_password_is_never_shown(server_at: ServerAt) -> None:
 
 
 @pytest.fixture(params=["ssl", "starttls"])
-def secured(request: pytest.FixtureRequest, peer: Any, certificate: Path) -> Iterator[Any]:
+def secured(
+    request: pytest.FixtureRequest, peer: Peer, certificate: Path
+) -> Iterator[tuple[Tls, int]]:
     """A peer that takes a login over TLS alone; yields (tls, port)."""
     with _secured(peer, request.param, certificate) as port:
         yield request.param, port
 
 
 @contextmanager
-def _secured(peer: Any, tls: str, certificate: Path) -> Iterator[int]:
+def _secured(peer: Peer, tls: Tls, certificate: Path) -> Iterator[int]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
 
-    def authenticate(server: Any, session: Any, envelope: Any, how: str, data: Any) -> AuthResult:
+    def authenticate(
+        server: SMTP, session: Session, envelope: Envelope, how: str, data: object
+    ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         peer.logins.append((data.login, data.password))
         return AuthResult(success=data.password == b"hunter2", handled=False)
@@ -181,7 +185,7 @@ def _secured(peer: Any, tls: str, certificate: Path) -> Iterator[int]:
 
 
 def test_a_secured_connection_logs_in_as_another_than_the_sender(
-    secured: tuple[str, int], peer: Any, certificate: Path, server_at: ServerAt
+    secured: tuple[Tls, int], peer: Peer, certificate: Path, server_at: ServerAt
 ) -> None:
     tls, port = secured
     server = server_at(port, tls=tls, user="AKIAFOO", password="hunter2", cafile=str(certificate))
@@ -192,7 +196,7 @@ def test_a_secured_connection_logs_in_as_another_than_the_sender(
 
 
 def test_an_unknown_certificate_is_refused_before_the_login(
-    secured: tuple[str, int], peer: Any, server_at: ServerAt
+    secured: tuple[Tls, int], peer: Peer, server_at: ServerAt
 ) -> None:
     tls, port = secured
     with Mailer(server_at(port, tls=tls, user="u", password="hunter2")) as mailer:
@@ -205,7 +209,7 @@ def test_an_unknown_certificate_is_refused_before_the_login(
 
 @pytest.mark.parametrize("tls", ["ssl", "starttls"])
 def test_a_trusted_certificate_of_another_name_is_refused_before_the_login(
-    tls: str, peer: Any, tmp_path: Path, server_at: ServerAt, certify: Certify
+    tls: Tls, peer: Peer, tmp_path: Path, server_at: ServerAt, certify: Certify
 ) -> None:
     """Whoever holds any valid certificate could otherwise stand in for the mail server."""
     other = certify(tmp_path / "other.pem", "mail.example.com")
@@ -220,7 +224,7 @@ def test_a_trusted_certificate_of_another_name_is_refused_before_the_login(
 
 
 def test_nothing_is_ever_asked_on_the_terminal(
-    peer: Any, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library asks for a password, and for leave to store it, where it logs in by itself."""
 
@@ -237,15 +241,22 @@ def test_small_packets_are_not_held_back(mailer: Mailer, monkeypatch: pytest.Mon
     """Otherwise each message that fills more than a packet waits for an acknowledgement."""
     made: list[socket.socket] = []
     connect = socket.create_connection
-    monkeypatch.setattr(
-        socket, "create_connection", lambda *args, **_: made.append(connect(*args)) or made[-1]
-    )
+
+    def kept(
+        address: tuple[str, int],
+        timeout: float | None = None,
+        source_address: tuple[str, int] | None = None,
+    ) -> socket.socket:
+        made.append(connect(address, timeout, source_address))
+        return made[-1]
+
+    monkeypatch.setattr(socket, "create_connection", kept)
     mailer.connect()
     assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in made] == [1]
 
 
 def test_a_refused_login_is_worth_a_retry_and_shows_no_password(
-    secured: tuple[str, int], peer: Any, certificate: Path, server_at: ServerAt
+    secured: tuple[Tls, int], peer: Peer, certificate: Path, server_at: ServerAt
 ) -> None:
     tls, port = secured
     server = server_at(port, tls=tls, user="u", password="wrong-one", cafile=str(certificate))
@@ -257,7 +268,7 @@ def test_a_refused_login_is_worth_a_retry_and_shows_no_password(
 
 
 def test_there_is_no_downgrade_where_starttls_is_not_offered(
-    peer: Any, server_at: ServerAt
+    peer: Peer, server_at: ServerAt
 ) -> None:
     with Mailer(server_at(peer.port, tls="starttls")) as mailer:
         result = mailer.send(ANN, WIRE)

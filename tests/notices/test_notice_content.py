@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mail_parts import Build
 
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.wire import wire_bytes
@@ -22,7 +23,6 @@ OUR_LINKS = {
 }
 EVIL = "<script>x</script> visit https://evil.com or boss@evil.com\r\nBcc: all@evil.com\u202e"
 
-Build = Callable[..., EmailMessage]
 Part = Callable[[EmailMessage], str]
 
 

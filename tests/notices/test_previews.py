@@ -3,7 +3,7 @@
 import email
 import email.policy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree, html
+from mail_parts import Build, html_of, text_of
 from typer.testing import CliRunner
 
 from relocation.cli.main import app
@@ -29,17 +30,18 @@ NAMES = [sample.name for sample in samples()]
 
 @pytest.fixture(scope="session")
 def previews(templates: Templates, branding: Branding) -> dict[str, Preview]:
+    """Every sample, built, by its name."""
     now = datetime(2026, 3, 19, 14, 6, tzinfo=UTC)
     built = build_previews(templates, branding, recipient="olivia@example.org", now=now)
     return {preview.name: preview for preview in built}
 
 
 def _html(preview: Preview) -> str:
-    return str(preview.message.get_body(("html",)).get_content())  # type: ignore[union-attr]
+    return html_of(preview.message)
 
 
 def _text(preview: Preview) -> str:
-    return str(preview.message.get_body(("plain",)).get_content())  # type: ignore[union-attr]
+    return text_of(preview.message)
 
 
 def test_there_is_a_sample_of_every_kind_and_no_two_share_a_name() -> None:
@@ -112,7 +114,7 @@ for _selectors, _block in re.findall(
 
 
 def _texts(
-    element: Any, colour: str, background: str, *, dark: bool
+    element: html.HtmlElement, colour: str, background: str, *, dark: bool
 ) -> Iterator[tuple[str, str, str]]:
     """Yield each piece of text with its colour and the one behind it."""
     if not isinstance(element.tag, str):  # a comment
@@ -157,7 +159,7 @@ def test_the_contrast_is_computed_as_wcag_does() -> None:
     number=st.integers(min_value=0, max_value=10**12),
 )
 def test_whatever_the_facts_are_a_mail_stays_below_100_kb(
-    build: Callable[..., Any], names: list[str], reason: str, number: int
+    build: Build, names: list[str], reason: str, number: int
 ) -> None:
     """Clients clip what is longer. Characters of four bytes take twelve in quoted-printable."""
     wide = [name.ljust(70, "\U0001f600") for name in names]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smtp_peer import Peer
 from sqlalchemy import Engine, text
 
 from relocation.ledger.dispatch import DeliveryPolicy, release_expired
@@ -27,10 +28,13 @@ DRAIN = Path(__file__).with_name("drain.py")
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """A ledger that holds one relocation, on each database."""
     return either_ledger
 
 
-def _put(ledger: Engine, kind: NoticeKind, facts: Any, people: int) -> None:
+def _put(
+    ledger: Engine, kind: NoticeKind, facts: dict[NoticeKind, dict[str, Any]], people: int
+) -> None:
     drafts = [NoticeDraft(kind, f"{n}@example.org", facts[kind], str(n)) for n in range(people)]
     with ledger.begin() as connection:
         now = datetime.now(UTC)
@@ -52,7 +56,7 @@ def _go(process: subprocess.Popen[str]) -> str:
 
 
 def test_several_processes_send_each_notice_once(
-    ledger: Engine, peer: Any, facts: dict[NoticeKind, dict[str, Any]]
+    ledger: Engine, peer: Peer, facts: dict[NoticeKind, dict[str, Any]]
 ) -> None:
     """W-41, B-3."""
     peer.together = 3
@@ -74,7 +78,7 @@ def test_several_processes_send_each_notice_once(
 
 
 def test_a_process_killed_while_it_sends_costs_one_copy_with_the_same_bytes(
-    ledger: Engine, peer: Any, facts: dict[NoticeKind, dict[str, Any]]
+    ledger: Engine, peer: Peer, facts: dict[NoticeKind, dict[str, Any]]
 ) -> None:
     """The server has taken the message, and nobody was left to hear it."""
     _put(ledger, NoticeKind.STARTED, facts, 5)

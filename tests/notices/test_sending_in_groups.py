@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from smtp_peer import Peer
 from sqlalchemy import Engine, create_engine, delete, event, text, update
 
 from relocation.database import engine_options
@@ -15,7 +16,7 @@ from relocation.delivery.smtp import Mailer
 from relocation.ledger import crashes
 from relocation.ledger.dispatch import DeliveryPolicy, lease_due, release_expired
 from relocation.ledger.groups import keep_bytes, lease_group
-from relocation.ledger.outbox import enqueue, notices_of
+from relocation.ledger.outbox import Notice, enqueue, notices_of
 from relocation.ledger.tables import NoticeState, witnesses
 from relocation.notices.building import Branding
 from relocation.notices.kinds import NoticeDraft, NoticeKind
@@ -29,11 +30,11 @@ POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_
 PEOPLE = [f"{n}@example.org" for n in range(6)]
 
 Put = Callable[[], None]
-Deliver = Callable[..., DeliveryReport]
 
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """A ledger that holds one relocation, on each database."""
     return either_ledger
 
 
@@ -49,6 +50,7 @@ def put(ledger: Engine, facts: dict[NoticeKind, dict[str, Any]]) -> None:
 def delivery(
     ledger: Engine, mailer: Mailer, templates: Templates, branding: Branding
 ) -> DeliveryContext:
+    """What it takes to send the notices of the ledger to the peer."""
     return DeliveryContext(ledger, mailer, templates, branding, POLICY)
 
 
@@ -56,7 +58,7 @@ def _deliver(delivery: DeliveryContext, now: datetime = NOW) -> DeliveryReport:
     return deliver_due(delivery, worker="a:1", now=lambda: now)
 
 
-def _claim(ledger: Engine, now: datetime = NOW, most: int = 9) -> list[Any]:
+def _claim(ledger: Engine, now: datetime = NOW, most: int = 9) -> list[Notice]:
     return lease_group(ledger, most=most, worker="a:1", lease_seconds=60, now=now)
 
 
@@ -64,14 +66,14 @@ def _states(ledger: Engine) -> list[NoticeState]:
     return [one.state for one in notices_of(ledger, RELOCATION) if one.kind is NoticeKind.CLAIM]
 
 
-def _recipients(peer: Any) -> list[str]:
+def _recipients(peer: Peer) -> list[str]:
     return [to for _, (to,), _ in peer.taken]
 
 
 def test_a_group_costs_one_commit_a_notice_and_a_few_for_all(
     ledger: Engine, delivery: DeliveryContext
 ) -> None:
-    commits: list[Any] = []
+    commits: list[object] = []
     event.listen(ledger, "commit", commits.append)
     assert _deliver(delivery) == DeliveryReport(sent=6)
     looks = 3  # for leases that ran out, for digests, and for more notices
@@ -81,7 +83,7 @@ def test_a_group_costs_one_commit_a_notice_and_a_few_for_all(
 
 
 def test_one_notice_at_most_is_being_sent_and_its_bytes_are_kept(
-    ledger: Engine, peer: Any, delivery: DeliveryContext
+    ledger: Engine, peer: Peer, delivery: DeliveryContext
 ) -> None:
     seen = []
     peer.on_data = lambda: seen.append(notices_of(ledger, RELOCATION))
@@ -94,7 +96,7 @@ def test_one_notice_at_most_is_being_sent_and_its_bytes_are_kept(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_a_refused_recipient_amid_a_group_harms_no_other(
-    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
+    pipelining: bool, *, ledger: Engine, peer: Peer, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
     peer.rcpt_reply = {PEOPLE[2]: "550 5.1.1 no such user", PEOPLE[4]: "450 4.2.0 later"}
@@ -107,7 +109,7 @@ def test_a_refused_recipient_amid_a_group_harms_no_other(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_a_message_that_is_refused_amid_a_group_harms_no_other(
-    pipelining: bool, *, peer: Any, delivery: DeliveryContext
+    pipelining: bool, *, peer: Peer, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
 
@@ -122,7 +124,7 @@ def test_a_message_that_is_refused_amid_a_group_harms_no_other(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_what_a_lost_connection_left_untried_is_due_at_once_and_no_older(
-    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
+    pipelining: bool, *, ledger: Engine, peer: Peer, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
 
@@ -144,7 +146,7 @@ def test_what_a_lost_connection_left_untried_is_due_at_once_and_no_older(
 
 @pytest.mark.parametrize("pipelining", [False, True])
 def test_once_a_lease_is_lost_nothing_more_of_the_group_is_sent(
-    pipelining: bool, *, ledger: Engine, peer: Any, delivery: DeliveryContext
+    pipelining: bool, *, ledger: Engine, peer: Peer, delivery: DeliveryContext
 ) -> None:
     peer.pipelining = pipelining
     later = NOW + HOUR
@@ -165,7 +167,7 @@ def test_once_a_lease_is_lost_nothing_more_of_the_group_is_sent(
 
 
 def test_a_slow_group_is_claimed_for_longer(
-    ledger: Engine, peer: Any, delivery: DeliveryContext
+    ledger: Engine, peer: Peer, delivery: DeliveryContext
 ) -> None:
     """Else the last ones would be taken for those of a dead process."""
     minutes = 0

@@ -2,16 +2,17 @@
 
 import email
 import email.policy
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from typing import Any
 
 import dkim
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from mail_parts import Build
 from pydantic import SecretStr
+from smtp_peer import Peer
 from sqlalchemy import Engine
 
 from relocation.delivery.context import DeliveryContext
@@ -34,7 +35,7 @@ KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PRIVATE = serialization.PrivateFormat
 
 
-def _pem(key: Any, form: serialization.PrivateFormat = PRIVATE.PKCS8) -> str:
+def _pem(key: PrivateKeyTypes, form: serialization.PrivateFormat = PRIVATE.PKCS8) -> str:
     plain = serialization.NoEncryption()
     return str(key.private_bytes(serialization.Encoding.PEM, form, plain).decode())
 
@@ -52,7 +53,7 @@ def _dns(name: bytes, timeout: float = 5) -> bytes | None:
 @pytest.mark.parametrize("form", [PRIVATE.PKCS8, PRIVATE.TraditionalOpenSSL])
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_a_signed_notice_verifies(
-    kind: NoticeKind, form: serialization.PrivateFormat, build: Callable[..., EmailMessage]
+    kind: NoticeKind, form: serialization.PrivateFormat, build: Build
 ) -> None:
     wire = wire_bytes(build(kind))
     signed = SigningKey("mail2026", DOMAIN, _pem(KEY, form)).signed(wire)
@@ -66,7 +67,7 @@ def test_a_signed_notice_verifies(
 def test_what_the_server_gets_verifies_also_when_it_is_sent_again(
     *,
     ledger: Engine,
-    peer: Any,
+    peer: Peer,
     mailer: Mailer,
     templates: Templates,
     branding: Branding,

@@ -1,19 +1,20 @@
 """What SUCCEEDED and CLAIM notices are made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from mail_parts import Build
 from sqlalchemy import Engine
 
 from relocation.catalogue import load_catalogue
 from relocation.findings import FindingKind
 from relocation.ledger.relocations import get_relocation
 from relocation.model import Claim, MovedOrganization, RecordCounts, Relocation
-from relocation.notices.kinds import NoticeDraft, NoticeKind
+from relocation.notices.kinds import NoticeKind
 from relocation.notices.labels import label
 from relocation.notices.success import (
     HandOver,
@@ -42,19 +43,20 @@ def claim(username: str, email: str) -> Claim:
 
 @pytest.fixture
 def relocation(ledger: Engine) -> Relocation:
+    """The relocation of the ledger, with its owner's address."""
     return replace(get_relocation(ledger, RELOCATION), owner_email="o@example.org")
 
 
-def _succeeded(relocation: Relocation, **changes: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "moved": MOVED,
-        "left_behind": {},
-        "handover": HandOver.ATTACHED,
-        "claims": [],
-        "operator": OPERATOR,
-        "now": NOW,
-    }
-    (draft,) = success_drafts(relocation, **(facts | changes))
+def _succeeded(relocation: Relocation, claims: Sequence[Claim] = ()) -> dict[str, Any]:
+    (draft,) = success_drafts(
+        relocation,
+        MOVED,
+        claims,
+        left_behind={},
+        handover=HandOver.ATTACHED,
+        operator=OPERATOR,
+        now=NOW,
+    )
     return draft.context
 
 
@@ -133,10 +135,11 @@ def test_a_claim_link_is_said_to_work_for_a_day_or_more(relocation: Relocation) 
 
 
 def test_a_claim_that_is_renewed_is_a_notice_of_its_own(relocation: Relocation) -> None:
-    def drafts(**how: Any) -> list[NoticeDraft]:
-        return claim_drafts(relocation, [claim("a", "a@example.org")], Settings(), NOW, **how)
-
-    (first,), (second,) = drafts(), drafts(editions={"a": 1}, old_host="old.example.org")
+    claims = [claim("a", "a@example.org")]
+    (first,) = claim_drafts(relocation, claims, Settings(), NOW)
+    (second,) = claim_drafts(
+        relocation, claims, Settings(), NOW, editions={"a": 1}, old_host="old.example.org"
+    )
     assert first.key("r-1", 1) != second.key("r-1", 1)
     assert first.valid_until == second.valid_until == NOW + timedelta(hours=1)
     assert (first.context["renewed"], second.context["renewed"]) == (False, True)
@@ -157,7 +160,7 @@ def test_started_says_how_long_it_takes_for_its_size(
     said: str,
     *,
     relocation: Relocation,
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
@@ -171,7 +174,7 @@ def test_started_says_how_long_it_takes_for_its_size(
 
 def test_started_says_where_an_operator_looks_at_it_first(
     relocation: Relocation,
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
 ) -> None:
     paused = replace(relocation, pause_before_step=Step.IMPORTING)
@@ -190,7 +193,7 @@ def test_succeeded_counts_members_projects_and_keys_of_all_organizations(
 
 
 def test_drafts_hold_every_fact_their_templates_ask_for(
-    relocation: Relocation, build: Callable[..., EmailMessage], facts: dict[NoticeKind, Any]
+    relocation: Relocation, build: Build, facts: dict[NoticeKind, Any]
 ) -> None:
     """The facts that the other tests build from are those of real drafts."""
     succeeded = _succeeded(relocation)
@@ -205,7 +208,7 @@ def test_drafts_hold_every_fact_their_templates_ask_for(
 
 
 def test_succeeded_tells_whose_link_could_not_be_mailed(
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
@@ -215,7 +218,7 @@ def test_succeeded_tells_whose_link_could_not_be_mailed(
 
 
 def test_succeeded_says_how_many_members_have_another_name(
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from email.message import EmailMessage
-from typing import Any
 
 import pytest
+from mail_parts import Build
 from sqlalchemy import Engine
 
 from relocation.errors import PersonError
@@ -22,6 +22,7 @@ THE_OWNER, THE_CREATOR = 'the owner "olivia"', 'the creator "marcus"'
 
 @pytest.fixture
 def relocation(ledger: Engine) -> Relocation:
+    """The relocation of the ledger."""
     return get_relocation(ledger, RELOCATION)
 
 
@@ -67,7 +68,7 @@ def test_a_request_that_names_no_owner_is_told_to_an_operator_as_that() -> None:
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_who_stands_in_for_an_owner_reads_why_and_what_to_do(
     kind: NoticeKind,
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
@@ -81,7 +82,7 @@ def test_who_stands_in_for_an_owner_reads_why_and_what_to_do(
 
 
 def test_the_advice_for_an_owner_is_not_given_to_his_stand_in_as_his_own(
-    build: Callable[..., EmailMessage],
+    build: Build,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
@@ -109,8 +110,10 @@ def test_only_what_ends_a_round_and_what_needs_an_operator_is_told_once_a_round(
     """DESIGN 7: what a round may tell again, and what a relocation tells once."""
     from relocation.notices.kinds import NoticeDraft
 
-    def keys(kind: NoticeKind, **about: Any) -> set[str]:
-        return {NoticeDraft(kind, "O@example.org", **about).key("r-1", round_) for round_ in (1, 2)}
+    def keys(kind: NoticeKind, about: str = "") -> set[str]:
+        return {
+            NoticeDraft(kind, "O@example.org", about=about).key("r-1", round_) for round_ in (1, 2)
+        }
 
     assert {kind: len(keys(kind)) for kind in NoticeKind} == {
         NoticeKind.STARTED: 1,

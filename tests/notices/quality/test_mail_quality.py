@@ -10,9 +10,10 @@ import subprocess
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 import pytest
+from mail_parts import Build
+from smtp_peer import Peer
 
 from relocation.delivery.smtp import Mailer
 from relocation.notices.kinds import NoticeKind
@@ -37,8 +38,6 @@ ACCEPTED = {
     "unsupported: word-break": "long words are broken by overflow-wrap as well",
 }
 """What the linters find in our notices, and why it stays."""
-
-Build = Callable[..., EmailMessage]
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
@@ -82,7 +81,7 @@ def test_mail_clients_show_what_a_notice_uses(
 
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_a_notice_arrives_byte_for_byte_and_parses_without_a_defect(
-    kind: NoticeKind, peer: Any, mailer: Mailer, build: Build
+    kind: NoticeKind, peer: Peer, mailer: Mailer, build: Build
 ) -> None:
     wire = wire_bytes(build(kind))
     assert mailer.send("olivia@example.org", wire).state == "sent"

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from mail_parts import Build
 from playwright.sync_api import Browser
 
 from relocation.notices.kinds import NoticeKind
@@ -18,13 +19,13 @@ PHONE, DESK = 360, 800
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 WIDTH = "document.documentElement.scrollWidth"
 
-Show = Callable[..., Any]
+Show = Callable[[NoticeKind, str, str], Any]
 
 
 @pytest.fixture
 def show(
     browser: Browser,
-    build: Callable[..., EmailMessage],
+    build: Build,
     html_of: Callable[[EmailMessage], str],
     tmp_path: Path,
 ) -> Iterator[Show]:
@@ -34,7 +35,7 @@ def show(
 
     def show(kind: NoticeKind, look: str, expression: str) -> Any:
         width = PHONE if look == "phone" else DESK
-        scheme = "dark" if look == "dark" else "light"
+        scheme: Literal["dark", "light"] = "dark" if look == "dark" else "light"
         page = browser.new_page(
             color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=True
         )
