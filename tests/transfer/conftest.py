@@ -1,29 +1,24 @@
 """Real destinations: a SQLite file or a PostgreSQL database, with the whole embedded schema."""
 
-import io
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from destinations import Add, Databases, Fate, Rows
+from dict_storage import DictStorage
 from real_tables import make_real_tables
-from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Engine, event, insert, select
 
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.records import Record
 from relocation.catalogue import load_catalogue
-from relocation.database import engine_options, prepare
 from relocation.transfer.database.schema import (
     ModelTable,
-    create_embedded,
     create_own_tables,
     reflect,
 )
@@ -32,78 +27,6 @@ from relocation.transfer.source import RecordList
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared/exports/fresh-install.json"
 
 DIALECTS = ("sqlite", "postgresql")
-
-Rows = Callable[[str], list[dict[str, Any]]]
-
-
-def _open(url: URL | str) -> Engine:
-    dialect = make_url(url).get_backend_name()
-    engine = prepare(create_engine(url, **engine_options(dialect)))
-    if dialect == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def trust_the_disk(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA synchronous = OFF")  # no test takes the power away
-            connection.execute("PRAGMA journal_mode = MEMORY")
-
-    return engine
-
-
-class Databases:
-    """Makes databases of one dialect, empty or with the embedded schema, and removes them."""
-
-    def __init__(self, folder: Path, server: URL | None) -> None:
-        self._folder = folder
-        self._server = server
-        self._numbers = count()
-        self._name = f"d{uuid.uuid4().hex[:12]}"
-        self._template: Engine | None = None
-
-    @property
-    def template(self) -> Engine:
-        """The database with every table and no row: made once, copied for each test."""
-        if self._template is None:
-            # PostgreSQL copies no database to which a connection is open.
-            self._template = create_engine(self.bare().url, poolclass=NullPool)
-            create_embedded(self._template)
-        return self._template
-
-    def bare(self) -> Engine:
-        """Make a database without any table."""
-        return self._copy(None)
-
-    def embedded(self) -> Engine:
-        """Make a database with the embedded schema."""
-        return self._copy(self.template)
-
-    def copy_of(self, template: Engine) -> Engine:
-        """Make a database like another, to which nobody may be connected."""
-        template.dispose()
-        return self._copy(template)
-
-    def remove(self, engine: Engine) -> None:
-        """Remove a database."""
-        engine.dispose()
-        if self._server is None:
-            Path(engine.url.database).unlink(missing_ok=True)
-        else:
-            self._administer(f"DROP DATABASE {engine.url.database} WITH (FORCE)")
-
-    def _copy(self, template: Engine | None) -> Engine:
-        name = f"{self._name}_{next(self._numbers)}"
-        if self._server is None:
-            path = self._folder / f"{name}.db"
-            if template is not None:
-                shutil.copy(template.url.database, path)
-            return _open(f"sqlite:///{path}")
-        of = f"TEMPLATE {template.url.database}" if template is not None else ""
-        self._administer(f"CREATE DATABASE {name} {of}")
-        return _open(self._server.set(database=name))
-
-    def _administer(self, statement: str) -> None:
-        options = {"isolation_level": "AUTOCOMMIT", "poolclass": NullPool}
-        with create_engine(self._server, **options).connect() as connection:
-            connection.execute(text(statement))
 
 
 @pytest.fixture(scope="session", params=DIALECTS)
@@ -131,6 +54,7 @@ def make_destination(databases: Databases) -> Iterator[Callable[[], Engine]]:
 
 @pytest.fixture
 def destination(make_destination: Callable[[], Engine]) -> Engine:
+    """A destination with the embedded schema, and no row."""
     return make_destination()
 
 
@@ -144,6 +68,7 @@ def bare_destination(databases: Databases) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def real_template(databases: Databases) -> Iterator[Engine]:
+    """The tables of the real version, to be copied."""
     engine = databases.bare()
     with engine.begin() as connection:
         make_real_tables(connection)
@@ -162,6 +87,7 @@ def real(databases: Databases, real_template: Engine) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def tables(databases: Databases) -> dict[str, ModelTable]:
+    """The tables of a destination, by model."""
     return reflect(databases.template, load_catalogue().values())
 
 
@@ -180,20 +106,22 @@ def rows(destination: Engine, tables: dict[str, ModelTable]) -> Rows:
 
 
 @pytest.fixture
-def add(destination: Engine, tables: dict[str, ModelTable]) -> Callable[..., int]:
+def add(destination: Engine, tables: dict[str, ModelTable]) -> Add:
     """Puts a row into the destination, by field; returns its primary key."""
 
-    def put(model: str, **values: Any) -> int:
+    def put(model: str, **values: object) -> int:
         table = tables[model]
         row = {table.column(field).name: value for field, value in values.items()}
         with destination.begin() as connection:
-            return connection.execute(insert(table.table).values(row)).inserted_primary_key[0]
+            key = connection.execute(insert(table.table).values(row)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     return put
 
 
 @pytest.fixture
-def owner(add: Callable[..., int]) -> int:
+def owner(add: Add) -> int:
     """A user who asked for a relocation."""
     return add(
         "sentry.user",
@@ -212,27 +140,19 @@ class Killed(BaseException):
     """The process dies here."""
 
 
-@dataclass
-class Fate:
-    """What became of a process that was to die."""
-
-    statement: str = ""
-    """Before which it died; empty where it came to its end."""
-
-
 @contextmanager
 def _dying_at(engine: Engine, number: int) -> Iterator[Fate]:
     fate, left = Fate(), count(1)
 
     @event.listens_for(engine, "before_cursor_execute")
-    def step(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+    def step(_connection: object, _cursor: object, sql: str, *_: object) -> None:
         reflecting = "pg_catalog" in sql or "sqlite_master" in sql or sql.startswith("PRAGMA")
         if not reflecting and not fate.statement and next(left) == number:
             fate.statement = sql
             raise Killed
 
     @event.listens_for(engine, "commit")
-    def commit(_connection: Any) -> None:
+    def commit(_connection: object) -> None:
         if not fate.statement and next(left) == number:
             fate.statement = "COMMIT"
             raise Killed
@@ -252,31 +172,15 @@ def dying_at() -> Callable[[Engine, int], AbstractContextManager[Fate]]:
     return _dying_at
 
 
-class DictStorage:
-    """A storage whose objects a test can look at."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open(self, key: str) -> io.BytesIO:
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return io.BytesIO(self.objects[key])
-
-    def write(self, key: str, data: bytes) -> None:
-        self.objects[key] = data
-
-    def delete(self, key: str) -> None:
-        self.objects.pop(key, None)
-
-
 @pytest.fixture(scope="session")
 def make_storage() -> Callable[[], DictStorage]:
+    """Makes storages, each empty."""
     return DictStorage
 
 
 @pytest.fixture
 def storage() -> DictStorage:
+    """An empty storage."""
     return DictStorage()
 
 

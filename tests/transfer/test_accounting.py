@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from dict_storage import DictStorage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
@@ -97,7 +98,7 @@ def rows_of(engine: Engine, tables: dict[str, ModelTable]) -> Counter[str]:
 def test_every_record_of_any_export_is_accounted_for(
     data: st.DataObject,
     destination: Engine,
-    make_storage: Callable[[], Any],
+    make_storage: Callable[[], DictStorage],
     keys: tuple[str, str],
 ) -> None:
     """B-4, B-5, B-6: from the file to the rows; the destination fills as examples pass."""
@@ -201,7 +202,7 @@ def check_references(
 
 
 def test_what_is_left_out_by_a_scan_is_listed_with_its_cause(
-    storage: Any, keys: tuple[str, str]
+    storage: DictStorage, keys: tuple[str, str]
 ) -> None:
     """B-4: by primary key, though it may be most of a large file."""
     private, public = keys

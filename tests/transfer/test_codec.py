@@ -157,7 +157,7 @@ def test_values_are_encoded_together_as_each_of_them_is(
     ],
 )
 def test_a_value_goes_in_and_comes_back_as_exported(
-    kind: FieldType, stored: TypeEngine[Any], exported: Any, in_database: Any
+    kind: FieldType, stored: TypeEngine[Any], exported: object, in_database: object
 ) -> None:
     """Spec 1.3, A-9."""
     encode, decode = codec(kind, stored)
@@ -208,7 +208,7 @@ def test_dates_come_back_in_utc_with_three_digits(written: str, meant: str) -> N
     ],
 )
 def test_what_a_column_cannot_take_is_refused_without_showing_it(
-    kind: FieldType, stored: TypeEngine[Any], value: Any, message: str
+    kind: FieldType, stored: TypeEngine[Any], value: object, message: str
 ) -> None:
     encode, _ = codec(kind, stored)
     with pytest.raises(ValueError, match=message) as refused:

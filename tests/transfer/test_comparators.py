@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from relocation.catalogue import Field, FieldType
 from relocation.transfer.compare.canonical import canonical, same
 from relocation.transfer.compare.comparators import (
+    Compare,
     auto_suffix,
     compare_password,
     mask_address,
@@ -48,7 +49,7 @@ ANY_JSON = st.recursive(
         (same_reference({1: 1}, {1: 1}), 1),
     ],
 )
-def test_a_comparator_passes_equal_values(compare: Any, value: Any) -> None:
+def test_a_comparator_passes_equal_values(compare: Compare, value: object) -> None:
     """A-70"""
     assert compare(value, value) == []
 
@@ -80,7 +81,9 @@ def test_no_date_counts_as_the_earliest() -> None:
         (None, False, "expected"),
     ],
 )
-def test_a_value_against_none_names_the_side_without_it(left: Any, right: Any, side: str) -> None:
+def test_a_value_against_none_names_the_side_without_it(
+    left: object, right: object, side: str
+) -> None:
     """A-73, V-2"""
     assert side in (missing(left, right) or "")
 
@@ -134,7 +137,7 @@ def test_an_instant_is_the_same_however_it_is_written(right: str, passes: bool) 
         (None, "..."),
     ],
 )
-def test_an_address_is_masked(value: Any, shown: str) -> None:
+def test_an_address_is_masked(value: object, shown: str) -> None:
     """A-76, W-31"""
     assert mask_address(value) == shown
 
@@ -175,7 +178,7 @@ def test_no_mask_shows_a_whole_value(value: str) -> None:
 
 
 @given(ANY_JSON)
-def test_no_mask_fails_on_any_value(value: Any) -> None:
+def test_no_mask_fails_on_any_value(value: object) -> None:
     """W-31"""
     for mask in (mask_address, mask_secret, mask_password):
         assert "..." in mask(value) or isinstance(value, list)
@@ -217,7 +220,7 @@ NOT_RANDOM = "a2c6a1ea-5ffd-1d71-a5b3-2f2f0a9a1c5e"
         (12, 13, ["expected", "actual"]),
     ],
 )
-def test_uuids_are_random_and_differ(left: Any, right: Any, told: list[str]) -> None:
+def test_uuids_are_random_and_differ(left: object, right: object, told: list[str]) -> None:
     """A-80"""
     reasons = renewed_uuid(left, right)
     assert len(reasons) == len(told)
@@ -264,7 +267,7 @@ def test_secrets_have_their_form_on_both_sides(left: str, right: str, told: int)
         ("['a']", False),
     ],
 )
-def test_lists_are_the_same_in_any_order(right: Any, passes: bool) -> None:
+def test_lists_are_the_same_in_any_order(right: object, passes: bool) -> None:
     """A-82"""
     assert (same_items("['a', 'b']", right) == []) is passes
 
@@ -330,7 +333,7 @@ def test_a_password_is_never_shown() -> None:
     ],
 )
 def test_values_are_equal_when_they_mean_the_same(
-    type_: FieldType, left: Any, right: Any, equal: bool
+    type_: FieldType, left: object, right: object, equal: bool
 ) -> None:
     """5.1, canonical form"""
     field = Field("any", type_)
@@ -338,7 +341,7 @@ def test_values_are_equal_when_they_mean_the_same(
 
 
 @given(st.sampled_from(FieldType), ANY_JSON)
-def test_a_canonical_value_stays_as_it_is(type_: FieldType, value: Any) -> None:
+def test_a_canonical_value_stays_as_it_is(type_: FieldType, value: object) -> None:
     """5.1, canonical form"""
     field = Field("any", type_)
     once = canonical(field, value)

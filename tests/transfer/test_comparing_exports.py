@@ -1,7 +1,5 @@
 """Two exports side by side: pairing, what covers each field, and bounds."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,11 +26,11 @@ def source(records: list[Record]) -> RecordList:
     return RecordList(records, load_catalogue())
 
 
-def option(pk: int, key: str, **fields: Any) -> Record:
+def option(pk: int, key: str, **fields: object) -> Record:
     return Record("sentry.option", pk, {"key": key, "value": "x", **fields})
 
 
-def user(pk: int, username: str, **fields: Any) -> Record:
+def user(pk: int, username: str, **fields: object) -> Record:
     given = {"username": username, "password": f"secret of {username}", "email": username}
     return Record("sentry.user", pk, {**given, **fields})
 
@@ -41,7 +39,7 @@ def told(findings: list[Finding]) -> list[tuple[FindingKind, str, str | None]]:
     return [(finding.kind, finding.model, finding.field) for finding in findings]
 
 
-def change(record: Record, **fields: Any) -> Record:
+def change(record: Record, **fields: object) -> Record:
     return record._replace(fields={**record.fields, **fields})
 
 
@@ -272,7 +270,7 @@ def test_a_record_that_nothing_stands_for_is_told() -> None:
     ],
 )
 def test_only_what_a_rule_can_have_done_is_intended(
-    model: str, field: str, before: Any, after: Any, intended: bool
+    model: str, field: str, before: object, after: object, intended: bool
 ) -> None:
     left, right = Record(model, 1, {field: before}), Record(model, 2, {field: after})
     pairs = {model: {1: 2}}

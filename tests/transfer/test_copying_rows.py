@@ -108,7 +108,11 @@ def test_copied_rows_are_those_an_insert_writes(
 def test_a_type_without_a_known_binary_form_is_copied_as_text(connection: Connection) -> None:
     of = table(connection, "rare")
     with connection.begin_nested() as attempt:
-        columns = {"id": [1, 2], "size": [1.5, None], "tags": [["a", 'b"{'], None]}
+        columns: dict[str, list[Any]] = {
+            "id": [1, 2],
+            "size": [1.5, None],
+            "tags": [["a", 'b"{'], None],
+        }
         insert_columns(connection, of, columns)
         rows = connection.execute(select(of).order_by(of.c.id)).all()
         attempt.rollback()

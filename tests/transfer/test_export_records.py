@@ -1,10 +1,10 @@
 """What leaves a live database under each scope and filter."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection, Generator, Iterator
 
 import pytest
+from destinations import Databases
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -85,7 +85,8 @@ RECORDS = [
 
 
 @pytest.fixture(scope="module")
-def engine(databases: Any) -> Iterator[Engine]:
+def engine(databases: Databases) -> Iterator[Engine]:
+    """A destination with the records of this file."""
     engine = databases.embedded()
     put(engine, RECORDS)
     yield engine
@@ -98,9 +99,22 @@ def put(engine: Engine, records: Collection[Record]) -> None:
     assert sum(map(len, loaded.values())) == len(records)
 
 
-def exported(engine: Engine, scope: Scope, **filters: Any) -> dict[str, list[int]]:
+def exported(
+    engine: Engine,
+    scope: Scope,
+    *,
+    organizations: Collection[str] | None = None,
+    usernames: Collection[str] | None = None,
+    privileged_only: bool = False,
+) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for record in export_records(engine, scope=scope, **filters):
+    for record in export_records(
+        engine,
+        scope=scope,
+        organizations=organizations,
+        usernames=usernames,
+        privileged_only=privileged_only,
+    ):
         found.setdefault(record.model.removeprefix("sentry."), []).append(record.pk)
     return found
 
@@ -239,6 +253,7 @@ def test_a_scope_takes_the_models_it_admits_in_order(engine: Engine, scope: Scop
 
 def test_an_export_that_is_given_up_leaves_no_lock(engine: Engine) -> None:
     records = export_records(engine, scope=Scope.GLOBAL)
+    assert isinstance(records, Generator)
     next(records)
     records.close()
     with engine.begin() as connection:

@@ -1,7 +1,6 @@
 """The scan tells of ids that an import will not change."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from relocation.findings import FindingKind
 from relocation.transfer.prepare.suspects import Suspects
 
 
-def found(model: str, *values: Any, field: str = "data") -> list[str]:
+def found(model: str, *values: object, field: str = "data") -> list[str]:
     suspects = Suspects()
     records = [Record(model, pk, {field: value}) for pk, value in enumerate(values, start=1)]
     suspects.look(model, records)
@@ -38,7 +37,7 @@ def found(model: str, *values: Any, field: str = "data") -> list[str]:
         ("[" * 5000 + "5", []),
     ],
 )
-def test_what_looks_like_an_id_is_told_by_its_place(data: Any, paths: list[str]) -> None:
+def test_what_looks_like_an_id_is_told_by_its_place(data: object, paths: list[str]) -> None:
     assert found("sentry.rule", data) == paths
     if not isinstance(data, str):
         assert found("sentry.rule", json.dumps(data)) == paths

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from destinations import Rows
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -17,8 +18,6 @@ from relocation.transfer.compare.comparing import compare
 from relocation.transfer.inner_ids import LostId, point_inside
 from relocation.transfer.load.importing import ImportReport, bind, import_records
 from relocation.transfer.source import RecordList
-
-Rows = Callable[[str], list[dict[str, Any]]]
 
 DATE = "2026-06-22T22:54:28.773Z"
 FIRST_SEEN = {"id": "sentry.rules.conditions.first_seen_event.FirstSeenEventCondition"}
@@ -75,17 +74,17 @@ def here(rows: Rows, model: str, field: str, value: str) -> int:
     return int(found)
 
 
-def rule(pk: int, data: Any) -> Record:
+def rule(pk: int, data: object) -> Record:
     return Record("sentry.rule", pk, {"project": 20, "label": "R", "data": data, "status": 0})
 
 
-def action(kind: str, identifier: Any, **more: Any) -> dict[str, Any]:
+def action(kind: str, identifier: object, **more: object) -> dict[str, Any]:
     return {"id": MAIL, "targetType": kind, "targetIdentifier": identifier, **more}
 
 
 @pytest.mark.parametrize("form", [json.dumps, lambda data: data], ids=["text", "object"])
 def test_the_actions_of_a_rule_point_at_the_teams_and_members_that_came_with_it(
-    busy: Engine, rows: Rows, form: Callable[[Any], Any]
+    busy: Engine, rows: Rows, form: Callable[[object], object]
 ) -> None:
     data = {
         "conditions": [FIRST_SEEN, action("Member", "8")],
@@ -253,7 +252,7 @@ VALUES = st.recursive(
 )
 
 
-def record_with(place: Place, value: Any) -> dict[str, Any]:
+def record_with(place: Place, value: object) -> dict[str, Any]:
     """Return a record in whose field the value is wherever the place is."""
     beside = {key: pattern.replace(r"\w+", "x") for key, pattern in place.when.items()}
     beside = {key: text.replace("\\", "").split("|")[0] for key, text in beside.items()}
@@ -263,7 +262,9 @@ def record_with(place: Place, value: Any) -> dict[str, Any]:
 
 
 @given(model=st.sampled_from(sorted({place.model for place in PLACES})), value=VALUES)
-def test_whatever_a_value_is_pointing_it_at_itself_changes_nothing(model: str, value: Any) -> None:
+def test_whatever_a_value_is_pointing_it_at_itself_changes_nothing(
+    model: str, value: object
+) -> None:
     """Safety: only ids change, and these keep their form."""
     for field in {place.field for place in PLACES if place.model == model}:
         fields = {field: value, "target_type": 2, "type": "team"}
@@ -275,7 +276,7 @@ def test_whatever_a_value_is_pointing_it_at_itself_changes_nothing(model: str, v
 @pytest.mark.parametrize("place", [one for one in PLACES if not one.search], ids=str)
 @pytest.mark.parametrize("form", [int, str])
 def test_every_place_of_the_table_is_found_and_each_loss_is_told(
-    place: Place, form: Callable[[int], Any]
+    place: Place, form: Callable[[int], object]
 ) -> None:
     """Liveness: a place that the table has is one that records are searched for."""
     fields = record_with(place, form(41))
@@ -283,8 +284,13 @@ def test_every_place_of_the_table_is_found_and_each_loss_is_told(
         holder = fields[place.field]["actions"][0]
         provider = place.when["id"].split("(")[1].split(")")[0].split("|")[0]
         holder["id"] = f"sentry.integrations.{provider.replace(chr(92) + 'w+', 'jira')}.Action"
-    asked = []
-    assert point_inside(place.model, fields, lambda to, pk: asked.append((to, pk)) or pk + 1) == []
+    asked: list[tuple[str, int]] = []
+
+    def next_one(to: str, pk: int) -> int:
+        asked.append((to, pk))
+        return pk + 1
+
+    assert point_inside(place.model, fields, next_one) == []
     assert asked == [(place.to, 41)]
     assert json.dumps(form(42)) in json.dumps(fields[place.field])
     assert point_inside(place.model, fields, lambda _to, _pk: None) == [
@@ -314,7 +320,7 @@ def arrived(*records: Record) -> RecordList:
     return source_of(*(one for one in ACME if one.model != "sentry.team"), *teams, *records)
 
 
-def trial(before: Any, after: Any) -> list[Finding]:
+def trial(before: object, after: object) -> list[Finding]:
     left, right = source_of(*ACME, rule(30, before)), arrived(rule(30, after))
     return [one for one in compare(left, right, pairs=PAIRS) if one.model == "sentry.rule"]
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from threading import Barrier
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
+from destinations import ImportOptions, Rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, text
@@ -30,8 +31,6 @@ from relocation.transfer.load.importing import (
 )
 from relocation.transfer.source import RecordList
 
-Rows = Callable[[str], list[dict[str, Any]]]
-
 DATE = "2023-06-22T22:54:28.773Z"
 
 
@@ -40,7 +39,7 @@ def source_of(*records: Record) -> RecordList:
 
 
 def run(
-    engine: Engine, source: RecordList, relocation_id: str = "one", **options: Any
+    engine: Engine, source: RecordList, relocation_id: str = "one", **options: Unpack[ImportOptions]
 ) -> ImportReport:
     bind(engine, relocation_id, 1)
     return import_records(engine, source, relocation_id=relocation_id, fence=1, **options)
@@ -280,7 +279,10 @@ def large(records: int) -> RecordList:
 
 def test_large_records_come_in_smaller_chunks(destination: Engine) -> None:
     told: list[tuple[str, int]] = []
-    options = {"scope": Scope.CONFIG, "progress": lambda *what: told.append(what)}
+    options: ImportOptions = {
+        "scope": Scope.CONFIG,
+        "progress": lambda *what: told.append(what),
+    }
     run(destination, large(101), **options)
     assert told == [("sentry.option", 40), ("sentry.option", 40), ("sentry.option", 20)]
     assert run(destination, large(101), **options).inserted("sentry.option") == 100
@@ -315,7 +317,7 @@ def test_an_answer_to_a_commit_that_is_lost_writes_nothing_twice(
     for done in range(1, len(picture(undisturbed)["chunks"]) + 1):
         told = count(1)
 
-        def die(*_: Any, done: int = done, told: Iterator[int] = told) -> None:
+        def die(*_: object, done: int = done, told: Iterator[int] = told) -> None:
             if next(told) == done:
                 raise Killed
 
@@ -330,7 +332,7 @@ def test_duplicates_are_still_seen_after_a_restart(destination: Engine, rows: Ro
     """The team with the slug of an earlier chunk, written by a process that died."""
     calls = 0
 
-    def die_after_two(*_: Any) -> None:
+    def die_after_two(*_: object) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -521,10 +523,10 @@ SMALL_USER = {"email": "ann@example.org", "is_active": True, "date_joined": DATE
 def test_readers_see_no_half_import_and_do_not_wait_for_one(destination: Engine) -> None:
     """A-40: what is committed before the end is hidden, and what is not is not there."""
     reader = prepare(create_engine(destination.url)).execution_options(reads=True)
-    seen: list[Any] = []
+    seen: list[list[tuple[Any, ...]]] = []
 
     @event.listens_for(destination, "before_cursor_execute")
-    def look(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+    def look(_connection: object, _cursor: object, sql: str, *_: object) -> None:
         if sql.startswith("INSERT INTO relocation_import_chunk"):  # the rows are written by now
             with reader.connect() as other:
                 query = text("SELECT slug, status FROM sentry_organization")

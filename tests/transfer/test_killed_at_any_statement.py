@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from destinations import Fate
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -15,7 +16,7 @@ from relocation.transfer.load.importing import ImportReport, bind, import_record
 from relocation.transfer.load.rollback import roll_back
 from relocation.transfer.source import RecordList
 
-Dying = Callable[[Engine, int], AbstractContextManager[Any]]
+Dying = Callable[[Engine, int], AbstractContextManager[Fate]]
 
 pytestmark = [
     pytest.mark.deep,

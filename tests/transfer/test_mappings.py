@@ -33,7 +33,7 @@ def tell(engine: Engine, *statements: str) -> None:
             connection.execute(text(statement))
 
 
-def put(engine: Engine, name: str, **values: Any) -> None:
+def put(engine: Engine, name: str, **values: object) -> None:
     """Add a row, with a value that says nothing in every other column that requires one."""
     table = Table(name, MetaData(), autoload_with=engine, resolve_fks=False)
     unsaid = {

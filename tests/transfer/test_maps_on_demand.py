@@ -9,6 +9,7 @@ made: list[str] = []
 
 @pytest.fixture
 def maps() -> MapsOnDemand:
+    """Maps of three models, none of which is made yet."""
     made.clear()
     return MapsOnDemand(["sentry.project", "sentry.option", "sentry.projectoption"], make)
 

@@ -64,9 +64,9 @@ def test_suffixes_grow_over_27_attempts_and_then_fail() -> None:
 def test_many_free_names_are_looked_up_at_once() -> None:
     asked: list[set[str]] = []
 
-    def taken(names: set[str]) -> set[str]:
+    def taken(names: Collection[str]) -> set[str]:
         asked.append(set(names))
-        return names & {"a", "b"}
+        return set(names) & {"a", "b"}
 
     names = pick_names(["a", "b", "c"], NameRule(30), taken, random=seeded())
     assert names[2] == "c"
@@ -85,7 +85,7 @@ def test_the_case_of_a_name_does_not_make_it_another() -> None:
 def test_names_differ_from_each_other_and_from_all_in_use(
     bases: list[str], used: set[str], seed: int
 ) -> None:
-    def taken(names: set[str]) -> set[str]:
+    def taken(names: Collection[str]) -> set[str]:
         return {name for name in names if name in used}
 
     names = pick_names(bases, NameRule(30), taken, random=seeded(seed))

@@ -1,9 +1,12 @@
 """The working form: what is written comes back, and nothing else does."""
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from dict_storage import DictStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +20,10 @@ from relocation.transfer.prepare.normalised import (
 )
 
 PREFIX = "runs/1/normalised"
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
-def private_pem(key):
+def private_pem(key: PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -27,7 +31,7 @@ def private_pem(key):
     ).decode()
 
 
-def public_pem(key):
+def public_pem(key: PrivateKey) -> str:
     return (
         key.public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -39,18 +43,18 @@ KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PRIVATE, PUBLIC = private_pem(KEY), public_pem(KEY)
 
 
-def projects(count, start=1):
+def projects(count: int, start: int = 1) -> list[Record]:
     return [
         Record("sentry.project", pk, {"name": f"project {pk}", "organization": 1})
         for pk in range(start, start + count)
     ]
 
 
-def parts_of(storage):
+def parts_of(storage: DictStorage) -> list[str]:
     return sorted(key for key in storage.objects if key.endswith(".part"))
 
 
-def test_records_come_back_by_model_in_dependency_order(storage):
+def test_records_come_back_by_model_in_dependency_order(storage: DictStorage) -> None:
     records = [
         *projects(2),
         Record("sentry.user", 7, {"username": "olivia\n\u2028"}),
@@ -68,20 +72,22 @@ def test_records_come_back_by_model_in_dependency_order(storage):
     assert form.facts == {"step": "scan"}
 
 
-def test_records_can_be_read_twice(storage):
+def test_records_can_be_read_twice(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(3))
     form = open_normalised(storage, PREFIX, PRIVATE)
     assert list(form.records("sentry.project")) == list(form.records("sentry.project"))
 
 
-def test_an_empty_form_exists(storage):
+def test_an_empty_form_exists(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, [])
     assert open_normalised(storage, PREFIX, PRIVATE).models() == []
 
 
 @settings(max_examples=15, deadline=None)
 @given(flags=st.lists(st.booleans(), max_size=40), part_records=st.integers(1, 9))
-def test_exactly_the_selected_records_are_streamed(make_storage, flags, part_records):
+def test_exactly_the_selected_records_are_streamed(
+    make_storage: Callable[[], DictStorage], flags: list[bool], part_records: int
+) -> None:
     storage = make_storage()
     records = projects(len(flags))
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=part_records)
@@ -98,14 +104,14 @@ def test_exactly_the_selected_records_are_streamed(make_storage, flags, part_rec
     assert len(parts_of(storage)) == -(-len(flags) // part_records)
 
 
-def test_a_selection_that_misses_records_is_refused(storage):
+def test_a_selection_that_misses_records_is_refused(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC)
     writer.add(projects(1)[0])
     with pytest.raises(ValueError, match="flag for each record"):
         writer.close({"sentry.project": b""})
 
 
-def test_natural_keys_are_replaced_where_their_username_is_known(storage):
+def test_natural_keys_are_replaced_where_their_username_is_known(storage: DictStorage) -> None:
     """T-13."""
     writer = NormalisedWriter(storage, PREFIX, PUBLIC)
     for pk, user in enumerate((["olivia"], ["stranger"], 9, None), start=1):
@@ -119,14 +125,14 @@ def test_natural_keys_are_replaced_where_their_username_is_known(storage):
     assert [field["role"] for field in fields] == [["olivia"]] * 4  # no reference
 
 
-def test_a_part_ends_at_its_size_in_bytes(storage):
+def test_a_part_ends_at_its_size_in_bytes(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_bytes=80)
     for record in projects(4):  # 41 bytes each
         writer.add(record)
     assert len(parts_of(storage)) == 2
 
 
-def test_buffers_together_stay_within_their_bound(storage):
+def test_buffers_together_stay_within_their_bound(storage: DictStorage) -> None:
     """B-10: the fullest buffer is written out early, and every record still arrives."""
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, buffer_bytes=1000)
     for pk in range(100):
@@ -141,21 +147,21 @@ def test_buffers_together_stay_within_their_bound(storage):
     assert [record.pk for record in form.records("sentry.team")] == list(range(100))
 
 
-def test_a_model_outside_the_catalogue_is_a_programming_error(storage):
+def test_a_model_outside_the_catalogue_is_a_programming_error(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC)
     with pytest.raises(ValueError, match="not in the catalogue"):
         writer.add(Record("../escape", 1, {}))
     assert storage.objects == {}
 
 
-def test_nothing_readable_lies_in_the_storage(storage):
+def test_nothing_readable_lies_in_the_storage(storage: DictStorage) -> None:
     secret = "olivia@example.org"
     records = [Record("sentry.user", 1, {"email": secret})]
     write_records(storage, PREFIX, PUBLIC, records, usernames=[secret])
     assert not any(secret.encode() in data for data in storage.objects.values())
 
 
-def test_the_form_exists_only_once_it_is_closed(storage):
+def test_the_form_exists_only_once_it_is_closed(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     writer.add(projects(1)[0])
     assert parts_of(storage)
@@ -163,14 +169,14 @@ def test_the_form_exists_only_once_it_is_closed(storage):
         open_normalised(storage, PREFIX, PRIVATE)
 
 
-def test_beginning_again_takes_the_former_form_away(storage):
+def test_beginning_again_takes_the_former_form_away(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(2))
     NormalisedWriter(storage, PREFIX, PUBLIC)
     with pytest.raises(TransientError):
         open_normalised(storage, PREFIX, PRIVATE)
 
 
-def test_a_rerun_replaces_what_a_killed_process_left(storage):
+def test_a_rerun_replaces_what_a_killed_process_left(storage: DictStorage) -> None:
     killed = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
         killed.add(record)
@@ -179,7 +185,7 @@ def test_a_rerun_replaces_what_a_killed_process_left(storage):
     assert [record.pk for record in form.records("sentry.project")] == [50]
 
 
-def test_a_form_for_another_key_does_not_open(storage):
+def test_a_form_for_another_key_does_not_open(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(1))
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     with pytest.raises(ConfigurationError) as caught:
@@ -187,7 +193,7 @@ def test_a_form_for_another_key_does_not_open(storage):
     assert "data key" in caught.value.internal
 
 
-def test_a_key_that_is_not_rsa_is_a_matter_of_configuration(storage):
+def test_a_key_that_is_not_rsa_is_a_matter_of_configuration(storage: DictStorage) -> None:
     elliptic = ec.generate_private_key(ec.SECP256R1())
     for bad in (public_pem(elliptic), "no key"):
         with pytest.raises(ConfigurationError):
@@ -199,7 +205,7 @@ def test_a_key_that_is_not_rsa_is_a_matter_of_configuration(storage):
 
 
 @pytest.mark.parametrize("position", [0, 12, -1])
-def test_a_changed_part_is_noticed(storage, position):
+def test_a_changed_part_is_noticed(storage: DictStorage, position: int) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(1))
     (key,) = parts_of(storage)
     changed = bytearray(storage.objects[key])
@@ -211,7 +217,7 @@ def test_a_changed_part_is_noticed(storage, position):
     assert key not in caught.value.reason
 
 
-def test_an_exchanged_or_cut_part_is_noticed(storage):
+def test_an_exchanged_or_cut_part_is_noticed(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(2):
         writer.add(record)
@@ -224,7 +230,7 @@ def test_an_exchanged_or_cut_part_is_noticed(storage):
             list(open_normalised(storage, PREFIX, PRIVATE).records("sentry.project"))
 
 
-def test_a_missing_part_is_worth_another_try(storage):
+def test_a_missing_part_is_worth_another_try(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(1))
     (key,) = parts_of(storage)
     storage.delete(key)
@@ -233,7 +239,7 @@ def test_a_missing_part_is_worth_another_try(storage):
     assert key in caught.value.internal
 
 
-def test_a_damaged_manifest_is_noticed(storage):
+def test_a_damaged_manifest_is_noticed(storage: DictStorage) -> None:
     write_records(storage, PREFIX, PUBLIC, projects(1), count=1)
     key = f"{PREFIX}/manifest.json"
     good = storage.objects[key]
@@ -244,7 +250,7 @@ def test_a_damaged_manifest_is_noticed(storage):
             open_normalised(storage, PREFIX, PRIVATE)
 
 
-def test_deleting_removes_everything_and_may_be_repeated(storage):
+def test_deleting_removes_everything_and_may_be_repeated(storage: DictStorage) -> None:
     storage.write("runs/2/other", b"stays")
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
@@ -255,7 +261,7 @@ def test_deleting_removes_everything_and_may_be_repeated(storage):
     assert list(storage.objects) == ["runs/2/other"]
 
 
-def test_deleting_removes_the_parts_of_a_killed_process(storage):
+def test_deleting_removes_the_parts_of_a_killed_process(storage: DictStorage) -> None:
     killed = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
         killed.add(record)
@@ -264,7 +270,7 @@ def test_deleting_removes_the_parts_of_a_killed_process(storage):
     assert storage.objects == {}
 
 
-def test_deleting_removes_parts_that_the_manifest_does_not_name(storage):
+def test_deleting_removes_parts_that_the_manifest_does_not_name(storage: DictStorage) -> None:
     killed = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(4):
         killed.add(record)
@@ -273,14 +279,14 @@ def test_deleting_removes_parts_that_the_manifest_does_not_name(storage):
     assert storage.objects == {}
 
 
-def test_deleting_goes_on_where_a_killed_deletion_stopped(make_storage, storage):
+def test_deleting_goes_on_where_a_killed_deletion_stopped(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
         writer.add(record)
     writer.close()
 
-    class Dying(make_storage):
-        def delete(self, key):
+    class Dying(DictStorage):
+        def delete(self, key: str) -> None:
             if key.endswith("1.part"):
                 raise OSError
             super().delete(key)
@@ -294,7 +300,7 @@ def test_deleting_goes_on_where_a_killed_deletion_stopped(make_storage, storage)
     assert storage.objects == {}
 
 
-def test_discarding_leaves_nothing(storage):
+def test_discarding_leaves_nothing(storage: DictStorage) -> None:
     writer = NormalisedWriter(storage, PREFIX, PUBLIC, part_records=1)
     for record in projects(3):
         writer.add(record)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from destinations import Rows
+from dict_storage import DictStorage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
@@ -18,17 +20,16 @@ from relocation.transfer.load.importing import ImportReport, bind, import_record
 from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import ScanReport, scan_export
 
-Rows = Callable[[str], list[dict[str, Any]]]
 Relocate = Callable[..., tuple[ScanReport, ImportReport]]
 
 DATE = "2023-06-22T22:54:28.773Z"
 
 
-def record(model: str, pk: int, **fields: Any) -> Record:
+def record(model: str, pk: int, **fields: object) -> Record:
     return Record(model if "." in model else f"sentry.{model}", pk, fields)
 
 
-def user(pk: int, username: str, **fields: Any) -> Record:
+def user(pk: int, username: str, **fields: object) -> Record:
     given = {"username": username, "email": f"{username}@example.org", "is_active": True}
     return record("user", pk, **given | {"date_joined": DATE} | fields)
 
@@ -44,7 +45,7 @@ FILE = [
 
 @pytest.fixture
 def relocate(
-    destination: Engine, make_storage: Callable[[], Any], keys: tuple[str, str]
+    destination: Engine, make_storage: Callable[[], DictStorage], keys: tuple[str, str]
 ) -> Relocate:
     """Scans and imports the records of a file, under a relocation id of its own."""
 
@@ -204,7 +205,7 @@ PLACES = [
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(place=st.sampled_from(PLACES), junk=JUNK)
 def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
-    relocate: Relocate, place: tuple[int, str], junk: Any
+    relocate: Relocate, place: tuple[int, str], junk: object
 ) -> None:
     """A-64, W-25: and no reason shows the value."""
     records = list(example_export(organizations=1, members=2, projects=1))
@@ -222,7 +223,7 @@ def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
 
 @pytest.mark.parametrize("reference", [True, 1.0, "1"])
 def test_a_reference_that_only_equals_a_key_refers_to_nothing(
-    relocate: Relocate, rows: Rows, reference: Any
+    relocate: Relocate, rows: Rows, reference: object
 ) -> None:
     """A reference is a whole number, or a natural key."""
     _, report = relocate(

@@ -1,8 +1,9 @@
 """Rules keep their owners between versions that have actors and versions that have none."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
+from destinations import ImportOptions
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -62,7 +63,7 @@ EXPORTS = pytest.mark.parametrize(
 )
 
 
-def run(engine: Engine, *records: Record, **options: Any) -> ImportReport:
+def run(engine: Engine, *records: Record, **options: Unpack[ImportOptions]) -> ImportReport:
     bind(engine, "one", 1)
     source = RecordList(records, load_catalogue())
     return import_records(engine, source, relocation_id="one", fence=1, **options)

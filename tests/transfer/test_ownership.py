@@ -1,11 +1,11 @@
 """The imported organizations are handed over: owner, visibility, claims."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from destinations import Add, Rows
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -22,9 +22,6 @@ from relocation.transfer.load.ownership import (
 )
 from relocation.transfer.source import RecordList
 
-Rows = Callable[[str], list[dict[str, Any]]]
-Add = Callable[..., int]
-
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -33,7 +30,7 @@ def relocate(engine: Engine, source: RecordList, relocation_id: str = "one") -> 
     import_records(engine, source, relocation_id=relocation_id, fence=1)
 
 
-def user(pk: int, username: str, **fields: Any) -> Record:
+def user(pk: int, username: str, **fields: object) -> Record:
     email = f"{username}@example.org"
     named = {
         "username": username,
@@ -55,6 +52,7 @@ def organization(pk: int, slug: str) -> Record:
 
 @pytest.fixture
 def two_organizations() -> RecordList:
+    """Two organizations with their members, one of whom is not active."""
     return RecordList(
         [
             organization(1, "acme"),

@@ -1,13 +1,14 @@
 """A plan: who becomes which account, and what that account is safe from."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
-from sqlalchemy import Engine, text
+from destinations import Add
+from sqlalchemy import Engine, Row, text
 
 from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
@@ -24,7 +25,6 @@ from relocation.transfer.load.ownership import issue_claims
 from relocation.transfer.load.rules import PERSONAL
 from relocation.transfer.source import RecordList
 
-Add = Callable[..., int]
 CATALOGUE = load_catalogue()
 ADMITTED = {model.name for model in CATALOGUE.admitted(Scope.ORGANIZATION)}
 EXAMPLE = [r for r in example_export(organizations=1, members=3, projects=1) if r.model in ADMITTED]
@@ -33,11 +33,19 @@ ANN, *OTHERS = USERS
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def account(add: Add) -> Callable[..., int]:
+class Account(Protocol):
     """Makes an account in the destination, with an address."""
 
-    def make(username: str = "somebody", *, verified: bool = True, **fields: Any) -> int:
+    def __call__(
+        self, username: str = "somebody", /, *, verified: bool = True, **fields: object
+    ) -> int: ...
+
+
+@pytest.fixture
+def account(add: Add) -> Account:
+    """Makes an account in the destination, with an address."""
+
+    def make(username: str = "somebody", /, *, verified: bool = True, **fields: object) -> int:
         email = fields.pop("email", f"{username}@example.org")
         values = {
             "username": username,
@@ -92,7 +100,7 @@ def personal(user: int) -> list[Record]:
     ]
 
 
-def rows_about(engine: Engine, user: int) -> dict[str, list[Any]]:
+def rows_about(engine: Engine, user: int) -> dict[str, Sequence[Row[Any]]]:
     """Every row of the destination that names a user."""
     found = {}
     with engine.connect() as connection:
@@ -110,7 +118,7 @@ def rows_about(engine: Engine, user: int) -> dict[str, list[Any]]:
 
 
 def test_an_account_gets_memberships_and_nothing_else(
-    destination: Engine, account: Callable[..., int]
+    destination: Engine, account: Account
 ) -> None:
     target = account()
     before = rows_about(destination, target)
@@ -143,7 +151,7 @@ def test_an_account_gets_memberships_and_nothing_else(
 
 
 def test_a_membership_says_the_address_of_its_account(
-    destination: Engine, account: Callable[..., int]
+    destination: Engine, account: Account
 ) -> None:
     pk = account("annette", email="annette@here.example.org")
     relocation_id = relocate(destination, Plan(users={ANN: pk}))
@@ -157,7 +165,7 @@ def test_a_membership_says_the_address_of_its_account(
 
 
 def test_nobody_is_merged_whom_the_plan_does_not_name(
-    destination: Engine, account: Callable[..., int]
+    destination: Engine, account: Account
 ) -> None:
     target = account(ANN, email=USERS[ANN].fields["email"])
     before = rows_about(destination, target)
@@ -174,7 +182,7 @@ def test_nobody_is_merged_whom_the_plan_does_not_name(
     ],
 )
 def test_an_account_that_may_not_be_used_is_never_a_target(
-    destination: Engine, account: Callable[..., int], fields: dict[str, bool], said: str
+    destination: Engine, account: Account, fields: dict[str, bool], said: str
 ) -> None:
     target = account(**fields)
     before = rows_about(destination, target)
@@ -190,7 +198,7 @@ def test_an_account_that_may_not_be_used_is_never_a_target(
 
 @pytest.mark.parametrize("power", ["permission", "role"])
 def test_an_account_with_a_permission_or_a_role_is_never_a_target(
-    destination: Engine, account: Callable[..., int], add: Add, power: str
+    destination: Engine, account: Account, add: Add, power: str
 ) -> None:
     target = account()
     if power == "permission":
@@ -211,7 +219,7 @@ def test_a_plan_that_names_nobody_is_refused(destination: Engine) -> None:
 
 
 def test_an_organization_gets_the_slug_of_the_plan_or_none(
-    destination: Engine, account: Callable[..., int]
+    destination: Engine, account: Account
 ) -> None:
     relocate(destination, Plan(slugs={"acme": "globex"}))
     with destination.connect() as connection:
@@ -227,7 +235,7 @@ def test_an_organization_gets_the_slug_of_the_plan_or_none(
 
 
 def test_what_a_plan_changes_is_no_difference_in_trial_or_verification(
-    destination: Engine, account: Callable[..., int], tmp_path: Path
+    destination: Engine, account: Account, tmp_path: Path
 ) -> None:
     target = account()
     plan = Plan(users={ANN: target}, slugs={"acme": "globex"})
@@ -249,7 +257,7 @@ def test_what_a_plan_changes_is_no_difference_in_trial_or_verification(
 
 
 def test_only_the_destinations_word_on_an_address_makes_a_candidate(
-    destination: Engine, account: Callable[..., int]
+    destination: Engine, account: Account
 ) -> None:
     verified = account("v", email="Shared@example.org")
     account("u", email="unverified@example.org", verified=False)

@@ -1,10 +1,9 @@
 """A new link goes to whoever has not claimed an account yet, and opens no other door."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
+from destinations import Add, Rows
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -17,10 +16,9 @@ from relocation.transfer.source import RecordList
 
 NOW = datetime.now(UTC)
 EXPECTED = {"ann": "ann@example.org", "ben": "ben@example.org"}
-Rows = Callable[[str], list[dict[str, Any]]]
 
 
-def record(model: str, pk: int, **fields: Any) -> Record:
+def record(model: str, pk: int, **fields: object) -> Record:
     return Record(model, pk, fields)
 
 
@@ -118,7 +116,7 @@ def test_a_link_that_would_open_a_door_is_refused_and_said(
 @pytest.mark.usefixtures("imported")
 @pytest.mark.parametrize("model", ["sentry.userpermission", "sentry.userroleuser"])
 def test_rights_that_somebody_gave_an_account_refuse_it(
-    destination: Engine, add: Any, rows: Rows, model: str
+    destination: Engine, add: Add, rows: Rows, model: str
 ) -> None:
     ann = next(one["id"] for one in rows("sentry.user") if one["username"] == "ann")
     if model == "sentry.userpermission":
@@ -132,7 +130,7 @@ def test_rights_that_somebody_gave_an_account_refuse_it(
 
 @pytest.mark.usefixtures("imported")
 def test_an_account_that_this_relocation_did_not_make_is_refused(
-    destination: Engine, add: Any
+    destination: Engine, add: Add
 ) -> None:
     """Also one that is unclaimed: another relocation's, or an invited one."""
     marks = {"is_active": True, "is_unclaimed": True, "password": "!x", "date_joined": NOW}

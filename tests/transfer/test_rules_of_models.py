@@ -1,11 +1,11 @@
 """What an import changes in the records of certain models (spec 3.6)."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, Unpack
 
 import pytest
+from destinations import Add, ImportOptions, Rows
 from sqlalchemy import Engine
 
 from relocation.archive.records import Record
@@ -16,10 +16,13 @@ from relocation.transfer.load.importing import ImportReport, bind, import_record
 from relocation.transfer.load.rules import PERSONAL, RULES
 from relocation.transfer.source import RecordList
 
-Rows = Callable[[str], list[dict[str, Any]]]
-Take = Callable[..., ImportReport]
-
 DATE = "2023-06-22T22:54:28.773Z"
+
+
+class Take(Protocol):
+    """Imports records under a relocation id of its own."""
+
+    def __call__(self, *records: Record, **options: Unpack[ImportOptions]) -> ImportReport: ...
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def take(destination: Engine) -> Take:
     """Imports records under a relocation id of its own."""
     taken = iter(range(100))
 
-    def run(*records: Record, **options: Any) -> ImportReport:
+    def run(*records: Record, **options: Unpack[ImportOptions]) -> ImportReport:
         relocation_id = f"relocation-{next(taken)}"
         bind(destination, relocation_id, 1)
         source = RecordList(records, load_catalogue())
@@ -36,7 +39,7 @@ def take(destination: Engine) -> Take:
     return run
 
 
-def user(pk: int, username: str, **fields: Any) -> Record:
+def user(pk: int, username: str, **fields: object) -> Record:
     return Record(
         "sentry.user",
         pk,
@@ -125,7 +128,7 @@ def test_a_username_over_128_characters_stops_the_import(take: Take, rows: Rows)
 
 
 def test_an_address_that_is_there_is_shared_and_left_alone(
-    take: Take, rows: Rows, add: Callable[..., int]
+    take: Take, rows: Rows, add: Add
 ) -> None:
     """A-57, I-56, W-17: whatever its case."""
     there = add("sentry.email", email="Ann@Example.org")
@@ -161,7 +164,7 @@ def test_user_addresses_arrive_unverified_with_new_hashes(take: Take, rows: Rows
     assert kinds(report) == [(FindingKind.DUPLICATE, "sentry.useremail", 3)]
 
 
-def option(pk: int, name: str, value: Any, **fields: Any) -> Record:
+def option(pk: int, name: str, value: object, **fields: object) -> Record:
     return Record("sentry.useroption", pk, {"user": 1, "key": name, "value": value, **fields})
 
 
@@ -199,7 +202,7 @@ def test_known_time_zones_arrive_in_either_spelling(take: Take, rows: Rows) -> N
 
 
 @pytest.mark.parametrize("zone", ['"Europe/Atlantis"', 5, {"a": 1}])
-def test_an_unknown_time_zone_stops_the_import(take: Take, zone: Any) -> None:
+def test_an_unknown_time_zone_stops_the_import(take: Take, zone: object) -> None:
     """A-30."""
     with pytest.raises(PermanentError, match=r"sentry\.useroption 1 .* not a known time zone"):
         take(user(1, "ann"), option(1, "timezone", zone))
@@ -259,7 +262,7 @@ def test_organizations_are_hidden_on_demand(
     assert rows("sentry.organization")[0]["status"] == status
 
 
-def member(pk: int, **fields: Any) -> Record:
+def member(pk: int, **fields: object) -> Record:
     return Record("sentry.organizationmember", pk, {"organization": 1, "role": "member", **fields})
 
 
@@ -488,7 +491,7 @@ def test_every_model_that_can_collide_with_foreign_rows_has_a_rule() -> None:
 
 
 def test_a_renamed_user_is_reported_without_the_name(
-    take: Take, rows: Rows, add: Callable[..., int], owner: int
+    take: Take, rows: Rows, add: Add, owner: int
 ) -> None:
     """As a renamed slug is; but a username is often an address (W-31)."""
     person = {"email": "o@example.org", "is_active": True, "date_joined": DATE}

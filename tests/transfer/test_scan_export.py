@@ -1,10 +1,13 @@
 """The scan of an export: what it keeps, what it reports, and what it refuses."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from dict_storage import DictStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from relocation.archive.records import Record
 from relocation.errors import MAX_REASON, PermanentError, TransientError
 from relocation.findings import Finding, FindingKind
 from relocation.transfer.prepare.normalised import open_normalised
-from relocation.transfer.prepare.scan import scan_export
+from relocation.transfer.prepare.scan import ScanReport, scan_export
 
 PREFIX = "runs/1/normalised"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -26,7 +29,7 @@ PRIVATE = KEY.private_bytes(
 ).decode()
 
 
-def record(model, pk, **fields):
+def record(model: str, pk: int, **fields: object) -> Record:
     return Record(model if "." in model else f"sentry.{model}", pk, fields)
 
 
@@ -45,7 +48,14 @@ EXPORT = [
 ]
 
 
-def scan(records, storage, *, wanted=("acme",), max_organizations=20, max_users=2000):
+def scan(
+    records: Iterable[Record],
+    storage: DictStorage,
+    *,
+    wanted: Sequence[str] | None = ("acme",),
+    max_organizations: int = 20,
+    max_users: int = 2000,
+) -> ScanReport:
     return scan_export(
         records,
         wanted=wanted,
@@ -57,21 +67,34 @@ def scan(records, storage, *, wanted=("acme",), max_organizations=20, max_users=
     )
 
 
-def refusal(records, storage, **limits):
+def refusal(
+    records: Iterable[Record],
+    storage: DictStorage,
+    *,
+    wanted: Sequence[str] = ("acme",),
+    max_organizations: int = 20,
+    max_users: int = 2000,
+) -> str:
     """Return the reason of a refused scan, having checked that nothing is left of it."""
     with pytest.raises(PermanentError) as caught:
-        scan(records, storage, **limits)
+        scan(
+            records,
+            storage,
+            wanted=wanted,
+            max_organizations=max_organizations,
+            max_users=max_users,
+        )
     assert storage.objects == {}
     return caught.value.reason
 
 
-def kept(storage):
+def kept(storage: DictStorage) -> dict[tuple[str, int], dict[str, Any]]:
     """Return the records of the form as a set of model and pk, and their fields."""
     form = open_normalised(storage, PREFIX, PRIVATE)
     return {(item.model, item.pk): item.fields for m in form.models() for item in form.records(m)}
 
 
-def test_the_form_holds_the_wanted_records_alone(storage):
+def test_the_form_holds_the_wanted_records_alone(storage: DictStorage) -> None:
     scan(EXPORT, storage)
     assert set(kept(storage)) == {
         ("sentry.organization", 1),
@@ -84,7 +107,7 @@ def test_the_form_holds_the_wanted_records_alone(storage):
     }
 
 
-def test_the_report_names_organizations_and_users(storage):
+def test_the_report_names_organizations_and_users(storage: DictStorage) -> None:
     """A-107: usernames are sorted."""
     report = scan(EXPORT, storage)
     assert [(found.pk, found.slug, found.name) for found in report.organizations] == [
@@ -97,7 +120,7 @@ def test_the_report_names_organizations_and_users(storage):
     assert report.findings == ()
 
 
-def test_a_later_process_reads_the_report_in_the_facts_of_the_form(storage):
+def test_a_later_process_reads_the_report_in_the_facts_of_the_form(storage: DictStorage) -> None:
     report = scan([*EXPORT, record("unknown", 1)], storage)
     facts = open_normalised(storage, PREFIX, PRIVATE).facts
     assert facts.items() >= report.as_json().items()
@@ -106,7 +129,9 @@ def test_a_later_process_reads_the_report_in_the_facts_of_the_form(storage):
     assert [finding["kind"] for finding in facts["findings"]] == ["UnknownModel"]
 
 
-def test_groups_may_come_in_any_order_and_in_several_runs(make_storage):
+def test_groups_may_come_in_any_order_and_in_several_runs(
+    make_storage: Callable[[], DictStorage],
+) -> None:
     """T-12, W-20, A-47."""
     straight, other = make_storage(), make_storage()
     first = scan(EXPORT, straight)
@@ -115,7 +140,7 @@ def test_groups_may_come_in_any_order_and_in_several_runs(make_storage):
     assert first == second
 
 
-def test_models_out_of_scope_are_counted_and_left_out(storage):
+def test_models_out_of_scope_are_counted_and_left_out(storage: DictStorage) -> None:
     report = scan([*EXPORT, record("option", 1, key="a"), record("apikey", 2)], storage)
     assert report.skipped["sentry.option"] == {FindingKind.OUT_OF_SCOPE: 1}
     assert report.skipped["sentry.apikey"] == {FindingKind.OUT_OF_SCOPE: 1}
@@ -142,7 +167,7 @@ LEFT = [
 ]
 
 
-def test_what_others_left_behind_is_no_part_of_what_an_owner_is_told(storage):
+def test_what_others_left_behind_is_no_part_of_what_an_owner_is_told(storage: DictStorage) -> None:
     """Nobody's numbers but one's own: counts of other tenants are a leak."""
     report = scan([*EXPORT, *LEFT], storage)
     assert report.skipped["sentry.authenticator"] == {FindingKind.OUT_OF_SCOPE: 5}
@@ -154,14 +179,18 @@ def test_what_others_left_behind_is_no_part_of_what_an_owner_is_told(storage):
     assert report.lost_fields == (("sentry.project", "mood", 1),)
 
 
-def test_what_nothing_says_the_owner_of_is_told_where_all_of_the_file_is_moved(storage):
+def test_what_nothing_says_the_owner_of_is_told_where_all_of_the_file_is_moved(
+    storage: DictStorage,
+) -> None:
     report = scan([*EXPORT, *LEFT], storage, wanted=None)
     assert report.left_behind["sentry.integration"] == {FindingKind.OUT_OF_SCOPE: 1}
     assert report.left_behind["sentry.widget"] == {FindingKind.UNKNOWN_MODEL: 4}
     assert report.left_behind["sentry.authenticator"] == {FindingKind.OUT_OF_SCOPE: 5}
 
 
-def test_actions_of_an_integration_or_app_are_out_of_scope_with_their_projects(storage):
+def test_actions_of_an_integration_or_app_are_out_of_scope_with_their_projects(
+    storage: DictStorage,
+) -> None:
     """S-4: the projects may come first."""
     report = scan(
         [
@@ -186,7 +215,7 @@ def test_actions_of_an_integration_or_app_are_out_of_scope_with_their_projects(s
     assert pairs == {("sentry.notificationaction", 43), ("sentry.notificationactionproject", 53)}
 
 
-def test_unknown_models_are_reported_once_each(storage):
+def test_unknown_models_are_reported_once_each(storage: DictStorage) -> None:
     report = scan([*EXPORT, *(record("group", pk) for pk in range(3))], storage)
     assert report.findings == (
         Finding(
@@ -198,7 +227,7 @@ def test_unknown_models_are_reported_once_each(storage):
     assert report.read["sentry.group"] == 3
 
 
-def test_every_row_of_a_removed_model_is_left_out(storage):
+def test_every_row_of_a_removed_model_is_left_out(storage: DictStorage) -> None:
     """T-15, W-21: neighbours too."""
     removed = [
         record("organizationmapping", 1),
@@ -216,7 +245,9 @@ def test_every_row_of_a_removed_model_is_left_out(storage):
     assert not any("mapping" in model for model, _ in kept(storage))
 
 
-def test_unknown_and_removed_fields_are_stripped_and_reported_once_each(storage):
+def test_unknown_and_removed_fields_are_stripped_and_reported_once_each(
+    storage: DictStorage,
+) -> None:
     """T-15."""
     teams = [
         record(
@@ -242,12 +273,12 @@ def test_unknown_and_removed_fields_are_stripped_and_reported_once_each(storage)
     assert "mood" in teams[0].fields  # the caller's record is left alone
 
 
-def test_an_absent_field_is_no_matter(storage):
+def test_an_absent_field_is_no_matter(storage: DictStorage) -> None:
     """T-15: the import supplies defaults."""
     assert scan([*EXPORT, record("team", 41, organization=1)], storage).findings == ()
 
 
-def test_findings_do_not_grow_with_the_file(storage):
+def test_findings_do_not_grow_with_the_file(storage: DictStorage) -> None:
     strangers = [record(f"model{pk}", pk) for pk in range(1000)]
     fields = {f"field{number}": 1 for number in range(1000)}
     report = scan([*EXPORT, *strangers, record("team", 1, organization=1, **fields)], storage)
@@ -257,7 +288,7 @@ def test_findings_do_not_grow_with_the_file(storage):
     assert unknown == 1000
 
 
-def test_the_later_of_two_records_with_one_pk_is_dropped_and_reported(storage):
+def test_the_later_of_two_records_with_one_pk_is_dropped_and_reported(storage: DictStorage) -> None:
     report = scan([*EXPORT, record("project", 33, organization=1, name="Again")], storage)
     assert kept(storage)["sentry.project", 33]["name"] == "Three"
     assert report.skipped["sentry.project"] == {
@@ -268,7 +299,7 @@ def test_the_later_of_two_records_with_one_pk_is_dropped_and_reported(storage):
     assert (finding.kind, finding.pk) == (FindingKind.REPEATED_RECORD, 33)
 
 
-def test_natural_keys_become_integers(storage):
+def test_natural_keys_become_integers(storage: DictStorage) -> None:
     """T-13: even where the users come later."""
     member = record("organizationmember", 24, organization=1, user_id=["oscar"], inviter_id=["x"])
     report = scan([member, *EXPORT], storage)
@@ -278,14 +309,14 @@ def test_natural_keys_become_integers(storage):
     assert fields["inviter_id"] == ["x"]
 
 
-def test_an_export_without_users_is_refused_first(storage):
+def test_an_export_without_users_is_refused_first(storage: DictStorage) -> None:
     """A-108; 6.4.3: before the slugs are looked for."""
     without = [item for item in EXPORT if item.model != "sentry.user"]
     reason = refusal(without, storage, wanted=["nowhere"])
     assert reason.startswith("The export contains no users")
 
 
-def test_missing_slugs_are_listed_sorted_with_what_there_is(storage):
+def test_missing_slugs_are_listed_sorted_with_what_there_is(storage: DictStorage) -> None:
     """A-108; before the limits."""
     reason = refusal(
         EXPORT, storage, wanted=["zeta", "acme", "beta"], max_organizations=1, max_users=0
@@ -293,12 +324,12 @@ def test_missing_slugs_are_listed_sorted_with_what_there_is(storage):
     assert reason == "These organizations are not in the export: beta, zeta."
 
 
-def test_part_of_a_slug_is_not_the_slug(storage):
+def test_part_of_a_slug_is_not_the_slug(storage: DictStorage) -> None:
     """W-12."""
     assert "not in the export: ac." in refusal(EXPORT, storage, wanted=["ac"])
 
 
-def test_what_else_the_export_holds_is_for_the_operator_alone(storage):
+def test_what_else_the_export_holds_is_for_the_operator_alone(storage: DictStorage) -> None:
     """A whole instance's export holds other people's organizations."""
     with pytest.raises(PermanentError) as caught:
         scan(EXPORT, storage, wanted=["zeta"])
@@ -306,7 +337,7 @@ def test_what_else_the_export_holds_is_for_the_operator_alone(storage):
     assert "other" in caught.value.internal
 
 
-def test_many_missing_slugs_keep_the_reason_short(storage):
+def test_many_missing_slugs_keep_the_reason_short(storage: DictStorage) -> None:
     """W-4."""
     organizations = [record("organization", 100 + n, slug=f"held-{n:03}") for n in range(300)]
     wanted = [f"missing-{number:03}" for number in range(300)]
@@ -317,25 +348,25 @@ def test_many_missing_slugs_keep_the_reason_short(storage):
     assert "held-299" not in reason
 
 
-def test_too_many_organizations_are_refused_with_their_number(storage):
+def test_too_many_organizations_are_refused_with_their_number(storage: DictStorage) -> None:
     """A-108; before the users are counted."""
     reason = refusal(EXPORT, storage, wanted=["acme", "other"], max_organizations=1, max_users=0)
     assert reason == "2 organizations were requested, but one relocation can move at most 1."
 
 
-def test_too_many_users_are_refused_with_their_number(storage):
+def test_too_many_users_are_refused_with_their_number(storage: DictStorage) -> None:
     """A-108."""
     reason = refusal(EXPORT, storage, max_users=1)
     assert reason.startswith("The organizations have 2 members in total,")
     assert "at most 1." in reason
 
 
-def test_limits_may_be_reached(storage):
+def test_limits_may_be_reached(storage: DictStorage) -> None:
     report = scan(EXPORT, storage, max_organizations=1, max_users=2)
     assert len(report.usernames) == 2
 
 
-def test_slugs_asked_for_twice_count_once(storage):
+def test_slugs_asked_for_twice_count_once(storage: DictStorage) -> None:
     report = scan(EXPORT, storage, wanted=["acme", "acme"], max_organizations=1)
     assert len(report.organizations) == 1
 
@@ -345,26 +376,28 @@ def test_slugs_asked_for_twice_count_once(storage):
     [{"organization": 2**63}, {"organization": 1, "platform": 2**64}, {"name": "\ud800"}],
     ids=["reference", "number", "text"],
 )
-def test_a_value_that_no_database_takes_is_refused_with_its_record(storage, fields):
+def test_a_value_that_no_database_takes_is_refused_with_its_record(
+    storage: DictStorage, fields: dict[str, object]
+) -> None:
     reason = refusal([*EXPORT, record("project", 77, **fields)], storage)
     assert reason.startswith("The export's sentry.project 77 contains a value that can't be stored")
 
 
-def test_an_export_that_turns_out_unreadable_leaves_nothing(storage):
-    def broken():
+def test_an_export_that_turns_out_unreadable_leaves_nothing(storage: DictStorage) -> None:
+    def broken() -> Iterator[Record]:
         yield from EXPORT
         raise PermanentError("The export is not valid JSON.")
 
     assert refusal(broken(), storage) == "The export is not valid JSON."
 
 
-def test_a_refused_scan_takes_a_former_form_away(storage):
+def test_a_refused_scan_takes_a_former_form_away(storage: DictStorage) -> None:
     scan(EXPORT, storage)
     refusal(EXPORT, storage, wanted=["nowhere"])
 
 
-def test_a_killed_scan_leaves_no_form_and_can_be_run_again(storage):
-    def killed():
+def test_a_killed_scan_leaves_no_form_and_can_be_run_again(storage: DictStorage) -> None:
+    def killed() -> Iterator[Record]:
         yield from EXPORT
         raise KeyboardInterrupt
 
@@ -377,7 +410,7 @@ def test_a_killed_scan_leaves_no_form_and_can_be_run_again(storage):
     assert ("sentry.project", 31) in kept(storage)
 
 
-def test_an_alert_action_that_needs_an_integration_is_out_of_scope(storage):
+def test_an_alert_action_that_needs_an_integration_is_out_of_scope(storage: DictStorage) -> None:
     """S-4: the mails to members and teams are not."""
     report = scan(
         [
@@ -428,7 +461,9 @@ ANYTHING = st.builds(
 
 @settings(max_examples=15, deadline=None)
 @given(extra=st.lists(ANYTHING, max_size=30))
-def test_every_record_is_accounted_for(make_storage, extra):
+def test_every_record_is_accounted_for(
+    make_storage: Callable[[], DictStorage], extra: list[Record]
+) -> None:
     """B-4."""
     storage = make_storage()
     report = scan([*EXPORT, *extra], storage)

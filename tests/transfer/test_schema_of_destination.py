@@ -1,11 +1,10 @@
 """The tables of a destination: made, read back, and checked."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from destinations import Add
 from sqlalchemy import Engine, create_mock_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import ExecutableDDLElement
 
 from relocation.catalogue import Scope, load_catalogue
 from relocation.errors import PermanentError
@@ -40,7 +39,7 @@ def test_tables_that_are_read_once_are_asked_for_once(destination: Engine) -> No
 
 
 def test_creating_an_embedded_destination_again_keeps_its_rows(
-    destination: Engine, add: Callable[..., int]
+    destination: Engine, add: Add
 ) -> None:
     add("sentry.organization", name="One", slug="one", status=0)
     create_embedded(destination)
@@ -76,7 +75,7 @@ def test_foreign_keys_stand_behind_real_references_only(destination: Engine) -> 
     assert monitors == []
 
 
-def test_a_reference_to_a_missing_row_is_refused(add: Callable[..., int]) -> None:
+def test_a_reference_to_a_missing_row_is_refused(add: Add) -> None:
     with pytest.raises(IntegrityError):
         add("sentry.team", organization=404, name="Team", slug="team")
 
@@ -90,7 +89,7 @@ def test_every_reference_is_indexed(destination: Engine) -> None:
 
 
 def test_two_searches_of_one_name_may_exist_unless_they_are_global(
-    add: Callable[..., int],
+    add: Add,
 ) -> None:
     """The set (is_global, name) holds for global searches alone."""
     for _ in range(2):
@@ -104,7 +103,7 @@ def test_embedded_schema_can_be_made_on_postgresql() -> None:
     """Names stay within PostgreSQL's 63 characters and types are known to it."""
     statements: list[str] = []
 
-    def keep(statement: Any, *_: Any, **__: Any) -> None:
+    def keep(statement: ExecutableDDLElement, *_: object, **__: object) -> None:
         statements.append(str(statement.compile(dialect=engine.dialect)))
 
     engine = create_mock_engine("postgresql+psycopg://", keep)

@@ -1,10 +1,9 @@
 """Destinations that differ from the catalogue: coped with, or refused with each place named."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from destinations import Rows
 from sqlalchemy import Engine, text
 
 from relocation.archive.records import Record
@@ -14,8 +13,6 @@ from relocation.findings import FindingKind
 from relocation.transfer.dry_run.trial import try_import
 from relocation.transfer.load.importing import ImportReport, bind, import_records, import_report
 from relocation.transfer.source import RecordList
-
-Rows = Callable[[str], list[dict[str, Any]]]
 
 ID = "0b7f3f6e-9d5b-4c55-8d5c-6a4f0d2c9a11"
 SOURCE = RecordList(

@@ -1,9 +1,11 @@
 """What the four scopes bring, what they keep, and what they do with what is there (I-50 ...)."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Protocol, TypedDict, Unpack
 
 import pytest
+from destinations import Add, Rows
 from sqlalchemy import Engine, insert
 
 from relocation.archive.records import Record
@@ -20,11 +22,23 @@ from relocation.transfer.dry_run.existing import load_existing
 from relocation.transfer.load.importing import ImportReport, bind, import_records
 from relocation.transfer.source import RecordList
 
-Add = Callable[..., int]
-Rows = Callable[[str], list[dict[str, Any]]]
-Take = Callable[..., ImportReport]
-
 DATE = "2023-06-22T22:54:28.773Z"
+
+
+class FurtherOptions(TypedDict, total=False):
+    """What an import may be told besides its scope."""
+
+    hide: bool
+    merge_users: bool
+    overwrite_configs: bool
+
+
+class Take(Protocol):
+    """Imports records under a relocation id of its own."""
+
+    def __call__(
+        self, records: list[Record], scope: Scope, **options: Unpack[FurtherOptions]
+    ) -> ImportReport: ...
 
 
 @pytest.fixture
@@ -32,7 +46,7 @@ def take(destination: Engine) -> Take:
     """Imports records under a relocation id of its own."""
     taken = iter(range(100))
 
-    def run(records: list[Record], scope: Scope, **options: Any) -> ImportReport:
+    def run(records: list[Record], scope: Scope, **options: Unpack[FurtherOptions]) -> ImportReport:
         name = f"relocation-{next(taken)}"
         bind(destination, name, 1)
         source = RecordList(records, load_catalogue())
@@ -43,7 +57,7 @@ def take(destination: Engine) -> Take:
     return run
 
 
-def user(pk: int, username: str, **fields: Any) -> Record:
+def user(pk: int, username: str, **fields: object) -> Record:
     powers = {"is_staff": True, "is_superuser": True, "is_managed": True, "is_unclaimed": False}
     dates = {"date_joined": DATE, "last_password_change": DATE, "is_password_expired": True}
     named = {"username": username, "email": f"{username}@example.org", "password": "kept"}
@@ -59,7 +73,7 @@ def member(pk: int, of: int, person: int) -> Record:
     return Record("sentry.organizationmember", pk, fields)
 
 
-def option(pk: int, key: str, value: Any) -> Record:
+def option(pk: int, key: str, value: object) -> Record:
     return Record("sentry.option", pk, {"key": key, "value": value, "last_updated": DATE})
 
 
@@ -169,10 +183,12 @@ def test_merging_is_remembered_by_a_second_start(
             raise Killed
 
     source = RecordList([user(7, "ann"), PERSON[2]], load_catalogue())
-    options = {"relocation_id": "two", "fence": 1, "merge_users": True}
+    again = partial(
+        import_records, destination, source, relocation_id="two", fence=1, merge_users=True
+    )
     with pytest.raises(Killed):
-        import_records(destination, source, progress=die, **options)
-    report = import_records(destination, source, **options)
+        again(progress=die)
+    report = again()
     assert report.accounts["sentry.useremail"] == RecordCounts(read=1, skipped=1)
     assert rows("sentry.useremail") == []
 
@@ -195,6 +211,7 @@ def config(rows: Rows) -> list[tuple[int, str]]:
 
 @pytest.fixture
 def old_config(take: Take, rows: Rows) -> list[tuple[int, str]]:
+    """Settings of the destination that differ from those of the export."""
     old = [
         record._replace(pk=9, fields={k: v.replace("new", "old") for k, v in record.fields.items()})
         for record in CONFIG
@@ -256,7 +273,9 @@ def test_projects_keep_their_ids_in_a_global_import(
     there = rows("sentry.project")[0]["organization"]
     with destination.begin() as connection:
         row = insert(table).values(organization_id=there, slug="next", name="N")
-        assert connection.execute(row).inserted_primary_key[0] > 4511
+        key = connection.execute(row).inserted_primary_key
+    assert key is not None
+    assert key[0] > 4511
 
 
 def test_projects_get_other_ids_in_other_imports(take: Take, rows: Rows) -> None:
@@ -277,14 +296,16 @@ def test_a_global_import_needs_an_empty_destination(take: Take, rows: Rows) -> N
 def test_a_global_import_that_was_killed_goes_on(destination: Engine, rows: Rows) -> None:
     bind(destination, "one", 1)
     source = RecordList(PROJECT, load_catalogue())
-    options: dict[str, Any] = {"relocation_id": "one", "fence": 1, "scope": Scope.GLOBAL}
+    again = partial(
+        import_records, destination, source, relocation_id="one", fence=1, scope=Scope.GLOBAL
+    )
 
     def die(model: str, _: int) -> None:
         raise KeyboardInterrupt(model)
 
     with pytest.raises(KeyboardInterrupt):
-        import_records(destination, source, progress=die, **options)
-    import_records(destination, source, **options)
+        again(progress=die)
+    again()
     assert len(rows("sentry.projectkey")) == 1
 
 

@@ -1,5 +1,7 @@
 """Which records belong to the wanted organizations."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from relocation.transfer.prepare.left_out import LeftOut
 from relocation.transfer.prepare.selection import Selection
 
 
-def record(model, pk, **fields):
+def record(model: str, pk: int, **fields: object) -> Record:
     return Record(model if "." in model else f"sentry.{model}", pk, fields)
 
 
@@ -27,10 +29,10 @@ TWO_ORGANIZATIONS = [
 ]
 
 
-def selected(records, *slugs):
+def selected(records: Iterable[Record], *slugs: str) -> dict[str, set[int]]:
     """Return the pks selected of each model."""
     selection = Selection()
-    pks = {}
+    pks: dict[str, list[int]] = {}
     for item in records:
         if selection.add(item):
             pks.setdefault(item.model, []).append(item.pk)
@@ -43,11 +45,11 @@ def selected(records, *slugs):
     }
 
 
-def chosen(*extra):
+def chosen(*extra: Record) -> dict[str, set[int]]:
     return selected([*TWO_ORGANIZATIONS, *extra], "acme")
 
 
-def test_only_the_wanted_organization_and_its_tree_belong():
+def test_only_the_wanted_organization_and_its_tree_belong() -> None:
     """I-41, A-39."""
     assert chosen() == {
         "organization": {1},
@@ -57,18 +59,18 @@ def test_only_the_wanted_organization_and_its_tree_belong():
     }
 
 
-def test_no_wanted_slug_selects_nothing():
+def test_no_wanted_slug_selects_nothing() -> None:
     """I-42."""
     assert not any(selected(TWO_ORGANIZATIONS).values())
 
 
-def test_slugs_match_exactly():
+def test_slugs_match_exactly() -> None:
     """W-12."""
     for slug in ("acm", "acmee", "Acme", ""):
         assert not any(selected(TWO_ORGANIZATIONS, slug).values())
 
 
-def test_what_was_selected_is_named():
+def test_what_was_selected_is_named() -> None:
     selection = Selection()
     for item in TWO_ORGANIZATIONS:
         selection.add(item)
@@ -78,14 +80,14 @@ def test_what_was_selected_is_named():
     assert result.usernames == ("olivia", "oscar")
 
 
-def test_members_without_an_account_select_no_user():
+def test_members_without_an_account_select_no_user() -> None:
     """I-41: invited members have no user id."""
     result = chosen(record("organizationmember", 23, organization=1, user_id=None))
     assert result["organizationmember"] == {21, 23}
     assert result["user"] == {11}
 
 
-def test_a_record_between_two_organizations_is_not_requested():
+def test_a_record_between_two_organizations_is_not_requested() -> None:
     result = chosen(
         record("team", 41, organization=1),
         record("team", 42, organization=2),
@@ -97,7 +99,7 @@ def test_a_record_between_two_organizations_is_not_requested():
     assert result["projectteam"] == {51}
 
 
-def test_references_to_users_do_not_decide():
+def test_references_to_users_do_not_decide() -> None:
     result = chosen(
         record("dashboard", 41, organization=1, created_by_id=12),
         record("dashboard", 42, organization=1, created_by_id=999),
@@ -107,7 +109,7 @@ def test_references_to_users_do_not_decide():
     assert result["user"] == {11}
 
 
-def test_null_and_dangling_references_do_not_decide():
+def test_null_and_dangling_references_do_not_decide() -> None:
     result = chosen(
         record("project", 33, organization=1, template=None),
         record("project", 34, organization=1, template=999),
@@ -118,7 +120,7 @@ def test_null_and_dangling_references_do_not_decide():
     assert result["projectkey"] == set()
 
 
-def test_emails_belong_by_the_addresses_of_selected_users():
+def test_emails_belong_by_the_addresses_of_selected_users() -> None:
     """E-5: whatever their case; an empty address is nobody's."""
     result = chosen(
         record("user", 13, username="proxy", email=""),
@@ -135,7 +137,7 @@ def test_emails_belong_by_the_addresses_of_selected_users():
     assert result["email"] == {51, 52}
 
 
-def test_an_option_belongs_with_its_user_organization_and_project():
+def test_an_option_belongs_with_its_user_organization_and_project() -> None:
     result = chosen(
         record("useroption", 41, user=11, organization_id=None, project_id=None),
         record("useroption", 42, user=11, organization_id=1, project_id=None),
@@ -157,7 +159,7 @@ def test_an_option_belongs_with_its_user_organization_and_project():
     ],
     ids=lambda referrer: referrer.model,
 )
-def test_a_snuba_query_belongs_with_what_refers_to_it(referrer):
+def test_a_snuba_query_belongs_with_what_refers_to_it(referrer: Record) -> None:
     """E-5; what refers to the query follows."""
     result = chosen(
         record("snubaquery", 41, environment=None),
@@ -171,7 +173,7 @@ def test_a_snuba_query_belongs_with_what_refers_to_it(referrer):
     assert result["snubaqueryeventtype"] == {51}
 
 
-def test_a_snuba_query_belongs_with_its_environment():
+def test_a_snuba_query_belongs_with_its_environment() -> None:
     result = chosen(
         record("environment", 41, organization_id=1),
         record("environment", 42, organization_id=2),
@@ -183,7 +185,7 @@ def test_a_snuba_query_belongs_with_its_environment():
     assert result["querysubscription"] == set()  # its query is of another organization
 
 
-def test_an_alert_rule_without_an_organization_belongs_with_what_hangs_on_it():
+def test_an_alert_rule_without_an_organization_belongs_with_what_hangs_on_it() -> None:
     result = chosen(
         record("snubaquery", 41, environment=None),
         record("snubaquery", 42, environment=None),
@@ -204,7 +206,7 @@ def test_an_alert_rule_without_an_organization_belongs_with_what_hangs_on_it():
     assert result["alertruletrigger"] == {81, 82}
 
 
-def test_what_nothing_leads_to_is_not_requested():
+def test_what_nothing_leads_to_is_not_requested() -> None:
     result = chosen(
         record("savedsearch", 41, organization=None, owner_id=11),
         record("savedsearch", 42, organization=1, owner_id=None),
@@ -214,7 +216,7 @@ def test_what_nothing_leads_to_is_not_requested():
     assert result["rulesnooze"] == set()
 
 
-def test_detectors_and_conditions_belong_by_project_and_group():
+def test_detectors_and_conditions_belong_by_project_and_group() -> None:
     detector, condition = "workflow_engine.detector", "workflow_engine.datacondition"
     group = "workflow_engine.dataconditiongroup"
     result = chosen(
@@ -229,7 +231,7 @@ def test_detectors_and_conditions_belong_by_project_and_group():
     assert result[condition] == {61}
 
 
-def test_what_hangs_on_an_excluded_record_is_out_of_scope():
+def test_what_hangs_on_an_excluded_record_is_out_of_scope() -> None:
     """S-4: the projects of an action follow it."""
     selection = Selection()
     for item in TWO_ORGANIZATIONS:
@@ -246,7 +248,7 @@ def test_what_hangs_on_an_excluded_record_is_out_of_scope():
     assert list(told["sentry.project"]) == [FindingKind.NOT_REQUESTED]
 
 
-def test_a_rule_that_may_be_another_tenant_s_does_not_come_by_a_shared_query():
+def test_a_rule_that_may_be_another_tenant_s_does_not_come_by_a_shared_query() -> None:
     """Rule 82 shares a query with a rule of theirs; rule 83 is for a project of theirs."""
     found = chosen(
         record("snubaquery", 71),
@@ -265,14 +267,14 @@ def test_a_rule_that_may_be_another_tenant_s_does_not_come_by_a_shared_query():
     assert found["alertruleprojects"] == set()
 
 
-def test_a_second_record_with_the_same_pk_is_refused():
+def test_a_second_record_with_the_same_pk_is_refused() -> None:
     selection = Selection()
     assert selection.add(record("project", 1, organization=1))
     assert not selection.add(record("project", 1, organization=2))
     assert selection.add(record("team", 1, organization=1))
 
 
-def test_natural_keys_lead_to_users_wherever_these_stand():
+def test_natural_keys_lead_to_users_wherever_these_stand() -> None:
     """T-13."""
     result = selected(
         [
@@ -293,7 +295,7 @@ def test_natural_keys_lead_to_users_wherever_these_stand():
     assert result["organizationmember"] == {21, 23}
 
 
-def test_natural_keys_are_resolved_for_every_reference_to_a_user():
+def test_natural_keys_are_resolved_for_every_reference_to_a_user() -> None:
     """T-13: of two users with one name the lower pk counts, whatever their order."""
     selection = Selection()
     selection.add(record("user", 15, username="olivia"))
@@ -326,7 +328,7 @@ TREE = {model.name for model in CATALOGUE.values() if Scope.ORGANIZATION in mode
 
 
 @st.composite
-def exports(draw):
+def exports(draw: st.DrawFn) -> list[Record]:
     """Draw records of two or three organizations, with null and dangling references among them."""
     records = [
         record("organization", pk, slug=f"org{pk}", name="")
@@ -342,7 +344,9 @@ def exports(draw):
 
 @settings(deadline=None)
 @given(records=exports())
-def test_a_selection_refers_to_nothing_in_the_file_that_is_not_selected(records):
+def test_a_selection_refers_to_nothing_in_the_file_that_is_not_selected(
+    records: list[Record],
+) -> None:
     result = selected(records, "org1")
     in_file = {(item.model, item.pk) for item in records}
     for item in records:
@@ -357,7 +361,9 @@ def test_a_selection_refers_to_nothing_in_the_file_that_is_not_selected(records)
 
 @settings(deadline=None)
 @given(records=exports(), data=st.data())
-def test_the_order_of_records_does_not_change_the_selection(records, data):
+def test_the_order_of_records_does_not_change_the_selection(
+    records: list[Record], data: st.DataObject
+) -> None:
     """T-12, W-20."""
     shuffled = data.draw(st.permutations(records))
     assert selected(records, "org1") == selected(shuffled, "org1")
@@ -365,7 +371,9 @@ def test_the_order_of_records_does_not_change_the_selection(records, data):
 
 @settings(deadline=None)
 @given(records=exports())
-def test_records_of_several_wanted_organizations_include_those_of_each(records):
+def test_records_of_several_wanted_organizations_include_those_of_each(
+    records: list[Record],
+) -> None:
     one, both = selected(records, "org1"), selected(records, "org1", "org2")
     for model, pks in one.items():
         assert pks <= both[model]

@@ -4,9 +4,9 @@ import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import chain, cycle, islice
-from typing import Any
 
 import pytest
+from dict_storage import DictStorage
 from sqlalchemy import Engine
 
 from relocation.archive.records import Record
@@ -30,7 +30,8 @@ Open = Callable[[], Normalised]
 
 def options(large: int, small: int = 30) -> list[Record]:
     """Return small records, then large ones, as another skewed file has them."""
-    values = ["x"] * small + [[[] for _ in range(60_000)] for _ in range(large)]
+    values: list[object] = ["x"] * small
+    values += [[[] for _ in range(60_000)] for _ in range(large)]
     return [
         Record(OPTIONS, 1000 + number, {"project": PROJECT, "key": f"k{number}", "value": value})
         for number, value in enumerate(values)
@@ -38,7 +39,8 @@ def options(large: int, small: int = 30) -> list[Record]:
 
 
 @pytest.fixture
-def skewed(storage: Any, keys: tuple[str, str]) -> Normalised:
+def skewed(storage: DictStorage, keys: tuple[str, str]) -> Normalised:
+    """The working form of an export with a few large records."""
     others = [record for record in EXAMPLE if record.model != OPTIONS]
     write_records(storage, "export", keys[1], [*others, *options(LARGE)])
     return open_normalised(storage, "export", keys[0])
@@ -80,7 +82,9 @@ def test_portions_are_small_save_where_one_record_is_large(
     assert min(weight for _, weight in portions[1:]) > 4_000_000
 
 
-def test_a_scan_holds_few_large_records_at_once(make_storage: Callable[[], Any], keys: Any) -> None:
+def test_a_scan_holds_few_large_records_at_once(
+    make_storage: Callable[[], DictStorage], keys: tuple[str, str]
+) -> None:
     def peak(large: int) -> int:
         records = [record for record in EXAMPLE if record.model != OPTIONS]
         tracemalloc.start()
@@ -102,7 +106,7 @@ def test_a_scan_holds_few_large_records_at_once(make_storage: Callable[[], Any],
 
 
 def test_records_that_wait_for_their_part_take_as_much_memory_as_their_text(
-    storage: Any, keys: tuple[str, str]
+    storage: DictStorage, keys: tuple[str, str]
 ) -> None:
     writer = NormalisedWriter(storage, "export", keys[1])
     tracemalloc.start()
@@ -116,6 +120,6 @@ def test_records_that_wait_for_their_part_take_as_much_memory_as_their_text(
 
 def _each(large: int) -> Iterator[Record]:
     for number in range(large):
-        value = [[] for _ in range(25_000)]
+        value: list[list[object]] = [[] for _ in range(25_000)]
         fields = {"project": PROJECT, "key": f"k{number}", "value": value}
         yield Record(OPTIONS, 2000 + number, fields)

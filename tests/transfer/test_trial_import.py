@@ -2,12 +2,12 @@
 
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, Row, create_engine, inspect, text
 
 from relocation.archive.records import Record
 from relocation.catalogue import Scope, load_catalogue
@@ -66,7 +66,7 @@ def put(engine: Engine, records: list[Record]) -> None:
     load_existing(engine, tables, [RecordList(records, CATALOGUE)])
 
 
-def dump(engine: Engine) -> dict[str, list[Any]]:
+def dump(engine: Engine) -> dict[str, Sequence[Row[Any]]]:
     found = {}
     with engine.connect() as connection:
         for name in sorted(inspect(connection).get_table_names()):

@@ -1,10 +1,9 @@
 """What arrived is compared with the archive, in the destination itself (B-8)."""
 
 import uuid
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from destinations import Add
 from sqlalchemy import Engine, event, text
 
 from relocation.archive.records import Record
@@ -131,12 +130,12 @@ def test_many_rows_without_a_record_are_counted(destination: Engine) -> None:
     assert findings[-1].reason.startswith("3 more new rows")
 
 
-def test_it_writes_nothing(destination: Engine, add: Callable[..., Any]) -> None:
+def test_it_writes_nothing(destination: Engine, add: Add) -> None:
     relocation_id = import_example(destination)
     written = []
 
     @event.listens_for(destination, "before_cursor_execute")
-    def watch(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+    def watch(_connection: object, _cursor: object, sql: str, *_: object) -> None:
         if sql.split(maxsplit=1)[0].upper() in {"INSERT", "UPDATE", "DELETE", "COPY"}:
             written.append(sql)
 

@@ -1,19 +1,17 @@
 """Rows that are written behind stay in order, and in their transaction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
-from typing import Any
 
 import pytest
+from destinations import Rows
 from sqlalchemy import Connection, Engine
 
 from relocation.errors import FencedOut, TransientError
 from relocation.transfer.load.chunks import bind, fenced
 from relocation.transfer.load.write_behind import WriteBehind
-
-Rows = Callable[[str], list[dict[str, Any]]]
 
 
 def write(connection: Connection, pk: int) -> None:
@@ -23,6 +21,7 @@ def write(connection: Connection, pk: int) -> None:
 
 @pytest.fixture
 def write_behind(destination: Engine) -> WriteBehind:
+    """What writes behind, into a destination that a relocation holds."""
     bind(destination, "one", 1)
     return WriteBehind(partial(fenced, destination, "one", 1))
 
@@ -70,7 +69,7 @@ def test_it_is_told_by_the_thread_that_asked(write_behind: WriteBehind) -> None:
 def test_what_the_destination_refuses_leaves_nothing_of_its_transaction(
     write_behind: WriteBehind, rows: Rows, *, committed: bool
 ) -> None:
-    told = []
+    told: list[int] = []
     with pytest.raises(TransientError, match="rejected some records"), write_behind as transaction:
         transaction.write_later(partial(write, pk=1))
         transaction.commit(partial(told.append, 1))
