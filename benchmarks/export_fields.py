@@ -161,7 +161,7 @@ def project_option(shape: Shape, number: int) -> Fields:
     }
 
 
-def of_project(**values: Any) -> Make:
+def of_project(**values: object) -> Make:
     """Return what makes a record below a project; callable values are made anew for each."""
 
     def make(shape: Shape, number: int) -> Fields:
@@ -171,7 +171,7 @@ def of_project(**values: Any) -> Make:
     return make
 
 
-def below(field: str, model: str, **values: Any) -> Make:
+def below(field: str, model: str, **values: object) -> Make:
     def make(shape: Shape, number: int) -> Fields:
         made = {name: _value(value, shape, number) for name, value in values.items()}
         return {field: shape.one_of(model, number), **made}
@@ -179,7 +179,7 @@ def below(field: str, model: str, **values: Any) -> Make:
     return make
 
 
-def _value(value: Any, shape: Shape, number: int) -> Any:
+def _value(value: object, shape: Shape, number: int) -> object:
     return value(shape, number) if callable(value) else value
 
 

@@ -11,10 +11,11 @@ from functools import wraps
 from io import BytesIO
 from statistics import median
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from unittest.mock import patch
 
 from prefect import Flow, flow, task
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_LEVEL,
@@ -143,7 +144,7 @@ class Flows:
     def _fail_bare(self) -> float:
         raised: list[float] = []
 
-        def send(flow: Flow[..., Any], flow_run: Any, state: Any) -> None:  # noqa: ARG001
+        def send(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
             nothing()
             with smtplib.SMTP("127.0.0.1", self._inbox.port) as server:
                 server.sendmail("a@example.org", "b@example.org", "Subject: failed\r\n\r\nIt did.")
@@ -165,6 +166,9 @@ class Flows:
 def nothing() -> None:
     """Be an empty subflow."""
 
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PARTS = {
     "tasks.hook": ["_settle"],
@@ -214,9 +218,9 @@ def timed(functions: dict[str, list[str]]) -> Iterator[dict[str, float]]:
         yield spent
 
 
-def _timer(name: str, call: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+def _timer(name: str, call: Callable[P, R], spent: dict[str, float]) -> Callable[P, R]:
     @wraps(call)
-    def measured(*arguments: Any, **named: Any) -> Any:
+    def measured(*arguments: P.args, **named: P.kwargs) -> R:
         began = time.perf_counter()
         try:
             return call(*arguments, **named)
@@ -232,7 +236,7 @@ def raising(module: str, name: str) -> Iterator[list[float]]:
     moments: list[float] = []
 
     def noting(_name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*arguments: Any, **named: Any) -> Any:
+        def noted(*arguments: object, **named: object) -> object:
             try:
                 return call(*arguments, **named)
             except Exception:

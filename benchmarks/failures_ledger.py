@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy import URL, Engine, create_engine, event, text, update
 
 from benchmarks.soak_machines import Postgres
 from relocation.database import engine_options, prepare
@@ -150,11 +150,16 @@ def _fill(engine: Engine) -> None:
         connection.execute(text("VACUUM ANALYZE"))
 
 
-@contextmanager
-def _recorded(engine: Engine) -> Any:
-    statements: list[tuple[str, Any]] = []
+Parameters = Sequence[Any] | Mapping[str, Any]
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+
+@contextmanager
+def _recorded(engine: Engine) -> Iterator[list[tuple[str, Parameters]]]:
+    statements: list[tuple[str, Parameters]] = []
+
+    def note(
+        _connection: object, _cursor: object, statement: str, parameters: Parameters, *_more: object
+    ) -> None:
         statements.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
@@ -164,13 +169,13 @@ def _recorded(engine: Engine) -> Any:
         event.remove(engine, "before_cursor_execute", note)
 
 
-def _plan(engine: Engine, statement: str, parameters: Any) -> str:
+def _plan(engine: Engine, statement: str, parameters: Parameters) -> str:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
         return "\n".join(str(row[0]) for row in rows)
 
 
-def _engine(url: Any) -> Engine:
+def _engine(url: URL | str) -> Engine:
     return prepare(create_engine(url, **engine_options("postgresql")))
 
 

@@ -14,25 +14,25 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from sqlalchemy import Engine
 
 from benchmarks.fuzz_mutations import SECRET, Elements, change_archive, change_export
-from benchmarks.stage import Folder, destination, postgresql, private_key
+from benchmarks.stage import destination, postgresql, private_key
 from relocation.archive.envelope import open_export, seal_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.records import read_records
+from relocation.archive.storage import FolderStorage
 from relocation.errors import MAX_REASON, PermanentError
 from relocation.example import example_export
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.dry_run.trial import try_import
-from relocation.transfer.load.importing import bind, import_records
+from relocation.transfer.load.importing import RecordCounts, bind, import_records
 from relocation.transfer.prepare.normalised import open_normalised, write_records
 from relocation.transfer.prepare.scan import ScanReport, scan_export
 
@@ -97,7 +97,7 @@ def _places(folder: Path) -> Iterator[list[Place]]:
                 element["fields"][name] = f"{SECRET}-{element['pk']}@example.org"[-75:]
     sealed = io.BytesIO()
     seal_export(json.dumps(good).encode(), public_key_of(private_key()), sealed)
-    write_records(Folder(folder), "nothing", public_key_of(private_key()), [])
+    write_records(FolderStorage(folder), "nothing", public_key_of(private_key()), [])
     with (
         postgresql() as server,
         destination(server) as one,
@@ -133,7 +133,7 @@ def _fault_of(err: PermanentError) -> str:
 
 
 def _relocate(place: Place, given: bytes, *, tried: bool) -> str:
-    storage, name = Folder(place.folder), str(uuid.uuid4())
+    storage, name = FolderStorage(place.folder), str(uuid.uuid4())
     text = open_export(io.BytesIO(given), private_key(), accept_plain=True).read()
     report = scan_export(
         read_records(io.BytesIO(text)),
@@ -173,7 +173,7 @@ def _check_scan(report: ScanReport, elements: int) -> None:
     assert all(len(finding.reason) <= MAX_REASON for finding in report.findings)
 
 
-def _check_import(report: ScanReport, accounts: Any) -> None:
+def _check_import(report: ScanReport, accounts: Mapping[str, RecordCounts]) -> None:
     assert {model: account.read for model, account in accounts.items()} == dict(report.selected)
     for model, account in accounts.items():
         fates = (

@@ -167,7 +167,9 @@ def _add_models(random: Random, elements: Elements) -> None:
 
 def _add_large(random: Random, elements: Elements) -> None:
     record = _some(random, elements)
-    value = random.choice(("é" * 400_000, "x" * 3_000_000, [[]] * 100_000, {"a": ["\n" * 300_000]}))
+    value: object = random.choice(
+        ("é" * 400_000, "x" * 3_000_000, [[]] * 100_000, {"a": ["\n" * 300_000]})
+    )
     if record["fields"]:
         record["fields"][random.choice(list(record["fields"]))] = value
 

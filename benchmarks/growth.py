@@ -69,9 +69,9 @@ def print_growth(found: dict[int, Found]) -> None:
     small, middle, large = found
     print("\n| step | rows/s, small to middle | middle to large | change |\n|---|--:|--:|--:|")
     for step in ("scan", "trial", "import"):
-        seconds = {size: found[size][step][0] for size in found}
-        first = (middle - small) / (seconds[middle] - seconds[small])
-        second = (large - middle) / (seconds[large] - seconds[middle])
+        took = {size: found[size][step][0] for size in found}
+        first = (middle - small) / (took[middle] - took[small])
+        second = (large - middle) / (took[large] - took[middle])
         print(f"| {step} | {first:,.0f} | {second:,.0f} | {second / first - 1:+.0%} |")
 
 

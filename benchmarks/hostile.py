@@ -109,7 +109,8 @@ def cost(here: Hostile) -> Cost:
     except PermanentError:
         refused = True
     megabytes = here.plain.stat().st_size / MB
-    return Cost(here.sort, here.each, megabytes, *seconds, _peak(), refused)
+    scan, trial, load = seconds
+    return Cost(here.sort, here.each, megabytes, scan, trial, load, _peak(), refused)
 
 
 def _peak() -> float:

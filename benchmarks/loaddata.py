@@ -65,7 +65,7 @@ def _define(model: Model) -> None:
     type(name, (models.Model,), fields)
 
 
-def _field(model: Model, field: Field, models: Any) -> Any:
+def _field(model: Model, field: Field, models: ModuleType) -> Any:
     plain = {"null": True, "blank": True, "db_column": model.columns[field.name]}
     key = model.foreign_keys.get(field.name)
     if key is not None and model.columns[field.name] != field.name and key.to in load_catalogue():

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
+from benchmarks.debian_postgres import DebianPostgres
 from benchmarks.machines_cost import Stock, Watch, take_stock
 from benchmarks.machines_stage import Machine, set_stage
 from benchmarks.soak_chaos import Death
@@ -56,6 +57,7 @@ def _run(home: Path, count: int, *, measure: bool) -> int:
         requests = Requests(stage, count, seed=1, flawed=False, projects=PROJECTS)
         rows = row_counts(stage.destination)
         before = take_stock(stage, home / "storage")
+        assert isinstance(stage.postgres, DebianPostgres)
         watch = Watch(stage.workers, stage.postgres.port)
         watch.start()
         while len(requests.asked) < count:

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import trustme
+from jinja2 import Template
 from sqlalchemy import Engine, create_engine, make_url
 
 from relocation.database import engine_options, prepare
@@ -26,7 +28,7 @@ from relocation.ledger.migrate import migrate
 from relocation.notices.building import Branding, build_notice
 from relocation.notices.inlining import flatten, premailed
 from relocation.notices.kinds import NoticeKind
-from relocation.notices.rendering import load_templates
+from relocation.notices.rendering import Templates, load_templates
 from relocation.notices.samples import samples
 from relocation.notices.wire import wire_bytes
 from relocation.settings import Settings
@@ -70,12 +72,12 @@ def _interleaved(works: Sequence[tuple[Callable[[], object], int]], rounds: int)
 class _Recorder:
     """An HTML template that keeps what it is filled with."""
 
-    def __init__(self, template: Any) -> None:
+    def __init__(self, template: Template) -> None:
         self._template = template
         self.values: dict[str, Any] = {}
 
-    def render(self, *arguments: Any, **more: Any) -> str:
-        self.values = dict(*arguments, **more)
+    def render(self, values: Mapping[str, Any]) -> str:
+        self.values = dict(values)
         return str(self._template.render(self.values))
 
 
@@ -88,9 +90,13 @@ def _rendering(rounds: int) -> None:
     css = (TEMPLATES / "notice.css").read_text()
     bare = inlined.environment.from_string(source)
     recorder = _Recorder(inlined)
-    recording = {NoticeKind.SUCCEEDED: replace(templates[NoticeKind.SUCCEEDED], html=recorder)}
+    recording = {
+        NoticeKind.SUCCEEDED: replace(
+            templates[NoticeKind.SUCCEEDED], html=cast(Template, recorder)
+        )
+    }
 
-    def build(templates: Any = templates) -> Any:
+    def build(templates: Templates = templates) -> EmailMessage:
         return build_notice(
             NoticeKind.SUCCEEDED,
             recipient="olivia@example.org",
@@ -101,7 +107,7 @@ def _rendering(rounds: int) -> None:
             templates=templates,
         )
 
-    message = build(recording)
+    message = build(cast(Templates, recording))
     values = recorder.values
     ours, plain, naive, building, flattening = _interleaved(
         [
@@ -154,7 +160,7 @@ def _sent(port: int, size: int, certificate: Path | None, rounds: int) -> tuple[
         raw.rcpt("ann@example.org")
         assert raw.data(wire)[0] == 250
 
-    tls = "ssl" if certificate else "none"
+    tls: Literal["ssl", "none"] = "ssl" if certificate else "none"
     cafile = str(certificate) if certificate else None
     server = MailServerSettings("127.0.0.1", port, tls, None, None, SENDER, cafile=cafile)
     with raw, Mailer(server) as mailer:
@@ -189,7 +195,12 @@ def ledgers(folder: Path) -> Iterator[tuple[str, Engine]]:
 @contextlib.contextmanager
 def sink(certificate: Path | None = None, *, once: bool = False) -> Iterator[int]:
     """Give the port of a mail server; `once` asserts that nobody got more than one mail."""
-    command = [sys.executable, "-m", "benchmarks.smtp_sink", *filter(None, [certificate])]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.smtp_sink",
+        *([str(certificate)] if certificate else []),
+    ]
     with subprocess.Popen(  # noqa: S603 - our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -149,7 +149,7 @@ def _rate(mails: int, work: Callable[[], object]) -> float:
 
 def _fill(ledger: Engine, mails: int, *, built: bool) -> None:
     drafts = [
-        NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", CLAIM, str(n)) for n in range(mails)
+        NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", dict(CLAIM), str(n)) for n in range(mails)
     ]
     with ledger.begin() as connection:
         connection.execute(delete(notices))

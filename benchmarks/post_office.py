@@ -13,10 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from email.message import EmailMessage
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 from sqlalchemy import Engine, text
 
@@ -73,7 +71,7 @@ def _send(database: dict[str, str], port: int, mails: int, wire: bytes) -> float
 
     logging.disable()
     call_command("migrate", verbosity=0)
-    message = cast(EmailMessage, email.message_from_bytes(wire, policy=email.policy.default))
+    message = email.message_from_bytes(wire, policy=email.policy.default)
     plain, html = message.get_body(("plain",)), message.get_body(("html",))
     assert plain is not None
     assert html is not None

@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmarks.soak_machines import await_api
+from benchmarks.soak_machines import Postgres, await_api
 from benchmarks.soak_operator import Operator
 from benchmarks.soak_stage import Stage
 
@@ -166,7 +166,9 @@ class Chaos(Thread):
 
     @contextlib.contextmanager
     def _admin(self) -> Iterator[Engine]:
-        admin = self._stage.postgres.admin()
+        postgres = self._stage.postgres
+        assert isinstance(postgres, Postgres)
+        admin = postgres.admin()
         try:
             yield admin
         finally:

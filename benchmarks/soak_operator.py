@@ -74,12 +74,12 @@ class Operator:
             relocation = self._find(one)
             if relocation is not None and relocation.step <= latest:
                 self._handled.add(one)
-                return one
+                return str(one)
         return None
 
     def _pause_twice(self, one: str) -> None:
         step: str | None = "VALIDATING"
-        if not self._run("pause", one, "--before", step):
+        if not self._run("pause", one, "--before", "VALIDATING"):
             self.done["pause, refused"] += 1
             return
         while step is not None:

@@ -8,9 +8,9 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 
 HANG_SECONDS = 20.0
 """Longer than the mail block waits for an answer."""
@@ -65,9 +65,9 @@ class Peer:
             self._controller.stop(no_assert=True)
             self._controller = None
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - the library's name
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 - the library's name
         """Answer a mail as the mood is."""
-        content = bytes(envelope.original_content)
+        content = bytes(envelope.original_content or b"")
         headers = email.message_from_bytes(content, policy=email.policy.default)
         if "List-Id" not in headers:
             self.alerts += 1

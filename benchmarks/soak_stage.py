@@ -135,7 +135,8 @@ def _set_up(postgres: Postgres, mail_port: int) -> None:
             )
         ).save(block, _sync=True)
     MailServer(host="127.0.0.1", port=mail_port, tls="none", timeout=MAIL_TIMEOUT).save(
-        settings.mail_block, _sync=True
+        settings.mail_block,
+        _sync=True,  # type: ignore[call-arg]
     )
     set_up(settings, inbox_port=mail_port)
     deploy(Settings())
@@ -145,6 +146,7 @@ def _set_up(postgres: Postgres, mail_port: int) -> None:
 def sweep_every(seconds: float) -> None:
     """Replace the schedule of `sweep`."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.actions import DeploymentScheduleCreate  # noqa: PLC0415
     from prefect.client.schemas.schedules import IntervalSchedule  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
@@ -152,7 +154,7 @@ def sweep_every(seconds: float) -> None:
         (schedule,) = client.read_deployment_schedules(sweep.id)
         client.delete_deployment_schedule(sweep.id, schedule.id)
         often = IntervalSchedule(interval=timedelta(seconds=seconds))
-        client.create_deployment_schedules(sweep.id, [(often, True)])
+        client.create_deployment_schedules(sweep.id, [DeploymentScheduleCreate(schedule=often)])
 
 
 def let_an_hour_pass(ledger: Engine) -> None:

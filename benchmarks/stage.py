@@ -16,6 +16,7 @@ from benchmarks.export import make_records, organization_slugs
 from relocation.archive.envelope import open_export, seal_export
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.records import read_records
+from relocation.archive.storage import FolderStorage
 from relocation.database import engine_options, prepare
 from relocation.example import write_export
 from relocation.transfer.database.schema import create_embedded
@@ -23,27 +24,9 @@ from relocation.transfer.dry_run.trial import try_import
 from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.prepare.normalised import Normalised, open_normalised, write_records
 from relocation.transfer.prepare.scan import ScanReport, scan_export
-from relocation.transfer.source import Source
+from relocation.transfer.source import PortionedSource
 
 ANY_NUMBER = 10**9
-
-
-class Folder:
-    """A storage in a folder, as an embedded installation has it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def open(self, key: str) -> BinaryIO:
-        return (self._path / key).open("rb")
-
-    def write(self, key: str, data: bytes) -> None:
-        path = self._path / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-    def delete(self, key: str) -> None:
-        (self._path / key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -67,8 +50,8 @@ class Stage:
         return organization_slugs(self.records)
 
     @property
-    def storage(self) -> Folder:
-        return Folder(self.folder / "storage")
+    def storage(self) -> FolderStorage:
+        return FolderStorage(self.folder / "storage")
 
     def prepare(self) -> "Stage":
         """Write the export and its archive."""
@@ -180,7 +163,7 @@ def run_trial(engine: Engine, here: Stage) -> None:
         raise RuntimeError(f"the trial import found {report.findings[:3]}")
 
 
-def run_import(engine: Engine, source: Source) -> int:
+def run_import(engine: Engine, source: PortionedSource) -> int:
     """Import as the task does, with the default settings; return how many rows came in."""
     relocation_id = str(uuid.uuid4())
     bind(engine, relocation_id, 1)

@@ -5,6 +5,7 @@ Those of failures read their sizes from the environment. Those with workers: `ma
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import failures, growth, hostile, loaddata, notices, outbox, transfer
@@ -20,7 +21,7 @@ def main() -> None:
 def _all() -> list[str]:
     took = []
     with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
-        for name, run in {
+        works: dict[str, Callable[[], object]] = {
             "notices": lambda: notices.main(rounds=1),
             "outbox": lambda: outbox.main(mails=60, rounds=1),
             "transfer": lambda: transfer.main(RECORDS, 1),
@@ -28,7 +29,8 @@ def _all() -> list[str]:
             "growth": lambda: growth.main(RECORDS * 100),
             "hostile": lambda: hostile.main([2, 4], ["escapes", "empty lists"]),
             "failures": lambda: failures.in_one_process(Path(folder)),
-        }.items():
+        }
+        for name, run in works.items():
             began = time.monotonic()
             run()
             took.append(f"| {name} | {time.monotonic() - began:.0f} |")

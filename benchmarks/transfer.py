@@ -40,7 +40,7 @@ def rows_of(engine: Engine) -> Rows:
     return found
 
 
-def _for_driver(value: Any, engine: Engine) -> Any:
+def _for_driver(value: object, engine: Engine) -> object:
     structured = engine.dialect.name == "postgresql" and isinstance(value, (dict, list))
     return Jsonb(value) if structured else value
 

@@ -12,6 +12,7 @@ from real_world import OWNER, PASSWORD, SOURCE, TARGET, Moved, World, relocate
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[real_sentry.RealServers]:
+    """The servers of a real product, or a skipped test where it is not set up."""
     if not os.environ.get("REAL_SENTRY"):
         pytest.skip("make real-sentry runs this: a real product has to be set up first")
     if lacking := real_sentry.missing_tools():
@@ -47,5 +48,6 @@ def world(
 
 @pytest.fixture
 def moved(world: World) -> Moved:
+    """What the relocation did."""
     assert world.moved is not None
     return world.moved

@@ -36,7 +36,7 @@ class Again:
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return self.world.query(self.database, sql)
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: object = None) -> Any:
         """Answer as the product's API does to the owner."""
         given = {"username": OWNER, "method": method, "path": path, "body": body}
         return self.world.ask(self.database, "call", **given)
@@ -52,6 +52,7 @@ class Again:
 
 @pytest.fixture(scope="module")
 def again(world: World) -> Again:
+    """A second copy of the organization in one destination."""
     assert world.moved is not None
     database, relocation_id = world.copy(world.untouched), str(uuid.uuid4())
     key, storage = create_private_key(2048), FolderStorage(world.folder / "again")

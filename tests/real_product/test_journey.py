@@ -44,6 +44,7 @@ READER = """
 
 @pytest.fixture(scope="module")
 def prefect_server() -> Iterator[None]:
+    """A Prefect server of this process's own."""
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
     with prefect_test_harness(server_startup_timeout=300), temporary_settings(quiet):
         yield
@@ -57,10 +58,10 @@ class Arrived:
     mails: dict[str, str]
     """The text of each mail, by recipient and first word of its subject."""
 
-    def ask(self, question: str, **given: Any) -> Any:
+    def ask(self, question: str, **given: object) -> Any:
         return self.world.ask(TARGET, question, **given)
 
-    def call(self, method: str, path: str, body: Any = None, *, of: str = BEN) -> Any:
+    def call(self, method: str, path: str, body: object = None, *, of: str = BEN) -> Any:
         """Return what the product's API answers to a member; it must be content."""
         said = self.ask("call", username=of, method=method, path=path, body=body)
         assert said["status"] in {200, 201}, (method, path, said)

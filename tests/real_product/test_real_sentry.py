@@ -115,7 +115,7 @@ def test_who_is_no_member_cannot_open_it(world: World) -> None:
 def test_a_rule_a_dashboard_and_a_team_can_be_saved(world: World) -> None:
     owner = log_in(world, OWNER)
 
-    def call(method: str, path: str, body: Any = None) -> Any:
+    def call(method: str, path: str, body: object = None) -> Any:
         said = world.ask(TARGET, "call", username=owner, method=method, path=path, body=body)
         assert said["status"] in {200, 201}, said
         return said["json"]
