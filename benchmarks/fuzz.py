@@ -30,9 +30,10 @@ from relocation.archive.records import read_records
 from relocation.archive.storage import FolderStorage
 from relocation.errors import MAX_REASON, PermanentError
 from relocation.example import example_export
+from relocation.model import RecordCounts
 from relocation.transfer.bulk import bulk_work
 from relocation.transfer.dry_run.trial import try_import
-from relocation.transfer.load.importing import RecordCounts, bind, import_records
+from relocation.transfer.load.importing import bind, import_records
 from relocation.transfer.prepare.normalised import open_normalised, write_records
 from relocation.transfer.prepare.scan import ScanReport, scan_export
 

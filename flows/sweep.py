@@ -15,6 +15,7 @@ from relocation.process import worker_name
 from relocation.settings import Settings
 from tasks.claims import renew_claims
 from tasks.reconcile import reconcile_open_relocations
+from tasks.retention import forget_people
 from tasks.working_files import discard_abandoned_scratch, discard_old_files
 
 
@@ -47,4 +48,5 @@ def sweep() -> State[Any] | list[State[Any]]:
             notify(return_state=True),
             discard_old_files(return_state=True),
             discard_abandoned_scratch(return_state=True),
+            forget_people(return_state=True),
         ]

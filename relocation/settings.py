@@ -169,6 +169,19 @@ class Settings(BaseSettings):
         description="Seconds for which the working files of a relocation that did not succeed are "
         "kept, so that a rerun goes on where it stopped.",
     )
+    ledger_retention: float = Field(
+        default=0,
+        ge=0,
+        description="Seconds for which the ledger keeps names, addresses, mails and histories of a "
+        "relocation that succeeded, or was cancelled and removed, since it last changed; 0 keeps "
+        "them for good.",
+    )
+    chunk_retention: float = Field(
+        default=0,
+        ge=0,
+        description="Seconds after that for which the destination keeps which records such a "
+        "relocation wrote; 0 keeps that for good.",
+    )
     pause_before: Step | None = Field(
         default=None, description="Step before which every new relocation pauses."
     )

@@ -28,6 +28,7 @@ def handover(
 
     Example: relocation handover ID --to acme
     """
+    from relocation.ledger.outbox import FORGOTTEN  # noqa: PLC0415
     from relocation.ledger.relocations import get_relocation  # noqa: PLC0415
     from relocation.ledger.reports import reports_of  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
@@ -37,6 +38,8 @@ def handover(
         relocation_id = full_id(ledger, relocation_id)
         one = get_relocation(ledger, relocation_id)
         facts = reports_of(ledger, relocation_id).get(Task.COMPLETE)
+        if one.forgotten_at is not None:
+            raise CommandError(FORGOTTEN)
         if facts is None:
             raise CommandError(f"There is nothing to hand over: this relocation is {one.status}.")
         if as_json:

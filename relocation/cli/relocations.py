@@ -192,7 +192,7 @@ def _show_awaited(relocation_id: str, *, as_json: bool) -> bool:
 
 def _mappings(one: "Relocation") -> "MappingCount | None":
     """Count the product's mappings of what was moved, as far as the destination can be asked."""
-    if one.status is not Status.SUCCESS:
+    if one.status is not Status.SUCCESS or one.chunks_removed_at is not None:
         return None
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - seconds
 
@@ -268,7 +268,8 @@ def _print_history(
 
 
 def _asked(one: "Relocation | Awaited") -> str:
-    asked = f"Relocation {one.id} of {', '.join(one.organizations)} for {one.owner}"
+    whose = f"for {one.owner}" if one.owner else "whose people are forgotten"
+    asked = f"Relocation {one.id} of {', '.join(one.organizations)} {whose}"
     return one_line(asked, limit=MAX_REASON)
 
 

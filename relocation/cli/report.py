@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from relocation.cli.ids import Id, full_id
-from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.cli.output import AsJson, errors, out, plain_errors, print_json, print_table
 from relocation.findings import Finding
 from relocation.notices.handover_kit import write_csv
 from relocation.results import ExportScanned, OrganizationsImported
@@ -49,7 +49,8 @@ def report(
     with plain_errors():
         ledger = load_ledger(Settings())
         relocation_id = full_id(ledger, relocation_id)
-        get_relocation(ledger, relocation_id)
+        if get_relocation(ledger, relocation_id).forgotten_at is not None:
+            errors.print("What was found about single records is forgotten; the numbers are left.")
         reports = reports_of(ledger, relocation_id)
         scanned = done_result(ledger, relocation_id, ExportScanned)
         imported = done_result(ledger, relocation_id, OrganizationsImported)

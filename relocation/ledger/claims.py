@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, and_, func, select, update
 
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold
@@ -15,7 +15,8 @@ from relocation.notices.operator import Operator, undeliverable_drafts
 
 AT_ONCE = 2000
 """Most claims that one sweep renews."""
-_IS_CLAIM = notices.c.kind == NoticeKind.CLAIM
+_IS_CLAIM = and_(notices.c.kind == NoticeKind.CLAIM, notices.c.recipient != "")
+"""Of somebody who is not forgotten."""
 
 
 def newest_claims(engine: Engine, relocation_id: str) -> dict[str, Notice]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select, update
 from sqlalchemy.dialects import sqlite
 
+from relocation.errors import CommandError
 from relocation.ledger.inserting import insert_new
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import (
@@ -24,6 +25,7 @@ from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 _log = logging.getLogger(__name__)
 
 _PLAIN_KEY = BoundedText(600)
+FORGOTTEN = "The people of this relocation are forgotten: their mails and addresses are gone."
 GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
 
@@ -192,12 +194,20 @@ def requeue(engine: Engine, relocation_id: str, *, now: datetime) -> Requeued:
     """Queue the notices of a relocation again that were given up or are in doubt.
 
     They are the same messages under the same Message-IDs, with as much time to be delivered as new
-    ones. Idempotent until they are given up again. Raises UnknownRelocationError.
+    ones. Idempotent until they are given up again. Raises UnknownRelocationError, and CommandError
+    where the ledger has forgotten whom they went to.
     """
     get_relocation(engine, relocation_id)
-    given_up = (notices.c.relocation_id == relocation_id) & notices.c.state.in_(GIVEN_UP)
+    its = select(relocations.c.forgotten_at).where(relocations.c.id == relocation_id)
+    given_up = (
+        (notices.c.relocation_id == relocation_id)
+        & notices.c.state.in_(GIVEN_UP)
+        & (notices.c.recipient != "")
+    )
     is_claim = notices.c.kind == NoticeKind.CLAIM
     with engine.begin() as connection:
+        if connection.execute(its.with_for_update()).scalar_one() is not None:
+            raise CommandError(FORGOTTEN)
         claims = connection.execute(select(notices.c.id).where(given_up, is_claim)).all()
         queued = connection.execute(
             update(notices)

@@ -232,7 +232,7 @@ def _mappings(settings: Settings) -> str:
     moved = [
         one
         for one in list_relocations(load_ledger(settings), limit=_RECENT)
-        if one.status is Status.SUCCESS
+        if one.status is Status.SUCCESS and one.chunks_removed_at is None
     ]
     counts = {one.id: mappings_of(destination, one.id) for one in moved}
     lacking = [(one, count) for one, count in counts.items() if count and not count.complete]

@@ -18,7 +18,7 @@ from relocation.ledger.claims import (
 )
 from relocation.ledger.holds import release, take_hold
 from relocation.ledger.leases import LeaseKeeper
-from relocation.ledger.outbox import Notice
+from relocation.ledger.outbox import FORGOTTEN, Notice
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import LEASED, NoticeState
 from relocation.ledger.tries import done_result
@@ -58,6 +58,8 @@ def renew_claims(
     Raises CommandError where there is nothing of the kind, or another process holds it.
     """
     relocation = get_relocation(context.ledger, relocation_id)
+    if relocation.forgotten_at is not None:
+        raise CommandError(FORGOTTEN)
     newest = newest_claims(context.ledger, relocation_id)
     if user is not None:
         if user not in newest:

@@ -75,6 +75,8 @@ def _failed(ledger: Engine, relocation: Relocation) -> str:
 
 def _told(relocation: Relocation, what: str = "this reason") -> str:
     """Say who was told, without an address."""
+    if relocation.forgotten_at is not None:
+        return ""
     reached = [
         who
         for who, address in (

@@ -236,6 +236,21 @@ def delete_chunk(connection: Connection, relocation_id: str, model: str, number:
     connection.execute(delete(IMPORT_CHUNK).where(*mine))
 
 
+def remove_chunks(engine: Engine, fences: Mapping[str, int]) -> set[str]:
+    """Remove the records of imports that are never rolled back, in one transaction; idempotent.
+
+    `fences` has, by relocation, the fence that the ledger knows. Returns those whose fence is newer
+    here, which are left: a ledger from a back-up does not know what became of them.
+    """
+    ids, chunk = list(fences), IMPORT_CHUNK.c
+    known = select(FENCE.c.relocation_id, FENCE.c.fence).where(FENCE.c.relocation_id.in_(ids))
+    with engine.begin() as connection:
+        newer = {id_ for id_, fence in connection.execute(known) if fence > fences[id_]}
+        old = chunk.relocation_id.in_(fences.keys() - newer)
+        connection.execute(delete(IMPORT_CHUNK).where(old))
+    return newer
+
+
 def record_granted(connection: Connection, relocation_id: str, pks: Collection[int]) -> None:
     """Add memberships to those that were granted, so that a roll back finds them."""
     before = read_chunk(connection, relocation_id, GRANTED, 0)

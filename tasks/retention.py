@@ -1,0 +1,35 @@
+"""Forget what the settings say is kept no longer."""
+
+from datetime import timedelta
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from relocation.ledger import forgetting
+from relocation.ledger.clock import ledger_now
+from relocation.prefect_api.blocks import load_destination, load_ledger
+from relocation.settings import Settings
+from relocation.transfer.load.chunks import remove_chunks
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def forget_people() -> None:
+    """Remove what the ledger knows of the people of old relocations, then their chunk records.
+
+    As far as the settings ask for it, and some at a time: the next sweep goes on.
+    """
+    settings, log = Settings(), get_run_logger()
+    ledger = load_ledger(settings)
+    now = ledger_now(ledger)
+    if settings.ledger_retention:
+        before = now - timedelta(seconds=settings.ledger_retention)
+        if forgotten := forgetting.forget_people(ledger, before, now=now):
+            log.info("The people of %d relocations are forgotten", forgotten)
+    if settings.chunk_retention:
+        before = now - timedelta(seconds=settings.chunk_retention)
+        if old := forgetting.with_old_chunks(ledger, before):
+            newer = remove_chunks(load_destination(settings), old)
+            forgetting.record_chunks_removed(ledger, old.keys() - newer, now)
+            log.info("The chunk records of %d relocations are removed", len(old) - len(newer))
+            if newer:
+                log.warning("The ledger is behind the destination: see `relocation doctor`")
