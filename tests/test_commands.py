@@ -84,6 +84,15 @@ def test_every_command_has_help(command: str) -> None:
     assert len(said.stdout.splitlines()) > 5
 
 
+def test_help_shows_every_command_in_a_group_and_what_is_needed_first_at_the_top() -> None:
+    said = run.invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    headings = [line.strip("╭─╮ ") for line in said.splitlines() if line.startswith("╭")]
+    groups = ["Relocate", "Control a relocation", "Work with files", "Run the service"]
+    assert headings == ["Options", *groups]
+    words = said.split()
+    assert words.index("submit") < words.index("scan") < words.index("up")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

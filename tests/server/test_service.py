@@ -1,6 +1,7 @@
 """The command line and the deployments, against a real server and a real worker."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,6 +16,7 @@ def test_setup_makes_everything_and_prints_no_secret(operator: Operator) -> None
     assert operator.setup_output.count("created") == 7
     assert "kept" not in operator.setup_output
     assert "PRIVATE KEY" not in operator.setup_output
+    assert re.search(r"^user olivia +added$", operator.setup_output, flags=re.MULTILINE)
 
 
 def test_the_server_schedules_runs(operator: Operator) -> None:
