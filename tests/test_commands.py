@@ -71,6 +71,7 @@ def test_a_file_that_is_no_key_is_an_error_of_one_line(tmp_path: Path) -> None:
         "keys create",
         "keys public",
         "doctor",
+        "sweep",
         "notices",
         "notices preview",
         "claims",

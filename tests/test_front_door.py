@@ -52,6 +52,7 @@ def refused(folder: Path, *arguments: str, **variables: str) -> str:
         ("show", "1"),
         ("setup",),
         ("stats",),
+        ("sweep",),
         ("recover", "1"),
         ("keys", "public"),
         ("notices", "resend", "1"),

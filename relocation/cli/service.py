@@ -94,6 +94,18 @@ def inbox(
             signal.pause()
 
 
+def sweep(as_json: AsJson = False) -> None:
+    """Send due emails and resume interrupted relocations now, not only every five minutes."""
+    from relocation.prefect_api.deployments import sweep_now  # noqa: PLC0415 - imports Prefect: seconds
+
+    with plain_errors():
+        run_id = sweep_now()
+    if as_json:
+        print_json({"run": run_id})
+        return
+    out.print(f"A worker sweeps as soon as it can: run {run_id}.", soft_wrap=True)
+
+
 def doctor(as_json: AsJson = False) -> None:
     """Check the configuration, and whether everything works; exit code 1 if something does not."""
     find_server()

@@ -52,11 +52,20 @@ def deploy(settings: Settings, pool: Path | None = None) -> str:
     return outcome
 
 
-def sweep_now() -> None:
-    """Let a worker sweep at once, rather than when it is due."""
+def sweep_now() -> str:
+    """Let a worker sweep at once, rather than when it is due; returns the id of that run.
+
+    Raises ConfigurationError where its deployment is missing.
+    """
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(_SWEEP)
-        client.create_flow_run_from_deployment(deployment.id)
+        try:
+            deployment = client.read_deployment_by_name(_SWEEP)
+        except ObjectNotFound as err:
+            raise ConfigurationError(
+                "The relocation service is not fully set up.",
+                internal=f"There is no deployment {_SWEEP}; make it with: relocation setup",
+            ) from err
+        return str(client.create_flow_run_from_deployment(deployment.id).id)
 
 
 def last_sweep() -> tuple[datetime | None, timedelta | None]:

@@ -157,7 +157,7 @@ def _interrupted() -> str:
         "The process working on it is gone. Nothing is lost, and you don't need to do anything: "
         "it resumes where it stopped, on any worker, no later than the next sweep (every five "
         "minutes). If it doesn't, find out what is wrong, then sweep right away:\n\n"
-        + _command("relocation doctor", "prefect deployment run sweep/sweep", indent="")
+        + _command("relocation doctor", "relocation sweep", indent="")
     )
 
 
