@@ -36,7 +36,6 @@ STARTED_BY_THE_SERVICE = {
 
 
 def test_the_documented_commands_work_in_their_order(operator: Operator) -> None:
-    operator.archive("acme.tar")
     operator.export("export.json", example_export(organizations=1))
     for name in ("before.json", "after.json"):
         operator.export(name, [Record("sentry.option", 1, {"key": "a", "value": 1})])
