@@ -15,6 +15,7 @@ from relocation.cli import (
     control,
     example,
     exporting,
+    forgetting,
     handover,
     importing,
     keys,
@@ -72,6 +73,7 @@ app.command(rich_help_panel=_SERVICE)(up.up)
 app.command(rich_help_panel=_SERVICE)(on_server(service.setup))
 app.command(rich_help_panel=_SERVICE)(service.doctor)
 app.command(rich_help_panel=_SERVICE)(on_server(service.sweep))
+app.command(rich_help_panel=_SERVICE)(on_server(forgetting.forget))
 app.command(rich_help_panel=_SERVICE)(service.inbox)
 app.command(rich_help_panel=_SERVICE)(on_server(numbers.stats))
 app.command(rich_help_panel=_SERVICE)(on_server(numbers.metrics))
