@@ -21,10 +21,11 @@ from relocation.ledger.holds import open_relocation
 from relocation.ledger.leases import leased_sweep
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
-from relocation.ledger.tables import HistoryEvent, NoticeState, sweep_lease
+from relocation.ledger.tables import HistoryEvent, NoticeState, notices, sweep_lease
 from relocation.prefect_api.blocks import BlockStorage
 from relocation.request import RelocationRequest
 from relocation.steps import Status
+from relocation.transfer.load.chunks import written_chunks
 from tasks.working_files import discard_old_files
 
 
@@ -268,6 +269,31 @@ def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
     assert working_files(service)
     sweep()
     assert working_files(service) == []
+
+
+def test_a_sweep_forgets_people_and_chunk_records_as_long_after_as_is_set(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.relocate(service.archive(example_export(organizations=1)), "acme")
+    sent = len(service.mails())
+    chunks = written_chunks(service.destination, service.only().id)
+    sweep()
+    assert (service.only().owner, service.only().forgotten_at) == ("olivia", None)
+    # The claims that were mailed work for an hour; what is given up is as good for this.
+    with service.ledger.begin() as connection:
+        connection.execute(update(notices).values(valid_until=None))
+    monkeypatch.setenv("RELOCATION_LEDGER_RETENTION", "0.001")
+    sweep()
+    forgotten = service.only()
+    assert (forgotten.owner, forgotten.owner_email, forgotten.status) == ("", None, Status.SUCCESS)
+    assert written_chunks(service.destination, forgotten.id) == chunks
+    monkeypatch.setenv("RELOCATION_CHUNK_RETENTION", "0.001")
+    for _ in range(2):
+        sweep()
+    assert written_chunks(service.destination, forgotten.id) == []
+    assert service.only().chunks_removed_at is not None
+    assert service.count("sentry.organization") == 1
+    assert len(service.mails()) == sent
 
 
 def test_a_rerun_while_old_working_files_are_removed_keeps_its_own(
