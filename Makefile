@@ -61,7 +61,7 @@ lock: $(READY) ## Resolve the dependencies anew, within the bounds of pyproject.
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --extra local --group dev --group docs pyproject.toml -o requirements-dev.lock
+		--no-annotate --no-header --extra local --extra s3 --group dev --group docs pyproject.toml -o requirements-dev.lock
 
 SIZE ?= 100000
 ROUNDS ?= 5

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prefect.blocks.core import Block
+from prefect.blocks.fields import SecretDict
 from pydantic import BaseModel, SecretStr
 
 from relocation.prefect_api.blocks import MailServer
+from relocation.prefect_api.storage import RemoteStorage
 from relocation.settings import DailyLimits, PolicyOverride, Settings
 from relocation.steps import POLICIES
 
@@ -78,17 +81,26 @@ def _blocks() -> Iterator[str]:
         "| `ledger`, `destination` | `url` | needed | URL of SQLAlchemy; its password is hidden |",
         "| `source` | `url` | needed | the same, of a live database; there need be none |",
         "| `storage` | `basepath` | needed | of `local-file-system`: the folder |",
+        "| `storage` | `bucket_name`, `bucket_folder`, `credentials` | | of `s3-bucket` |",
+        "| `storage` | `bucket`, `bucket_folder`, `gcp_credentials` | | of `gcs-bucket` |",
+    )
+    yield from _fields("storage", RemoteStorage, f"of `{RemoteStorage.get_block_type_slug()}`: ")
+    yield from (
         "| `key` | `value` | needed | the private key, PEM |",
         "| `alerts` | `url` | needed | of `slack-webhook`: a webhook, or any address of Apprise |",
     )
-    for name, field in MailServer.model_fields.items():
+    yield from _fields("mail", MailServer)
+
+
+def _fields(role: str, kind: type[Block], of: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
         if name.startswith("_"):
             continue
-        secret = SecretStr in getattr(field.annotation, "__args__", (field.annotation,))
-        what = f"{field.description or ''}{' *Secret.*' if secret else ''}".strip()
-        yield _row(
-            "`mail`", f"`{name}`", "needed" if field.is_required() else _value(field.default), what
-        )
+        annotations = getattr(field.annotation, "__args__", (field.annotation,))
+        secret = any(one in (SecretStr, SecretDict) for one in annotations)
+        what = f"{of}{field.description or ''}{' *Secret.*' if secret else ''}".strip()
+        default = "needed" if field.is_required() else "" if secret else _value(field.default)
+        yield _row(f"`{role}`", f"`{name}`", default, what)
 
 
 def _value(value: Any) -> str:

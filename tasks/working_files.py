@@ -1,6 +1,5 @@
 """Where a relocation's working files lie in the storage, and their removal."""
 
-from contextlib import suppress
 from datetime import timedelta
 
 from prefect import get_run_logger, task
@@ -117,7 +116,5 @@ def _carry_out(discard: Discard, ledger: Engine, storage: Storage) -> None:
             delete_normalised(storage, _prefix(task_, discard.relocation_id, round_))
     if get_relocation(ledger, discard.relocation_id).round == discard.last_round:
         # Else a new round exports there, and removes it in the end.
-        with suppress(FileNotFoundError):
-            storage.open(live_archive(discard.relocation_id)).close()  # a delete may leave a stub
-            storage.delete(live_archive(discard.relocation_id))
+        storage.delete(live_archive(discard.relocation_id))
     end_discarding(ledger, discard)

@@ -11,7 +11,7 @@ import pytest
 from prefect.filesystems import RemoteFileSystem
 
 from relocation.local.processes import free_port
-from relocation.prefect_api.blocks import BlockStorage
+from relocation.prefect_api.storage import RemoteFiles
 
 
 class FileServer:
@@ -42,13 +42,13 @@ class FileServer:
         self._process.terminate()
         self._process.wait()
 
-    def storage(self) -> BlockStorage:
+    def storage(self) -> RemoteFiles:
         """Return the storage there."""
         access = {"host": "127.0.0.1", "port": self.port, "username": "relocation"}
         block = RemoteFileSystem(
             basepath=f"ftp://127.0.0.1:{self.port}/kept", settings=access | {"password": "secret"}
         )
-        return BlockStorage(block)
+        return RemoteFiles(block)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
     one.stop()
 
 
-def _read(storage: BlockStorage, key: str) -> bytes:
+def _read(storage: RemoteFiles, key: str) -> bytes:
     with storage.open(key) as file:
         return file.read()
 

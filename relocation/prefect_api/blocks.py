@@ -1,13 +1,7 @@
 """The blocks: the only way to a database, a storage, a mail server or a key (DESIGN 9)."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from inspect import iscoroutine
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
 from prefect.blocks.abstract import NotificationBlock
@@ -15,7 +9,6 @@ from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import Field, SecretStr
@@ -24,14 +17,12 @@ from sqlalchemy import URL, Engine, make_url
 from relocation.archive.storage import Storage
 from relocation.database import engine_options, prepare
 from relocation.delivery.smtp import Mailer, MailServerSettings
-from relocation.errors import ConfigurationError, RequestError
+from relocation.errors import ConfigurationError
 from relocation.notices.signing import SigningKey
+from relocation.prefect_api.storage import storage_on
 from relocation.settings import Settings
 
 B = TypeVar("B", bound=Block)
-R = TypeVar("R")
-
-_PIECE = 1024**2
 
 
 class MailServer(Block):
@@ -83,114 +74,6 @@ class MailServer(Block):
         )
 
 
-class BlockStorage:
-    """The relocation storage on a Prefect filesystem block (satisfies `Storage`).
-
-    Local folders and fsspec file systems are streamed; any other block is read as a whole.
-    """
-
-    def __init__(self, block: WritableFileSystem) -> None:
-        self._block: Any = block
-
-    def open(self, key: str) -> BinaryIO:
-        """Open for reading; raises FileNotFoundError, and RequestError outside the storage."""
-        if isinstance(self._block, LocalFileSystem):
-            return self._local(key).open("rb")
-        if isinstance(self._block, RemoteFileSystem):
-            return self._remotely(lambda files: cast(BinaryIO, files.open(self._remote(key), "rb")))
-        try:
-            return BytesIO(self._block.read_path(key, _sync=True))
-        except ValueError as err:  # what Prefect's filesystems raise for a missing path
-            raise FileNotFoundError(key) from err
-
-    def write(self, key: str, data: bytes) -> None:
-        """Store under the key; a local file appears whole or not at all, readable by us alone."""
-        if isinstance(self._block, RemoteFileSystem):
-            self._remotely(lambda _files: self._block.write_path(key, data, _sync=True))
-            return
-        if not isinstance(self._block, LocalFileSystem):
-            self._block.write_path(key, data, _sync=True)
-            return
-        self._appear(self._local(key), BytesIO(data))
-
-    def write_file(self, key: str, file: BinaryIO) -> None:
-        """Store what a file holds from its start; it appears whole or not at all.
-
-        In pieces on local folders and fsspec file systems; for any other block it is read whole.
-        """
-        file.seek(0)
-        if isinstance(self._block, LocalFileSystem):
-            self._appear(self._local(key), file)
-        elif isinstance(self._block, RemoteFileSystem):
-            self._remotely(lambda files: self._upload(files, self._remote(key), file))
-        else:
-            self._block.write_path(key, file.read(), _sync=True)
-
-    @staticmethod
-    def _appear(path: Path, file: BinaryIO) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        try:
-            with os.fdopen(descriptor, "wb") as part:
-                shutil.copyfileobj(file, part, _PIECE)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    @staticmethod
-    def _upload(files: Any, path: str, file: BinaryIO) -> None:
-        file.seek(0)  # it may be the second time
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        part = f"{path}.part"
-        with files.open(part, "wb") as stored:
-            shutil.copyfileobj(file, stored, _PIECE)
-        if files.exists(path):
-            files.rm(path)
-        files.mv(part, path)
-
-    def delete(self, key: str) -> None:
-        """Remove the key, or empty it where the block cannot remove; idempotent."""
-        if isinstance(self._block, LocalFileSystem):
-            self._local(key).unlink(missing_ok=True)
-        elif isinstance(self._block, RemoteFileSystem):
-            # Asked before: FTP has no error of its own for what is not there.
-            path = self._remote(key)
-            self._remotely(lambda files: files.rm(path) if files.exists(path) else None)
-        else:
-            self._block.write_path(key, b"", _sync=True)
-
-    def _remotely(self, act: Callable[[Any], R]) -> R:
-        """Act on the remote file system; over a new connection where the old one has broken.
-
-        Not every kind of file system connects again by itself: FTP and SFTP do not, and their
-        servers cut a connection that was idle for some minutes.
-        """
-        try:
-            return act(self._files_as_they_are())
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception:  # noqa: BLE001 - each kind has errors of its own
-            type(self._block.filesystem).clear_instance_cache()
-            self._block._filesystem = None  # Prefect has no other way
-            return act(self._files_as_they_are())
-
-    def _files_as_they_are(self) -> Any:
-        """Return the remote file system, without what it remembers: others write there too."""
-        self._block.filesystem.invalidate_cache()
-        return self._block.filesystem
-
-    def _local(self, key: str) -> Path:
-        base = Path(self._block.basepath or ".").expanduser().resolve()
-        path = (base / key).resolve()
-        if base not in path.parents:
-            raise RequestError("The archive must be inside the relocation storage.")
-        return path
-
-    def _remote(self, key: str) -> str:
-        return f"{self._block.basepath.rstrip('/')}/{key}"
-
-
 def load_ledger(settings: Settings) -> Engine:
     """Return an engine on the ledger; raises ConfigurationError where the block is missing."""
     return _engine(settings.ledger_block)
@@ -219,10 +102,7 @@ def load_source(settings: Settings) -> Engine:
 
 def load_storage(settings: Settings) -> Storage:
     """Return the relocation storage; raises ConfigurationError where the block is missing."""
-    block = _load(Block, settings.storage_block)
-    if not isinstance(block, WritableFileSystem):
-        raise _missing(settings.storage_block, "is not a filesystem block")
-    return BlockStorage(block)
+    return storage_on(_load(Block, settings.storage_block))
 
 
 def load_private_key(settings: Settings) -> str:

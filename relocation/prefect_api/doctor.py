@@ -8,36 +8,31 @@ import prefect
 from sqlalchemy import Engine, func, inspect, select, text
 
 from relocation.archive.keys import public_key_of
-from relocation.archive.tarball import PUBLIC_KEY, read_members
 from relocation.catalogue import Scope, load_catalogue
 from relocation.catalogue.versions import first_version
-from relocation.errors import RelocationError
 from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
-from relocation.ledger.tries import is_done
-from relocation.model import Relocation
-from relocation.prefect_api import deployments, doctor_mail
+from relocation.prefect_api import deployments, doctor_mail, doctor_storage
 from relocation.prefect_api.blocks import (
     block_id,
     load_destination,
     load_ledger,
     load_private_key,
     load_source,
-    load_storage,
 )
 from relocation.prefect_api.check import Check, FailedCheckError, check
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
-from relocation.steps import ACTIVE, Status, Task
-from relocation.text import counted, listed
+from relocation.steps import Status
+from relocation.text import listed
 from relocation.transfer.database.schema import reflect
 from relocation.transfer.database.skew import check_later_steps, check_schema, prevents_import
 from relocation.transfer.load.mappings import mapping_findings
 from relocation.transfer.load.ownership import mappings_of
 
 _RECENT = 20
-"""Unfinished relocations whose archives are compared with the key."""
+"""Relocations whose mappings are counted."""
 _MISSED_SWEEPS = 3
 """Intervals without a successful sweep after which the safety net is gone."""
 _SET_UP = "relocation setup"
@@ -87,13 +82,13 @@ def run_checks(settings: Settings) -> list[Check]:
         ),
         check(
             f"storage ({settings.storage_block})",
-            lambda: _storage(settings),
+            lambda: doctor_storage.storage(settings),
             f"{_SET_UP}; or {_BLOCK}",
         ),
         check(f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
         check(
             "archives",
-            lambda: _archives(settings),
+            lambda: doctor_storage.archives(settings),
             "restore the key in its block, or ask for new archives made with: relocation "
             "keys public",
         ),
@@ -264,51 +259,9 @@ def _source(settings: Settings) -> str:
     return _address(source)
 
 
-def _storage(settings: Settings) -> str:
-    storage, key = load_storage(settings), "doctor/probe"
-    storage.write(key, b"probe")
-    with storage.open(key) as probe:
-        same = probe.read() == b"probe"
-    storage.delete(key)
-    if not same:
-        raise FailedCheckError("what was written couldn't be read back")
-    return "can be written, read and deleted"
-
-
 def _key(settings: Settings) -> str:
     public_key_of(load_private_key(settings))
     return "is a private key"
-
-
-def _archives(settings: Settings) -> str:
-    """Compare the key with the one that each archive of an unfinished relocation was made for."""
-    ours = public_key_of(load_private_key(settings)).encode()
-    storage, ledger = load_storage(settings), load_ledger(settings)
-    unfinished = [
-        one for one in list_relocations(ledger, limit=_RECENT) if _needs_its_archive(ledger, one)
-    ]
-    foreign, seen = [], 0
-    for one in unfinished:
-        try:
-            with storage.open(one.archive) as archive:
-                theirs = read_members(archive)[PUBLIC_KEY].read()
-        except (OSError, RelocationError):
-            continue  # none, or none of the right form: its relocation fails with the reason
-        seen += 1
-        if theirs != ours:
-            foreign.append(one.id)
-    if foreign:
-        raise FailedCheckError(f"made for another key: those of {', '.join(foreign)}")
-    if not seen:
-        return "no unfinished relocation needs one"
-    return f"{counted(seen, 'unfinished relocation fits', 'unfinished relocations fit')} the key"
-
-
-def _needs_its_archive(ledger: Engine, one: Relocation) -> bool:
-    """Say whether it goes on, or may, with its archive; one that never fitted is its maker's."""
-    if one.status is Status.FAILURE:
-        return is_done(ledger, one.id, Task.SCAN_EXPORT)
-    return one.status in ACTIVE
 
 
 def _address(engine: Engine) -> str:

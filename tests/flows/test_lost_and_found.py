@@ -15,6 +15,7 @@ from sqlalchemy import update
 from flows.handle_failure import handle_failure
 from flows.relocate import relocate
 from flows.sweep import sweep
+from relocation.archive.storage import FolderStorage
 from relocation.example import example_export
 from relocation.ledger.history import history_of
 from relocation.ledger.holds import open_relocation
@@ -22,7 +23,6 @@ from relocation.ledger.leases import leased_sweep
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
 from relocation.ledger.tables import HistoryEvent, NoticeState, notices, sweep_lease
-from relocation.prefect_api.blocks import BlockStorage
 from relocation.request import RelocationRequest
 from relocation.steps import Status
 from relocation.transfer.load.chunks import written_chunks
@@ -238,7 +238,7 @@ def test_working_files_that_could_not_be_removed_go_with_a_later_sweep(
         raise StorageAwayError
 
     with monkeypatch.context() as patch:
-        patch.setattr(BlockStorage, "delete", away)
+        patch.setattr(FolderStorage, "delete", away)
         with pytest.raises(ExceptionGroup):
             discard_old_files()
     assert working_files(service)
@@ -272,7 +272,7 @@ def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
 
 
 def test_a_sweep_forgets_people_and_chunk_records_as_long_after_as_is_set(
-    service: Any, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.relocate(service.archive(example_export(organizations=1)), "acme")
     sent = len(service.mails())

@@ -1,0 +1,166 @@
+"""A storage in a bucket: what is read, written and removed there, and how much memory it takes."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.blocks.system import Secret
+from pydantic import SecretStr, ValidationError
+from s3_server import PLAIN, VERSIONED, S3Server, s3_server
+
+from relocation.archive.storage import Storage
+from relocation.errors import ConfigurationError
+from relocation.prefect_api.buckets import PIECE
+from relocation.prefect_api.storage import RemoteStorage, storage_on
+
+LARGE = 512 * 1024**2
+"""Bytes of an archive that must pass in little memory; 1 GiB did, in less than half of it."""
+MOST_MEMORY = 400 * 1024**2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as one:
+        yield one
+
+
+@pytest.fixture(params=[PLAIN, VERSIONED, "fsspec"])
+def storage(request: pytest.FixtureRequest, server: S3Server) -> Storage:
+    fsspec = request.param == "fsspec"
+    return storage_on(server.remote() if fsspec else server.block(request.param))
+
+
+def _read(storage: Storage, key: str) -> bytes:
+    with storage.open(key) as file:
+        return file.read()
+
+
+def test_what_is_written_is_read_replaced_and_removed(storage: Storage) -> None:
+    storage.write("a/one", b"x" * 200_000)
+    assert _read(storage, "a/one") == b"x" * 200_000
+    storage.write("a/one", b"less")
+    assert _read(storage, "a/one") == b"less"
+    storage.delete("a/one")
+    storage.delete("a/one")
+    with pytest.raises(FileNotFoundError):
+        storage.open("a/one")
+
+
+def test_what_is_removed_leaves_nothing(server: S3Server, storage: Storage) -> None:
+    storage.write("gone/one", b"1")
+    storage.write_file("gone/two", io.BytesIO(b"2"))
+    assert sorted(server.keys()) == ["kept/gone/one", "kept/gone/two"]
+    for key in ("gone/one", "gone/two"):
+        storage.delete(key)
+    assert server.keys() == []
+
+
+def test_a_large_file_is_read_from_any_place(storage: Storage) -> None:
+    content = os.urandom(1000) * (2 * PIECE // 1000)
+    file = io.BytesIO(content)
+    file.seek(100)
+    storage.write_file("large", file)
+    with storage.open("large") as stored:
+        assert stored.seek(0, io.SEEK_END) == len(content)
+        stored.seek(-7, io.SEEK_END)
+        assert stored.read() == content[-7:]
+        assert stored.read(1) == b""
+        stored.seek(PIECE - 3)
+        assert stored.read(6) == content[PIECE - 3 : PIECE + 3]
+        stored.seek(0)
+        assert stored.read() == content
+    storage.delete("large")
+
+
+def test_what_is_empty_is_there_and_empty(storage: Storage) -> None:
+    storage.write("empty", b"")
+    assert _read(storage, "empty") == b""
+    storage.delete("empty")
+
+
+def test_what_another_machine_wrote_meanwhile_is_found(server: S3Server, storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.open("c/one")
+    for bucket in (PLAIN, VERSIONED):
+        server.client.put_object(Bucket=bucket, Key="kept/c/one", Body=b"1")
+    assert _read(storage, "c/one") == b"1"
+    for bucket in (PLAIN, VERSIONED):
+        server.client.delete_object(Bucket=bucket, Key="kept/c/one")
+
+
+def test_an_upload_that_breaks_leaves_nothing(server: S3Server, storage: Storage) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() >= PIECE:
+                raise OSError("the disk is broken")
+            return super().read(size)
+
+    with pytest.raises(OSError, match="disk is broken"):
+        storage.write_file("broken", Broken(bytes(2 * PIECE)))
+    with pytest.raises(FileNotFoundError):
+        storage.open("broken")
+
+
+def test_a_file_is_left_open_by_its_upload(storage: Storage) -> None:
+    file = io.BytesIO(b"small")
+    storage.write_file("again", file)
+    storage.write_file("again", file)
+    assert _read(storage, "again") == b"small"
+    storage.delete("again")
+
+
+def test_a_block_that_cannot_hold_files_is_refused_by_its_type() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        storage_on(Secret(value=SecretStr("s3cr3t")))
+    assert "secret cannot be the storage" in str(refused.value.internal)
+    assert "s3cr3t" not in f"{refused.value!r} {refused.value.internal}"
+
+
+def test_a_password_in_the_address_of_a_remote_storage_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must not hold a password"):
+        RemoteStorage(basepath="sftp://relocation:s3cr3t@files.example.org/kept")
+
+
+THROUGH = """
+import io, resource, sys, tempfile
+from s3_server import S3Server
+from relocation.archive.envelope import open_export, sealing
+from relocation.archive.keys import create_private_key, public_key_of
+from relocation.prefect_api.storage import storage_on
+
+server, size = S3Server(sys.argv[1]), int(sys.argv[3])
+storage = storage_on(server.remote() if sys.argv[2] == "fsspec" else server.block())
+key, piece = create_private_key(2048), bytes(768 * 1024)
+with tempfile.TemporaryFile() as archive:
+    with sealing(public_key_of(key), archive) as sealed:
+        while archive.tell() < size:
+            sealed.write(piece)
+    storage.write_file("large", archive)
+with storage.open("large") as archive:
+    assert archive.seek(0, io.SEEK_END) >= size
+    archive.seek(0)
+    text = open_export(archive, key, accept_plain=False)
+    assert sum(map(len, iter(lambda: text.read(1024**2), b""))) > size // 2
+storage.delete("large")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", [PLAIN, "fsspec"])
+def test_a_large_archive_passes_in_little_memory(server: S3Server, kind: str) -> None:
+    """Uploaded, downloaded twice, checked and decrypted, by a process that does nothing else."""
+    parts = os.pathsep.join([str(Path(__file__).parent / "parts"), *sys.path])
+    child = subprocess.run(
+        [sys.executable, "-c", THROUGH, server.url, kind, str(LARGE)],
+        env=os.environ | {"PYTHONPATH": parts},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    assert int(child.stdout) < MOST_MEMORY
+    assert server.keys() == []
