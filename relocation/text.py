@@ -36,3 +36,13 @@ def listed(items: list[str], *, show: int = 10) -> str:
     shown = [one_line(item, limit=60) for item in items[:show]]
     rest = len(items) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+
+
+def time_left(seconds: float) -> str:
+    """Say about how long something will still take: "about 3 minutes left"."""
+    minutes = round(seconds / 60)
+    if not minutes:
+        return "less than a minute left"
+    hours, minutes = divmod(minutes, 60)
+    parts = [counted(hours, "hour")] * bool(hours) + [counted(minutes, "minute")] * bool(minutes)
+    return f"about {' and '.join(parts)} left"

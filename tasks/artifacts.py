@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,12 +13,33 @@ from relocation.model import RecordCounts, Relocation
 from relocation.prefect_api import artifacts
 from relocation.prefect_api.artifacts import show, show_progress
 from relocation.recovery.next_steps import code, code_list
-from relocation.text import counted
+from relocation.text import counted, time_left
 from tasks.resources import resources_for
 
 SHOWN = 200
 """Most rows of a table: the ledger and the destination have them all."""
 _UPDATE_SECONDS = 2.0
+_PACE_SECONDS = 60.0
+
+
+class Pace:
+    """How fast records are done, by those of the last minute.
+
+    Not by all: what an earlier try wrote passes in no time when an import goes on.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._seen = deque([(now, 0)])
+
+    def seconds_left(self, now: float, done: int, total: int) -> float | None:
+        """Return how long the rest will take, when `done` of `total` are done; None if unknown."""
+        while len(self._seen) > 1 and self._seen[0][0] < now - _PACE_SECONDS:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        self._seen.append((now, done))
+        if now - began < _UPDATE_SECONDS or not before < done < total:
+            return None
+        return (total - done) * (now - began) / (done - before)
 
 
 class Progress:
@@ -26,16 +48,21 @@ class Progress:
     def __init__(self, what: str, relocation_id: str, total: int) -> None:
         self._total = max(total, 1)
         self._done = 0
-        self._due = time.monotonic() + _UPDATE_SECONDS
-        description = f"{what} of {total} records"
-        self._artifact = show(relocation_id, "progress", "progress", 0.0, description)
+        now = time.monotonic()
+        self._due = now + _UPDATE_SECONDS
+        self._pace = Pace(now)
+        self._what = f"{what} of {counted(total, 'record')}"
+        self._artifact = show(relocation_id, "progress", "progress", 0.0, self._what)
 
     def __call__(self, _model: str, records: int) -> None:
         """Count records of a model as done."""
         self._done += records
-        if self._artifact and (time.monotonic() >= self._due or self._done >= self._total):
-            self._due = time.monotonic() + _UPDATE_SECONDS
-            show_progress(self._artifact, min(100.0, 100 * self._done / self._total))
+        now = time.monotonic()
+        if self._artifact and (now >= self._due or self._done >= self._total):
+            self._due = now + _UPDATE_SECONDS
+            left = self._pace.seconds_left(now, self._done, self._total)
+            description = self._what if left is None else f"{self._what}, {time_left(left)}"
+            show_progress(self._artifact, min(100.0, 100 * self._done / self._total), description)
 
 
 def show_request(relocation: Relocation) -> None:

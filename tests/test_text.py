@@ -1,10 +1,11 @@
 """Untrusted text is made safe to show."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relocation.errors import MAX_REASON, PermanentError
-from relocation.text import listed, one_line
+from relocation.text import listed, one_line, time_left
 
 
 @given(st.text(), st.integers(min_value=5, max_value=80))
@@ -33,3 +34,16 @@ def test_a_long_list_says_how_many_more() -> None:
 def test_a_reason_is_bounded_whatever_it_is_made_of(text: str) -> None:
     """W-4."""
     assert 0 < len(PermanentError(text * 400).reason) <= MAX_REASON
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (20, "less than a minute left"),
+        (61, "about 1 minute left"),
+        (3600, "about 1 hour left"),
+        (2 * 3600 + 185, "about 2 hours and 3 minutes left"),
+    ],
+)
+def test_the_time_left_is_said_in_hours_and_minutes(seconds: float, said: str) -> None:
+    assert time_left(seconds) == said

@@ -10,12 +10,14 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
+    ArtifactFilterType,
 )
 from sqlalchemy import Engine
 
 from relocation.ledger.relocations import find_relocation
 from relocation.recovery.next_steps import next_steps
 
+_DONE = 100
 _log = logging.getLogger(__name__)
 
 
@@ -59,10 +61,31 @@ def show(
         return None
 
 
-def show_progress(artifact: UUID, progress: float) -> None:
-    """Renew an artifact that shows how far something is, in percent."""
+def show_progress(artifact: UUID, progress: float, description: str) -> None:
+    """Renew an artifact that shows how far something is, in percent and in words."""
     try:
         with get_client(sync_client=True) as client:
-            client.update_artifact(artifact, ArtifactUpdate(data=progress))
+            client.update_artifact(artifact, ArtifactUpdate(data=progress, description=description))
     except httpx.HTTPError:
         _log.warning("The progress could not be shown", exc_info=True)
+
+
+def progress_of(relocation_id: str) -> str | None:
+    """Return how far the import of a relocation is, in words; None where nothing goes on."""
+    mine = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(relocation_id)]),
+        type=ArtifactFilterType(any_=["progress"]),
+    )
+    try:
+        with get_client(sync_client=True) as client:
+            found = client.read_artifacts(artifact_filter=mine, limit=1)
+    except httpx.HTTPError:
+        return None
+    return next(
+        (
+            f"{one.description}: {one.data:.0f} %"
+            for one in found
+            if isinstance(one.data, int | float) and one.data < _DONE
+        ),
+        None,
+    )
