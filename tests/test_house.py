@@ -73,9 +73,40 @@ def test_a_lock_holds_what_pyproject_asks_for(
     assert names <= {pin.lower() for pin in pins}
 
 
-def _functions(file: Path) -> dict[str, set[str]]:
+TESTS = {
+    str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "tests").rglob("*.py"))
+    if "node_modules" not in path.parts
+}
+
+
+def test_every_fixture_says_what_it_gives() -> None:
+    silent = [
+        f"{file}:{one.lineno}"
+        for file, tree in TESTS.items()
+        for one in ast.walk(tree)
+        if isinstance(one, ast.FunctionDef)
+        and any(ast.unparse(by).startswith("pytest.fixture") for by in one.decorator_list)
+        and not ast.get_docstring(one)
+    ]
+    assert silent == []
+
+
+def test_no_parameter_of_a_test_may_be_anything() -> None:
+    """mypy would check nothing of what is done with it."""
+    loose = [
+        f"{file}:{one.lineno}"
+        for file, tree in TESTS.items()
+        for one in ast.walk(tree)
+        if isinstance(one, ast.arg)
+        and one.annotation is not None
+        and ast.unparse(one.annotation) == "Any"
+    ]
+    assert loose == []
+
+
+def _functions(tree: ast.Module) -> dict[str, set[str]]:
     """Return the functions of a module, each with the names that it calls."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
     return {
         one.name: {
             call.func.id
@@ -92,14 +123,13 @@ def test_whatever_starts_a_server_or_a_browser_is_a_fixture_with_a_tier() -> Non
     starts = {"prefect_server", "prefect_worker", "prefect_test_harness", "sync_playwright"}
     starting = {
         name
-        for file in (ROOT / "tests").rglob("*.py")
-        if "node_modules" not in file.parts
-        for name, calls in _functions(file).items()
+        for tree in TESTS.values()
+        for name, calls in _functions(tree).items()
         if calls & starts
     }
     (tiers,) = [
         ast.literal_eval(one.value)
-        for one in ast.parse((ROOT / "tests/conftest.py").read_text(encoding="utf-8")).body
+        for one in TESTS["tests/conftest.py"].body
         if isinstance(one, ast.Assign) and getattr(one.targets[0], "id", "") == "TIERS"
     ]
     assert {"operator", "prefect_server", "world", "browser"} <= starting
