@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from benchmarks.soak_stage import ENVIRONMENT, SWEEP_SECONDS, Requests, Stage, set_stage
 from benchmarks.soak_verdict import settled
-from relocation.ledger.tables import HistoryEvent, events, relocations, task_tries
-from relocation.steps import Task
+from relocation.ledger.tables import events, relocations, task_tries
+from relocation.steps import LifecycleEvent, Task
 
 KILLS = int(os.environ.get("KILLS", "3"))
 WAIT = 900.0
@@ -98,7 +98,7 @@ def _importing(stage: Stage, relocation_id: str) -> str | None:
 
 def _taken_over(stage: Stage, relocation_id: str) -> float | None:
     taken = select(events.c.at).where(
-        events.c.relocation_id == relocation_id, events.c.what == HistoryEvent.TAKEN_OVER
+        events.c.relocation_id == relocation_id, events.c.what == LifecycleEvent.TAKEN_OVER
     )
     with stage.ledger.connect() as connection:
         at = connection.execute(taken.limit(1)).scalar_one_or_none()

@@ -15,7 +15,7 @@ from relocation.catalogue import load_catalogue
 from relocation.ledger.history import history_of
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import find_relocation
-from relocation.ledger.tables import HistoryEvent, NoticeState, events, is_open, relocations
+from relocation.ledger.tables import NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
 from relocation.ledger.tries import is_done, needed_result
 from relocation.model import Relocation
@@ -23,7 +23,7 @@ from relocation.notices.kinds import NoticeKind
 from relocation.notices.recipients import addressees
 from relocation.results import RelocationCompleted
 from relocation.settings import Settings
-from relocation.steps import Status, Task
+from relocation.steps import LifecycleEvent, Status, Task
 from relocation.transfer.database.schema import IMPORT_CHUNK, reflect
 from relocation.transfer.load.chunks import inserted_pks
 from relocation.transfer.load.rules import PENDING_APPROVAL
@@ -246,9 +246,9 @@ def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
         for story_of_one in by_relocation.values():
             earlier = [event for event in story_of_one if event.at <= when]
             holders = [
-                e for e in earlier if e.what in {HistoryEvent.OPENED, HistoryEvent.TAKEN_OVER}
+                e for e in earlier if e.what in {LifecycleEvent.OPENED, LifecycleEvent.TAKEN_OVER}
             ]
-            over = {HistoryEvent.SUCCEEDED, HistoryEvent.FAILED, HistoryEvent.CANCELLED}
+            over = {LifecycleEvent.SUCCEEDED, LifecycleEvent.FAILED, LifecycleEvent.CANCELLED}
             if not holders or any(event.what in over for event in earlier):
                 continue
             if holders[-1].detail.rpartition(":")[2] != str(death.pid):
@@ -256,7 +256,7 @@ def _delays(ledger: Engine, deaths: Sequence[Death]) -> list[float]:
             later = [
                 event.at
                 for event in story_of_one
-                if event.at > when and event.what in {HistoryEvent.TAKEN_OVER, *over}
+                if event.at > when and event.what in {LifecycleEvent.TAKEN_OVER, *over}
             ]
             delays.append((later[0] - when).total_seconds() if later else float("inf"))
     return delays

@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.notify import notify
+from relocation.settings import Settings
 from tasks.reconcile import reconcile_relocation
 
 
@@ -21,5 +22,5 @@ def handle_failure(
     Args:
         relocation_id: The relocation's id, which is that of its flow run.
     """
-    reconcile_relocation(relocation_id)
+    reconcile_relocation(relocation_id, Settings())
     notify(relocation_id)

@@ -5,6 +5,7 @@ from prefect import flow, get_run_logger
 from flows.notify import notify
 from relocation.request import RelocationRequest
 from tasks.capture import capture_baseline, capture_colliding_users
+from tasks.compare import try_import, verify_import
 from tasks.complete import complete
 from tasks.export_source import export_source
 from tasks.hand_over import grant_ownership, reveal_organizations
@@ -13,8 +14,6 @@ from tasks.import_organizations import import_organizations
 from tasks.receive import receive_archive
 from tasks.scan import scan_export
 from tasks.session import hold_relocation
-from tasks.try_import import try_import
-from tasks.verify_import import verify_import
 from tasks.working_files import discard_working_files
 
 

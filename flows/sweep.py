@@ -1,6 +1,5 @@
 """Find what nobody else has seen: dead runs, forgotten relocations, notices that are due."""
 
-from functools import partial
 from typing import Any
 
 from prefect import flow, runtime
@@ -8,12 +7,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from flows.notify import notify
-from relocation.ledger.clock import ledger_now
 from relocation.ledger.leases import leased_sweep
-from relocation.prefect_api.blocks import load_ledger
-from relocation.process import worker_name
+from relocation.prefect_api.context import recovery_context
 from relocation.settings import Settings
-from tasks.claims import renew_claims
+from tasks.notices import renew_claims
 from tasks.reconcile import reconcile_open_relocations
 from tasks.retention import forget_people
 from tasks.working_files import discard_abandoned_scratch, discard_old_files
@@ -31,22 +28,23 @@ def sweep() -> State[Any] | list[State[Any]]:
     work it ends as Cancelled. What fails of it fails it in the end, when the rest is done.
     """
     settings = Settings()
-    ledger = load_ledger(settings)
+    context = recovery_context(settings)
+    ledger = context.ledger
     # Not by a concurrency limit of the server: one that is restarted forgets when to free the place
     # of a run that died, and then no sweep would ever run again.
     with leased_sweep(
         ledger,
-        worker=worker_name(),
+        worker=context.worker,
         lease_seconds=settings.sweep_lease,
-        clock=partial(ledger_now, ledger),
+        clock=context.clock,
     ) as free:
         if not free:
             return Cancelled(message="Another sweep is at work.")
         return [
-            reconcile_open_relocations(return_state=True),
-            renew_claims(return_state=True),
+            reconcile_open_relocations(context, return_state=True),
+            renew_claims(context, return_state=True),
             notify(return_state=True),
-            discard_old_files(return_state=True),
-            discard_abandoned_scratch(return_state=True),
-            forget_people(return_state=True),
+            discard_old_files(settings, ledger, return_state=True),
+            discard_abandoned_scratch(settings, ledger, return_state=True),
+            forget_people(settings, ledger, return_state=True),
         ]

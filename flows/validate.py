@@ -5,6 +5,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from relocation.settings import Settings
 from tasks.validate_archive import examine_archive
 
 
@@ -21,4 +22,4 @@ def validate_archive(
         archive: Its key in the relocation storage, as `relocation submit` prints it.
         organizations: Slugs of the organizations to move, as they are in the export.
     """
-    examine_archive(archive, organizations)
+    examine_archive(archive, organizations, Settings())

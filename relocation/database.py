@@ -1,9 +1,13 @@
-"""Make an engine behave the same whatever database is behind it."""
+"""Make engines, clocks and inserts behave the same whatever database is behind them."""
 
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Column, Connection, Engine, Table, event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -42,6 +46,55 @@ def engine_options(dialect: str) -> dict[str, Any]:
     if dialect == "sqlite":
         return {"hide_parameters": True, "poolclass": NullPool}
     return {"hide_parameters": True, "pool_pre_ping": True, "pool_size": 2, "max_overflow": 2}
+
+
+def reading(engine: Engine) -> AbstractContextManager[Connection]:
+    """Open a transaction that only reads: on SQLite, others can write at the same time."""
+    return engine.execution_options(reads=True).begin()
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the database's wall clock, at this moment and not as of its transaction.
+
+    Leases run by it, so that workers' clocks do not matter. Read it once the locks are had, or a
+    lease is shorter by the time that was waited for them. A SQLite file is on this machine.
+    """
+    if connection.dialect.name != "postgresql":
+        return datetime.now(UTC)
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)
+
+
+def database_now(engine: Engine) -> datetime:
+    """Return the database's wall clock."""
+    if engine.dialect.name != "postgresql":
+        return datetime.now(UTC)
+    with reading(engine) as connection:
+        return database_time(connection)
+
+
+def insert_new(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    returning: Column[Any] | None = None,
+) -> list[Any]:
+    """Insert the rows that none of the table's unique keys has already; returns a value of each.
+
+    That of the first column unless another one is named. Many rows go in one statement.
+    """
+    if not rows:
+        return []
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    told = table.columns[0] if returning is None else returning
+    statement = insert(table).on_conflict_do_nothing().returning(told)
+    # The row count does not tell it on PostgreSQL, where the key comes from a sequence.
+    return list(connection.execute(statement, list(rows)).scalars())
+
+
+def insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row unless one of the table's unique keys has it already; says whether it did."""
+    return bool(insert_new(connection, table, [row]))
 
 
 def prepare(engine: Engine) -> Engine:

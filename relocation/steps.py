@@ -18,6 +18,30 @@ class Status(StrEnum):
 ACTIVE = (Status.IN_PROGRESS, Status.INTERRUPTED, Status.PAUSED)
 
 
+class LifecycleEvent(StrEnum):
+    """What happens to a relocation, by the words that its history keeps."""
+
+    OPENED = "OPENED"
+    """A process began its first round, or a further one."""
+    TAKEN_OVER = "TAKEN_OVER"
+    """Another process goes on with it in the same round."""
+    INTERRUPTED = "INTERRUPTED"
+    RESUME_ASKED = "RESUME_ASKED"
+    PAUSED = "PAUSED"
+    UNPAUSED = "UNPAUSED"
+    PAUSE_SCHEDULED = "PAUSE_SCHEDULED"
+    CANCEL_SCHEDULED = "CANCEL_SCHEDULED"
+    SCHEDULE_CLEARED = "SCHEDULE_CLEARED"
+    ROLLED_BACK = "ROLLED_BACK"
+    FILES_DISCARDED = "FILES_DISCARDED"
+    CLAIMS_RENEWED = "CLAIMS_RENEWED"
+    FORGOTTEN = "FORGOTTEN"
+    """What the ledger knew of its people was removed, or of one person."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
 class RollBackState(StrEnum):
     """How far the removal of what a relocation imported is; one that never began has none."""
 

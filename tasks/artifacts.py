@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import Engine
+
 from relocation.findings import Finding
 from relocation.ledger.outbox import notices_of
 from relocation.model import RecordCounts, Relocation
-from relocation.prefect_api import artifacts
 from relocation.prefect_api.artifacts import show, show_progress
 from relocation.recovery.next_steps import code, code_list
 from relocation.text import counted, time_left
-from tasks.resources import resources_for
 
 SHOWN = 200
 """Most rows of a table: the ledger and the destination have them all."""
@@ -104,9 +104,9 @@ def show_findings(relocation_id: str, findings: Sequence[Finding]) -> None:
     _table(relocation_id, "findings", rows, counted(len(findings), "finding"))
 
 
-def show_notices(relocation_id: str) -> None:
+def show_notices(ledger: Engine, relocation_id: str) -> None:
     """Show what became of the mails; whom they went to is in the ledger alone."""
-    notices = notices_of(resources_for(relocation_id).ledger, relocation_id)
+    notices = notices_of(ledger, relocation_id)
     rows = [
         {
             "kind": notice.kind,
@@ -118,11 +118,6 @@ def show_notices(relocation_id: str) -> None:
         for notice in notices[:SHOWN]
     ]
     _table(relocation_id, "notices", rows, counted(len(notices), "mail"))
-
-
-def show_next_steps(relocation_id: str) -> None:
-    """Show how a relocation ended or why it waits, and what an operator can do next."""
-    artifacts.show_next_steps(resources_for(relocation_id).ledger, relocation_id)
 
 
 def _markdown(relocation_id: str, what: str, text: str, description: str) -> None:

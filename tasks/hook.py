@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -13,13 +14,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import RequestError
+from relocation.prefect_api.artifacts import show_next_steps
 from relocation.prefect_api.context import recovery_context
 from relocation.prefect_api.flow_runs import to_run
 from relocation.recovery.context import RecoveryContext
 from relocation.recovery.reconcile import ReconcileResult, reconcile
-from relocation.settings import Settings
-from tasks.artifacts import show_next_steps
-from tasks.resources import own_hold, resources_for
+from tasks.resources import Resources, forget_hold, own_hold, resources_for
 
 _UNREADABLE = (ParameterTypeError, ParameterBindError, SignatureMismatchError, ValidationError)
 """What a run whose parameters do not fit fails with."""
@@ -40,40 +40,52 @@ def settling_hook(notify: Callable[[str], object]) -> FlowStateHook[..., Any]:
 
     # Prefect's worker calls hooks by keyword: these three names are part of its interface.
     def settle_and_notify(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
-        log = flow_run_logger(flow_run, flow)
-        relocation_id = str(flow_run.id)
         try:
-            outcome = _settle(flow_run, state)
-        except Exception:
-            log.exception(
-                "Relocation %s ended, and that could not be recorded; sweep will", relocation_id
-            )
-            return
-        log.info("Relocation %s: %s", relocation_id, outcome)
-        if flow_run.deployment_id is None and not state.is_cancelled():
-            log.warning(_GO_ON, relocation_id, relocation_id)
-        # Also where it was settled before: that process may have died before it told anybody.
-        tellers = [] if outcome in {ReconcileResult.INTERRUPTED, ReconcileResult.HELD} else [notify]
-        if outcome.is_change:
-            tellers.append(show_next_steps)
-        for tell in tellers:
-            try:
-                tell(relocation_id)
-            except Exception:
-                log.exception("Relocation %s: not everybody is told yet", relocation_id)
+            _settle_and_notify(flow, flow_run, state, notify)
+        finally:
+            forget_hold(str(flow_run.id))
 
     return settle_and_notify
 
 
-def _settle(flow_run: FlowRun, state: "State[Any]") -> ReconcileResult:
+def _settle_and_notify(
+    flow: "Flow[..., Any]",
+    flow_run: FlowRun,
+    state: "State[Any]",
+    notify: Callable[[str], object],
+) -> None:
+    log = flow_run_logger(flow_run, flow)
+    relocation_id = str(flow_run.id)
+    try:
+        resources = resources_for(relocation_id)
+        outcome = _settle(resources, flow_run, state)
+    except Exception:
+        log.exception(
+            "Relocation %s ended, and that could not be recorded; sweep will", relocation_id
+        )
+        return
+    log.info("Relocation %s: %s", relocation_id, outcome)
+    if flow_run.deployment_id is None and not state.is_cancelled():
+        log.warning(_GO_ON, relocation_id, relocation_id)
+    # Also where it was settled before: that process may have died before it told anybody.
+    tellers = [] if outcome in {ReconcileResult.INTERRUPTED, ReconcileResult.HELD} else [notify]
+    if outcome.is_change:
+        tellers.append(partial(show_next_steps, resources.ledger))
+    for tell in tellers:
+        try:
+            tell(relocation_id)
+        except Exception:
+            log.exception("Relocation %s: not everybody is told yet", relocation_id)
+
+
+def _settle(resources: Resources, flow_run: FlowRun, state: "State[Any]") -> ReconcileResult:
     """Reconcile the relocation; tries for a bounded time where the ledger is away."""
-    deadline = time.monotonic() + Settings().settle_patience
+    deadline = time.monotonic() + resources.settings.settle_patience
     wait = 0.5
     while True:
         try:
-            return _reconcile(
-                recovery_context(resources_for(str(flow_run.id)).ledger), flow_run, state
-            )
+            context = recovery_context(resources.settings, resources.ledger)
+            return _reconcile(context, flow_run, state)
         except SQLAlchemyError:
             if time.monotonic() + wait > deadline:
                 raise

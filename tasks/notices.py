@@ -1,4 +1,4 @@
-"""Send what is due in the outbox."""
+"""Send what is due in the outbox, and put links that work in place of dead ones."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,8 +18,11 @@ from relocation.notices.building import Branding
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
 from relocation.prefect_api.blocks import load_mail_server, send_to_block
+from relocation.prefect_api.context import token_renewal
 from relocation.prefect_api.flow_runs import runs_url
 from relocation.process import worker_name
+from relocation.recovery.claims import renew_dead_claims
+from relocation.recovery.context import RecoveryContext
 from relocation.settings import Settings
 from tasks.artifacts import show_notices
 from tasks.resources import resources_for
@@ -32,12 +35,13 @@ def deliver_notices(relocation_id: str | None = None) -> None:
     It fails where notices wait for a fault of ours for longer than the settings allow: an
     automation tells the operator of that.
     """
-    settings, ledger = Settings(), resources_for(relocation_id).ledger
+    resources = resources_for(relocation_id)
+    settings, ledger = resources.settings, resources.ledger
     try:
         report = _deliver(settings, ledger, relocation_id)
     finally:
         if relocation_id is not None:
-            show_notices(relocation_id)
+            show_notices(ledger, relocation_id)
     log = get_run_logger()
     log.info("Notices: %d sent, %d to be tried again", report.sent, report.retry)
     if report.failed or report.unknown:
@@ -81,3 +85,10 @@ def _deliver(settings: Settings, ledger: Engine, relocation_id: str | None) -> D
             worker=worker_name(),
             relocation_id=relocation_id,
         )
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def renew_claims(context: RecoveryContext) -> None:
+    """Replace claims whose link died before its mail went out; remind users where that is set."""
+    if mailed := renew_dead_claims(context, token_renewal(context.settings)):
+        get_run_logger().info("Claims renewed: %d", mailed)

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal
 from prefect.states import Completed
+from sqlalchemy import Engine
 
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.holds import Hold
@@ -26,13 +27,12 @@ from relocation.ledger.tries import (
 )
 from relocation.model import Relocation
 from relocation.notices.kinds import NoticeDraft
+from relocation.prefect_api.artifacts import show_next_steps
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
-from relocation.recovery.runs import LifecycleEvent
 from relocation.results import RelocationCompleted, TaskResult
 from relocation.settings import Settings
 from relocation.steps import Policy, Task, backoff
-from tasks.artifacts import show_next_steps
 from tasks.resources import Resources, resources_for
 from tasks.session import is_retryable, stop_if_requested
 
@@ -60,7 +60,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     """Make a task of DESIGN 4 from the function that does its work.
 
     Called with a hold, it returns at once where the ledger says that the task is done; otherwise it
-    tries within the task's policy, read from the settings at that moment, as often as earlier
+    tries within the task's policy, read from the settings of this run, as often as earlier
     processes of this round have left. Every try and its outcome is in the ledger. Raises what the
     last try raised, and PermanentError where none was left. In place of the reference's
     `retry_task_or_fail_relocation`.
@@ -68,10 +68,10 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
 
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
         def run(hold: Hold) -> None:
-            settings = Settings()
+            resources = resources_for(hold.relocation_id)
+            ledger, settings = resources.ledger, resources.settings
             policy = settings.policy(name)
-            _stop_before(name, hold, policy)
-            ledger = resources_for(hold.relocation_id).ledger
+            _stop_before(ledger, name, hold, policy)
             used = tries_used(ledger, hold.relocation_id, hold.round, name)
             waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)[used:]
 
@@ -87,7 +87,7 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
                 persist_result=False,
             )
             def tried(hold: Hold) -> State[Any] | None:
-                return _try(name, body, hold, settings)
+                return _try(name, body, hold, resources)
 
             # Called directly, in the main thread: only so does the time limit bite.
             tried(hold)
@@ -99,26 +99,25 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     return decorate
 
 
-def _stop_before(name: Task, hold: Hold, policy: Policy) -> None:
+def _stop_before(ledger: Engine, name: Task, hold: Hold, policy: Policy) -> None:
     """Stop the flow before a task that is not done yet, where somebody asked for it.
 
     Only a flow can suspend itself, so this is no part of the task. Raises what `stop_if_requested`
     raises.
     """
-    ledger = resources_for(hold.relocation_id).ledger
     if not is_done(ledger, hold.relocation_id, name):
         stop_if_requested(ledger, hold, name, policy.step)
 
 
 def _try(
-    name: Task, body: Callable[[Work], Done], hold: Hold, settings: Settings
+    name: Task, body: Callable[[Work], Done], hold: Hold, resources: Resources
 ) -> State[Any] | None:
-    ledger = resources_for(hold.relocation_id).ledger
+    ledger, settings = resources.ledger, resources.settings
     if is_done(ledger, hold.relocation_id, name):
         return Completed(name="Skipped", message="Already done, as recorded in the ledger.")
     number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
     relocation = get_relocation(ledger, hold.relocation_id)
-    work = Work(settings, resources_for(hold.relocation_id), hold, relocation, get_run_logger())
+    work = Work(settings, resources, hold, relocation, get_run_logger())
     try:
         _record_done(work, number, body(work))
     except FencedOut:
@@ -147,6 +146,8 @@ def _record_done(work: Work, number: int, done: Done) -> None:
     if not isinstance(result, RelocationCompleted):
         complete_task(ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain)
     else:
-        succeed(ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain)
-        FlowRuns().announce(work.relocation, LifecycleEvent.SUCCEEDED)
-        show_next_steps(work.relocation.id)
+        event = succeed(
+            ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain
+        )
+        FlowRuns().announce(work.relocation, event)
+        show_next_steps(ledger, work.relocation.id)

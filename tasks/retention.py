@@ -4,23 +4,23 @@ from datetime import timedelta
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from sqlalchemy import Engine
 
+from relocation.database import database_now
 from relocation.ledger import forgetting
-from relocation.ledger.clock import ledger_now
-from relocation.prefect_api.blocks import load_destination, load_ledger
+from relocation.prefect_api.blocks import load_destination
 from relocation.settings import Settings
 from relocation.transfer.load.chunks import remove_chunks
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def forget_people() -> None:
+def forget_people(settings: Settings, ledger: Engine) -> None:
     """Remove what the ledger knows of the people of old relocations, then their chunk records.
 
     As far as the settings ask for it, and some at a time: the next sweep goes on.
     """
-    settings, log = Settings(), get_run_logger()
-    ledger = load_ledger(settings)
-    now = ledger_now(ledger)
+    log = get_run_logger()
+    now = database_now(ledger)
     if settings.ledger_retention:
         before = now - timedelta(seconds=settings.ledger_retention)
         if forgotten := forgetting.forget_people(ledger, before, now=now):

@@ -17,22 +17,23 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocation.errors import FencedOut, PermanentError, StoppedError
-from relocation.ledger.holds import Hold, hold_of, open_relocation, release
+from relocation.ledger.holds import Hold, OpenedRelocation, hold_of, open_relocation, release
 from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.transitions import confirm_suspension, record_pause
+from relocation.prefect_api.artifacts import show_next_steps
 from relocation.prefect_api.context import recovery_context
 from relocation.prefect_api.flow_runs import FlowRuns, label_run
 from relocation.process import worker_name
 from relocation.recovery.context import RecoveryContext
 from relocation.recovery.decision import suspension_key
-from relocation.recovery.runs import LifecycleEvent, Run, RunState
+from relocation.recovery.runs import Run, RunState
 from relocation.recovery.settlement import end_relocation, is_revealed
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Step, Task
-from tasks.artifacts import show_next_steps, show_request
-from tasks.resources import Resources, keep_hold, resources_for
+from tasks.artifacts import show_request
+from tasks.resources import Resources, forget_hold, keep_hold
 
 STOPPED = "An operator stopped the relocation."
 
@@ -69,8 +70,9 @@ def hold_relocation(
     in the way that Prefect means them; `send_notices` then sends the notices of a cancellation.
     """
     settings = Settings()
-    hold = begin_relocation(request)
-    ledger = resources_for(hold.relocation_id).ledger
+    resources = Resources(settings)
+    opened = begin_relocation(request, resources)
+    hold, ledger = hold_of(opened), resources.ledger
     deployed = runtime.deployment.id is not None
     keeper = LeaseKeeper(
         ledger,
@@ -82,24 +84,24 @@ def hold_relocation(
     )
     try:
         with keeper:
-            describe_run(hold)
+            describe_run(opened)
             yield hold
     except (FencedOut, TakenOver) as err:
         get_run_logger().warning("Relocation %s goes on elsewhere", hold.relocation_id)
-        raise Abort("Another process has taken this relocation over.") from err
+        raise _abort(hold, "Another process has taken this relocation over.") from err
     except PauseRequested as pause:
-        _pause(recovery_context(ledger), hold, pause, deployed=deployed)
-        raise Abort("The relocation is paused.") from pause
+        _pause(recovery_context(settings, ledger), hold, pause, deployed=deployed)
+        raise _abort(hold, "The relocation is paused.") from pause
     except CancelRequested as cancel:
-        context = recovery_context(ledger)
+        context = recovery_context(settings, ledger)
         relocation = get_relocation(ledger, hold.relocation_id)
         end_relocation(
             context, hold.relocation_id, relocation, cancel.run, cancelled=True, own=hold
         )
         send_notices(hold.relocation_id)
-        show_next_steps(hold.relocation_id)
+        show_next_steps(ledger, hold.relocation_id)
         context.runs.conclude(hold.relocation_id, RunState.CANCELLED, "Cancelled as scheduled")
-        raise Abort("The relocation is cancelled.") from cancel
+        raise _abort(hold, "The relocation is cancelled.") from cancel
     except Exception:
         raise  # the hook settles it, in this process and under this hold
     except BaseException:
@@ -107,6 +109,14 @@ def hold_relocation(
         with suppress(SQLAlchemyError):
             release(ledger, hold)
         raise
+    else:
+        forget_hold(hold.relocation_id)
+
+
+def _abort(hold: Hold, why: str) -> Abort:
+    """Return what ends the flow run without a hook, which would need what is kept."""
+    forget_hold(hold.relocation_id)
+    return Abort(why)
 
 
 def _pause(context: RecoveryContext, hold: Hold, pause: PauseRequested, *, deployed: bool) -> None:
@@ -115,7 +125,7 @@ def _pause(context: RecoveryContext, hold: Hold, pause: PauseRequested, *, deplo
     record_pause(context.ledger, hold, pause.step, context.clock(), suspended_since=since)
     log = get_run_logger()
     log.info("Relocation %s pauses before %s", hold.relocation_id, pause.step.name)
-    show_next_steps(hold.relocation_id)
+    show_next_steps(context.ledger, hold.relocation_id)
     if since is not None or not deployed:
         return
     try:
@@ -141,13 +151,12 @@ def is_retryable(_task: "PrefectTask[..., Any]", _run: TaskRun, state: "State[An
     retry_delay_seconds=[1, 5, 15],
     retry_condition_fn=is_retryable,
 )
-def begin_relocation(request: RelocationRequest) -> Hold:
+def begin_relocation(request: RelocationRequest, resources: Resources) -> OpenedRelocation:
     """Open the relocation in the ledger under this flow run's id, and hold it.
 
     A relocation that was interrupted goes on in its round; one that had failed begins a new round.
     """
-    settings = Settings()
-    resources = Resources()
+    settings = resources.settings
     relocation = open_relocation(
         resources.ledger,
         str(runtime.flow_run.id),
@@ -162,18 +171,15 @@ def begin_relocation(request: RelocationRequest) -> Hold:
         relocation.round,
         relocation.source or relocation.archive,
     )
-    hold = hold_of(relocation)
-    keep_hold(hold, resources)
-    return hold  # its lease has begun: whatever asks the Prefect server waits for the keeper
+    keep_hold(hold_of(relocation), resources)
+    return relocation  # its lease has begun: whatever asks the Prefect server waits for the keeper
 
 
-def describe_run(hold: Hold) -> None:
+def describe_run(relocation: OpenedRelocation) -> None:
     """Show at the Prefect server which relocation this flow run is."""
-    relocation = get_relocation(resources_for(hold.relocation_id).ledger, hold.relocation_id)
     flow_run = runtime.flow_run
     label_run(relocation.id, relocation.organizations, str(flow_run.name), flow_run.tags)
-    first = relocation.fence == 1
-    FlowRuns().announce(relocation, LifecycleEvent.STARTED if first else LifecycleEvent.RESUMED)
+    FlowRuns().announce(relocation, relocation.event)
     show_request(relocation)
 
 

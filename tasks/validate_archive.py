@@ -18,12 +18,11 @@ from relocation.transfer.dry_run.inspection import Inspection, inspect_archive
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def examine_archive(archive: str, organizations: Sequence[str]) -> None:
+def examine_archive(archive: str, organizations: Sequence[str], settings: Settings) -> None:
     """Show what the archive holds; raises PermanentError with the reason where it would be refused.
 
     Makes every check of a relocation that needs no destination, and rehearses the import.
     """
-    settings = Settings()
     request = RelocationRequest(archive=archive, organizations=list(organizations), owner="")
     check_request(request, settings)
     with NamedTemporaryFile(prefix="relocation-") as copy:

@@ -19,7 +19,7 @@ from relocation.ledger.worklist import (
     unsettled_among,
     with_old_files,
 )
-from relocation.prefect_api.blocks import load_destination, load_ledger, load_storage
+from relocation.prefect_api.blocks import load_destination, load_storage
 from relocation.request import live_archive
 from relocation.settings import Settings
 from relocation.steps import Task
@@ -71,13 +71,12 @@ def discard_working_files(hold: Hold) -> None:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def discard_old_files() -> None:
+def discard_old_files(settings: Settings, ledger: Engine) -> None:
     """Remove the working files of relocations that ended longer ago than they are kept.
 
     So are those whose removal has begun and did not end: the storage failed, or a process died.
     """
-    settings, log = Settings(), get_run_logger()
-    ledger, storage = load_ledger(settings), load_storage(settings)
+    log, storage = get_run_logger(), load_storage(settings)
     for relocation_id in with_old_files(ledger, utc_now() - timedelta(seconds=settings.retention)):
         begin_discarding(ledger, relocation_id)
     failures = []
@@ -94,16 +93,15 @@ def discard_old_files() -> None:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def discard_abandoned_scratch() -> None:
+def discard_abandoned_scratch(settings: Settings, ledger: Engine) -> None:
     """Remove the scratch databases of trial imports whose process was killed.
 
     Only of relocations that this ledger has, and has as ended: another service on the same
     destination has its own, and may be trying an import at this moment.
     """
-    settings = Settings()
     destination, folder = load_destination(settings), settings.home / "scratch"
     found = scratches(destination, folder)
-    ended = found - unsettled_among(load_ledger(settings), found)
+    ended = found - unsettled_among(ledger, found)
     for relocation_id in sorted(ended):
         drop_scratch(destination, relocation_id, folder)
     if ended:

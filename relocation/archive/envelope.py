@@ -8,7 +8,6 @@ from typing import BinaryIO
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from relocation.archive.encoding import detect_encoding
 from relocation.archive.fernet_stream import TokenKey, TokenWriter, Writable
 from relocation.archive.keys import (
     KEY_PADDING,
@@ -16,6 +15,7 @@ from relocation.archive.keys import (
     load_public_key,
     public_pem_of,
 )
+from relocation.archive.records import detect_encoding
 from relocation.archive.tarball import DATA_KEY, PUBLIC_KEY, TOKEN, read_members, token_member
 from relocation.errors import ArchiveError, ConfigurationError, EncryptionError
 

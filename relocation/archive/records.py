@@ -1,14 +1,14 @@
 """Read and write the records of an export (T-10, T-11)."""
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 from ijson.backends import yajl2_c
 from ijson.common import JSONError
 
-from relocation.archive.encoding import detect_encoding
 from relocation.archive.fast_parser import FastParser
 from relocation.archive.fernet_stream import Writable
 from relocation.archive.json_guard import (
@@ -27,6 +27,19 @@ from relocation.errors import ExportError
 from relocation.text import one_line
 
 MAX_PK = 2**63 - 1
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "UTF-8 with a byte order mark"),
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+    ("[".encode("utf-32-le"), "UTF-32"),
+    ("[".encode("utf-32-be"), "UTF-32"),
+    ("[".encode("utf-16-le"), "UTF-16"),
+    ("[".encode("utf-16-be"), "UTF-16"),
+)
+"""In this order: a mark of UTF-16 begins one of UTF-32."""
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,49}\.[a-z][a-z0-9_]{0,99}")
 _PIECE = 256 * 1024
@@ -183,3 +196,8 @@ def write_export(records: Iterable[Record], out: Writable) -> None:
             out.write(bytes(piece))
             piece.clear()
     out.write(bytes(piece + b"]"))
+
+
+def detect_encoding(begin: bytes) -> str | None:
+    """Return the encoding of an export that begins so; None for UTF-8, and what is no export."""
+    return next((name for mark, name in _MARKS if begin.startswith(mark)), None)

@@ -7,6 +7,7 @@ import typer
 from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
 from relocation.cli.server import reach_server
+from relocation.settings import Settings
 from relocation.text import counted
 
 app = typer.Typer(
@@ -28,13 +29,13 @@ def renew(
     have not claimed it, have never logged in and have no privileges. Working links stay valid.
     """
     reach_server()
-    from relocation.prefect_api.context import recovery_context, renew_tokens  # noqa: PLC0415 - imports Prefect: seconds
+    from relocation.prefect_api.context import recovery_context, token_renewal  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.recovery.claims import renew_claims  # noqa: PLC0415
 
     with plain_errors():
-        context = recovery_context()
+        context = recovery_context(Settings())
         relocation_id = full_id(context.ledger, relocation_id)
-        report = renew_claims(context, renew_tokens, relocation_id, user)
+        report = renew_claims(context, token_renewal(context.settings), relocation_id, user)
     if as_json:
         print_json({"id": relocation_id, "renewed": report.renewed, "refused": report.refused})
         return

@@ -9,6 +9,7 @@ from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, fail, out, plain_errors, print_json, print_table
 from relocation.cli.server import reach_server
 from relocation.errors import CommandError
+from relocation.settings import Settings
 from relocation.steps import RollBackState, Status, Step
 from relocation.text import counted
 
@@ -230,7 +231,7 @@ def _context() -> "RecoveryContext":
     reach_server()
     from relocation.prefect_api.context import recovery_context  # noqa: PLC0415 - imports Prefect: seconds
 
-    return recovery_context()
+    return recovery_context(Settings())
 
 
 def _context_of(relocation_id: str) -> "tuple[RecoveryContext, str]":

@@ -25,13 +25,13 @@ def forget(
 
     Example: relocation forget olivia
     """
-    from relocation.ledger.clock import ledger_now  # noqa: PLC0415
+    from relocation.database import database_now  # noqa: PLC0415
     from relocation.ledger.person import forget_person  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
         ledger = load_ledger(Settings())
-        done = forget_person(ledger, user, ledger_now(ledger))
+        done = forget_person(ledger, user, database_now(ledger))
     if as_json:
         print_json({"forgotten": done.relocations, "kept": done.kept})
         return

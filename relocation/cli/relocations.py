@@ -136,7 +136,8 @@ def show(
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
-        ledger = load_ledger(Settings())
+        settings = Settings()
+        ledger = load_ledger(settings)
         relocation_id = full_id(ledger, relocation_id)
         find = to_its_end if follow else find_relocation
         one = find(ledger, relocation_id)
@@ -146,7 +147,7 @@ def show(
             return
         tries, notices = tries_of(ledger, relocation_id), notices_of(ledger, relocation_id)
         history = history_of(ledger, relocation_id)
-    mappings = _mappings(one)
+    mappings = _mappings(one, settings)
     if as_json:
         print_json(
             {
@@ -190,7 +191,7 @@ def _show_awaited(relocation_id: str, *, as_json: bool) -> bool:
     return True
 
 
-def _mappings(one: "Relocation") -> "MappingCount | None":
+def _mappings(one: "Relocation", settings: Settings) -> "MappingCount | None":
     """Count the product's mappings of what was moved, as far as the destination can be asked."""
     if one.status is not Status.SUCCESS or one.chunks_removed_at is not None:
         return None
@@ -200,7 +201,7 @@ def _mappings(one: "Relocation") -> "MappingCount | None":
     from relocation.transfer.load.ownership import mappings_of  # noqa: PLC0415 - seconds
 
     with suppress(RelocationError, SQLAlchemyError):
-        return mappings_of(load_destination(Settings()), one.id)
+        return mappings_of(load_destination(settings), one.id)
     return None
 
 

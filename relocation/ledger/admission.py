@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, func, select, text
 
+from relocation.database import database_time
 from relocation.errors import DailyLimitError
-from relocation.ledger.clock import ledger_time
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.tables import relocations
 
@@ -43,7 +43,7 @@ def admit(
         if limit is not None and connection.dialect.name == "postgresql":
             # Two that count at the same moment must not both find the last place.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         admitted = (
             select(func.count())
             .select_from(relocations)

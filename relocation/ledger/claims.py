@@ -5,13 +5,15 @@ from datetime import datetime
 
 from sqlalchemy import Engine, and_, func, select, update
 
+from relocation.database import reading
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import Notice, enqueue, read_notice
-from relocation.ledger.tables import LEASED, HistoryEvent, NoticeState, is_in, notices
+from relocation.ledger.tables import LEASED, NoticeState, is_in, notices
 from relocation.model import Relocation
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator, undeliverable_drafts
+from relocation.steps import LifecycleEvent
 
 AT_ONCE = 2000
 """Most claims that one sweep renews."""
@@ -22,7 +24,7 @@ _IS_CLAIM = and_(notices.c.kind == NoticeKind.CLAIM, notices.c.recipient != "")
 def newest_claims(engine: Engine, relocation_id: str) -> dict[str, Notice]:
     """Return the last CLAIM notice to each user of a relocation, by username."""
     wanted = select(notices).where(notices.c.relocation_id == relocation_id, _IS_CLAIM)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         rows = connection.execute(wanted.order_by(notices.c.id))
         return {row.about: read_notice(row) for row in rows}
 
@@ -32,7 +34,7 @@ def claims_so_far(engine: Engine, relocation_id: str) -> dict[str, int]:
     wanted = select(notices.c.about, func.count()).where(
         notices.c.relocation_id == relocation_id, _IS_CLAIM
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return dict(map(tuple, connection.execute(wanted.group_by(notices.c.about))))
 
 
@@ -49,7 +51,7 @@ def dead_claims(engine: Engine, *, reminders: int, now: datetime) -> dict[str, l
         .order_by(notices.c.valid_until)
         .limit(AT_ONCE)
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         rows = connection.execute(wanted).all()
     found: dict[str, list[str]] = {}
     counts: dict[str, dict[str, int]] = {}
@@ -96,7 +98,7 @@ def replace_claims(
             connection,
             hold.relocation_id,
             hold.round,
-            HistoryEvent.CLAIMS_RENEWED,
+            LifecycleEvent.CLAIMS_RENEWED,
             at=now,
             detail=f"{new} of {len(ids)}",
         )

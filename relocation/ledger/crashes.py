@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select, update
 
-from relocation.ledger.inserting import insert_new
+from relocation.database import insert_new
 from relocation.ledger.tables import NoticeState, is_in, notices, witnesses
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

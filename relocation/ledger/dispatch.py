@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from relocation.database import reading
 from relocation.errors import RelocationError
 from relocation.ledger.crashes import doubt_what_a_crash_lost
 from relocation.ledger.outbox import Notice, enqueue, read_notice
@@ -143,7 +144,7 @@ def overdue(engine: Engine, before: datetime, relocation_id: str | None = None) 
     )
     if relocation_id is not None:
         wanted = wanted.where(late.c.relocation_id == relocation_id)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return connection.execute(wanted).scalar_one()
 
 

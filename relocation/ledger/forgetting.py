@@ -22,7 +22,6 @@ from sqlalchemy import (
 
 from relocation.ledger.tables import (
     OPEN,
-    HistoryEvent,
     events,
     has_chunks,
     is_in,
@@ -34,7 +33,7 @@ from relocation.ledger.tables import (
     task_tries,
     tasks_done,
 )
-from relocation.steps import RollBackState, Status, Task
+from relocation.steps import LifecycleEvent, RollBackState, Status, Task
 
 AT_ONCE = 500
 """Most relocations that one sweep sees to; the next one sees to the rest."""
@@ -149,7 +148,7 @@ def _forget(connection: Connection, rounds: Mapping[str, int], now: datetime) ->
                 "relocation_id": id_,
                 "round": round_,
                 "at": now,
-                "what": HistoryEvent.FORGOTTEN,
+                "what": LifecycleEvent.FORGOTTEN,
                 "detail": "",
             }
             for id_, round_ in rounds.items()

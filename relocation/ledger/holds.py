@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from relocation.database import database_time
 from relocation.errors import EndedError, FencedOut, OwnerBusyError
-from relocation.ledger.clock import ledger_time
 from relocation.ledger.history import record_event
 from relocation.ledger.relocations import insert_relocation, to_relocation
-from relocation.ledger.tables import HistoryEvent, relocations
+from relocation.ledger.tables import relocations
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
-from relocation.steps import ACTIVE, Status, Step
+from relocation.steps import ACTIVE, LifecycleEvent, Status, Step
 
 _ENDED = {
     Status.SUCCESS: "This relocation has already succeeded. To move more, request a new one.",
@@ -31,6 +31,13 @@ class Hold:
     fence: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenedRelocation(Relocation):
+    """A relocation as this process has taken it over, and what that was in its life."""
+
+    event: LifecycleEvent
+
+
 def open_relocation(
     engine: Engine,
     relocation_id: str,
@@ -40,7 +47,7 @@ def open_relocation(
     lease_seconds: float = 30,
     worker: str = "",
     pause_before: Step | None = None,
-) -> Relocation:
+) -> OpenedRelocation:
     """Take a relocation over for this process, and create it where it is new.
 
     An active one goes on in its round; one that had failed begins a new round, without the reason
@@ -51,10 +58,10 @@ def open_relocation(
     """
     with engine.begin() as connection:
         # A new relocation is one that failed in round 0: it opens as any other does.
-        arrived = now or ledger_time(connection)
+        arrived = now or database_time(connection)
         insert_relocation(connection, relocation_id, request, round_=0, now=arrived)
         row = connection.execute(_locked(relocation_id)).one()
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         if row.status in _ENDED:
             raise EndedError(_ENDED[row.status])
         changes: dict[str, Any] = {
@@ -67,11 +74,16 @@ def open_relocation(
         opened, refused = _take_over(connection, row, now, changes)
         if refused is None:
             begins = never_opened or opened.round > row.round
-            what = HistoryEvent.OPENED if begins else HistoryEvent.TAKEN_OVER
-            record_event(connection, relocation_id, opened.round, what, at=now, detail=worker)
-    if refused is not None:
-        raise refused
-    return to_relocation(opened)
+            event = record_event(
+                connection,
+                relocation_id,
+                opened.round,
+                LifecycleEvent.OPENED if begins else LifecycleEvent.TAKEN_OVER,
+                at=now,
+                detail=worker,
+            )
+            return OpenedRelocation(**vars(to_relocation(opened)), event=event)
+    raise refused
 
 
 def hold_of(relocation: Relocation) -> Hold:
@@ -122,7 +134,7 @@ def write_held(
         relocations.c.fence == hold.fence,
         relocations.c.status == Status.IN_PROGRESS,
     )
-    now = now or ledger_time(connection)
+    now = now or database_time(connection)
     statement = update(relocations).where(*held).values(updated_at=now, **values)
     if connection.execute(statement).rowcount == 0:
         raise fenced_out(hold)
@@ -156,7 +168,7 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
     )
     with engine.begin() as connection:
         connection.execute(_locked(hold.relocation_id))
-        until = (now or ledger_time(connection)) + timedelta(seconds=lease_seconds)
+        until = (now or database_time(connection)) + timedelta(seconds=lease_seconds)
         if connection.execute(lease.values(lease_until=until)).rowcount:
             return
         if connection.execute(succeeded).one_or_none() is None:
@@ -192,7 +204,7 @@ def take_hold(
     """
     with engine.begin() as connection:
         connection.execute(_locked(relocation.id))
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         statement = (
             update(relocations)
             .where(relocations.c.id == relocation.id, is_free(relocation.fence, now, own))
@@ -214,11 +226,11 @@ def take_hold(
 def record_taken_over(engine: Engine, hold: Hold, worker: str, now: datetime | None = None) -> None:
     """Tell the history of a hold that was taken silently, once its process changes anything."""
     with engine.begin() as connection:
-        _record_taken_over(connection, hold, worker, now or ledger_time(connection))
+        _record_taken_over(connection, hold, worker, now or database_time(connection))
 
 
 def _record_taken_over(connection: Connection, hold: Hold, worker: str, now: datetime) -> None:
-    what = HistoryEvent.TAKEN_OVER
+    what = LifecycleEvent.TAKEN_OVER
     record_event(connection, hold.relocation_id, hold.round, what, at=now, detail=worker)
 
 

@@ -10,6 +10,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from relocation.database import reading
+
 VERSION_TABLE = "relocation_ledger_version"
 _LOCK = 0x52454C4F  # any number; PostgreSQL's advisory locks have no names
 
@@ -41,7 +43,7 @@ def _write_ahead(engine: Engine) -> None:
 
 def is_current(engine: Engine) -> bool:
     """Say whether the tables are those of this code."""
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         script = ScriptDirectory.from_config(_config(connection))
         return set(context.get_current_heads()) == set(script.get_heads())

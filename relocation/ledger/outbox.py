@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select, update
 from sqlalchemy.dialects import sqlite
 
+from relocation.database import insert_new, reading
 from relocation.errors import CommandError
-from relocation.ledger.inserting import insert_new
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import (
     BoundedText,
@@ -147,14 +147,14 @@ def _row(relocation_id: str, round_: int, draft: NoticeDraft, now: datetime) -> 
 def notices_of(engine: Engine, relocation_id: str) -> list[Notice]:
     """Return the relocation's notices in the order they were put into the outbox."""
     wanted = select(notices).where(notices.c.relocation_id == relocation_id)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return [read_notice(row) for row in connection.execute(wanted.order_by(notices.c.id))]
 
 
 def thread_of(engine: Engine, notice: Notice) -> str | None:
     """Return the id of the STARTED message to the same reader, if there is one (A-143)."""
     key = NoticeDraft(NoticeKind.STARTED, notice.recipient).key(notice.relocation_id, notice.round)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         unique = _keyed(_notice_key(connection, notice.relocation_id), key)
         wanted = select(notices.c.message_id).where(notices.c.dedupe_key == unique)
         return connection.execute(wanted).scalar_one_or_none()

@@ -15,7 +15,6 @@ from relocation.ledger.forgetting import NOTHING_SAID, may_be_forgotten
 from relocation.ledger.history import record_event
 from relocation.ledger.tables import (
     OPEN,
-    HistoryEvent,
     NoticeState,
     events,
     is_in,
@@ -27,7 +26,7 @@ from relocation.ledger.tables import (
     tasks_done,
 )
 from relocation.notices.kinds import NoticeKind
-from relocation.steps import Status
+from relocation.steps import LifecycleEvent, Status
 from relocation.text import listed
 
 BATCH = 100
@@ -166,7 +165,7 @@ def _forget(
     )
     connection.execute(sent.values(wire=None))
     for id_, round_ in rounds.items():
-        what = HistoryEvent.FORGOTTEN
+        what = LifecycleEvent.FORGOTTEN
         record_event(connection, id_, round_, what, at=now, detail="one person")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Text, cast, func, or_, select
 
+from relocation.database import insert_if_new, reading
 from relocation.errors import UnknownRelocationError
-from relocation.ledger.inserting import insert_if_new
 from relocation.ledger.tables import is_open, relocations
 from relocation.model import Relocation
 from relocation.plan import Plan
@@ -52,7 +52,7 @@ def insert_relocation(
 
 def find_relocation(engine: Engine, relocation_id: str) -> Relocation | None:
     """Return the relocation, or None where there is none of this id."""
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         wanted = select(relocations).where(relocations.c.id == relocation_id)
         row = connection.execute(wanted).one_or_none()
     return to_relocation(row) if row else None
@@ -69,14 +69,14 @@ def get_relocation(engine: Engine, relocation_id: str) -> Relocation:
 def ids_beginning(engine: Engine, begin: str) -> list[str]:
     """Return the ids that begin so, in upper or lower case; of many, some."""
     wanted = select(relocations.c.id).where(relocations.c.id.istartswith(begin, autoescape=True))
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return list(connection.execute(wanted.order_by(relocations.c.id).limit(5)).scalars())
 
 
 def known_ids(engine: Engine, ids: Sequence[str]) -> set[str]:
     """Return those of some ids, few enough for one statement, that the ledger has."""
     wanted = select(relocations.c.id).where(relocations.c.id.in_(ids))
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return set(connection.execute(wanted).scalars())
 
 
@@ -116,7 +116,7 @@ def list_relocations(
     for word in words:
         wanted = wanted.where(or_(*(text.icontains(word, autoescape=True) for text in searched)))
     newest = wanted.order_by(relocations.c.created_at.desc(), relocations.c.id).limit(limit)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return [to_relocation(row) for row in connection.execute(newest)]
 
 
@@ -133,14 +133,14 @@ def failed_relocations(
     if since is not None:
         wanted = wanted.where(relocations.c.settled_at >= since)
     ordered = wanted.order_by(relocations.c.settled_at, relocations.c.id)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return [to_relocation(row) for row in connection.execute(ordered)]
 
 
 def owners_with_active_relocations(engine: Engine) -> set[str]:
     """Return the owners who can begin no other relocation for now (B-9)."""
     wanted = select(relocations.c.owner).where(relocations.c.status.in_(ACTIVE))
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return set(connection.execute(wanted).scalars())
 
 

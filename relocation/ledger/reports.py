@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Engine, delete, insert, select
 
+from relocation.database import reading
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.tables import task_reports, utc_now
 from relocation.steps import Task
@@ -22,7 +23,7 @@ def keep_report(engine: Engine, hold: Hold, task: Task, report: Mapping[str, Any
 def reports_of(engine: Engine, relocation_id: str) -> dict[Task, dict[str, Any]]:
     """Return the reports of a relocation's tasks, in the order of the tasks."""
     mine = task_reports.c.relocation_id == relocation_id
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         rows = connection.execute(select(task_reports.c.task, task_reports.c.report).where(mine))
         found = {task: orjson.loads(zlib.decompress(report)) for task, report in rows}
     return {task: found[task] for task in Task if task in found}

@@ -6,17 +6,17 @@ from datetime import datetime
 
 from sqlalchemy import Engine, select, update
 
+from relocation.database import database_time
 from relocation.errors import MAX_REASON
-from relocation.ledger.clock import ledger_time
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, is_free
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import insert_relocation, unknown_relocation
-from relocation.ledger.tables import HistoryEvent, is_open, relocations
+from relocation.ledger.tables import is_open, relocations
 from relocation.ledger.tries import interrupt_open_tries
 from relocation.notices.kinds import NoticeDraft
 from relocation.request import RelocationRequest
-from relocation.steps import POLICIES, Status, Task
+from relocation.steps import POLICIES, LifecycleEvent, Status, Task
 from relocation.text import one_line
 
 UNEXPLAINED = "The relocation stopped because of a problem on our side."
@@ -59,10 +59,10 @@ def settle(
     own: Hold | None = None,
     request: RelocationRequest | None = None,
     now: datetime | None = None,
-) -> bool:
+) -> LifecycleEvent | None:
     """Settle the relocation's round, with its notices, in one transaction; idempotent.
 
-    `fence` is the one with which the caller saw it, 0 where it saw none. False, and nothing
+    `fence` is the one with which the caller saw it, 0 where it saw none. None, and nothing
     changes, where the round is settled already or the relocation has ended for good (R-10), where
     it was taken over since, and where a process other than the caller, whose own hold is `own`,
     still holds it (DESIGN 6.6). A relocation that the ledger does not have is created from the
@@ -71,7 +71,7 @@ def settle(
     `fail_relocation`.
     """
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         if request is not None:
             insert_relocation(connection, relocation_id, request, round_=1, now=now)
         unsettled = (
@@ -102,11 +102,11 @@ def settle(
             known = select(relocations.c.id).where(relocations.c.id == relocation_id)
             if connection.execute(known).one_or_none() is None:
                 raise unknown_relocation(relocation_id)
-            return False
+            return None
         interrupt_open_tries(connection, relocation_id, settled_round, now)
         cancelled = settlement.status is Status.CANCELLED
-        what = HistoryEvent.CANCELLED if cancelled else HistoryEvent.FAILED
-        record_event(
+        what = LifecycleEvent.CANCELLED if cancelled else LifecycleEvent.FAILED
+        event = record_event(
             connection, relocation_id, settled_round, what, at=now, detail=settlement.bounded_reason
         )
         enqueue(
@@ -117,4 +117,4 @@ def settle(
             sender_domain=sender_domain,
             now=now,
         )
-    return True
+    return event

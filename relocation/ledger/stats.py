@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, func, literal, select, true
 
+from relocation.database import reading
 from relocation.ledger.tables import (
     OPEN,
-    HistoryEvent,
     NoticeState,
     TryOutcome,
     events,
@@ -20,7 +20,7 @@ from relocation.ledger.tables import (
     relocations,
     task_tries,
 )
-from relocation.steps import Status, Task
+from relocation.steps import LifecycleEvent, Status, Task
 
 WINDOW: Final = timedelta(hours=1)
 _MOST_TRIES: Final = 20_000
@@ -48,7 +48,7 @@ class Stats:
     """Notices that are not done with, by where they stand."""
     oldest_unsent_seconds: float | None
     tries: Mapping[Task, Mapping[TryOutcome, int]]
-    happenings: Mapping[HistoryEvent, int]
+    happenings: Mapping[LifecycleEvent, int]
     """What the histories of all relocations say: resumptions, interruptions, ends and so on."""
     task_seconds: Mapping[Task, TaskSeconds]
 
@@ -56,7 +56,7 @@ class Stats:
 def read_stats(ledger: Engine, now: datetime) -> Stats:
     """Read the numbers; each query walks an index, and none waits for a writer."""
     since = now - WINDOW
-    with ledger.connect() as connection:
+    with reading(ledger) as connection:
         ended = connection.execute(
             select(
                 task_tries.c.task,
@@ -89,7 +89,7 @@ def read_stats(ledger: Engine, now: datetime) -> Stats:
         unsent={state: by_state.get(state, 0) for state in OPEN},
         oldest_unsent_seconds=_age(oldest_unsent, now),
         tries={task: dict(outcomes) for task, outcomes in tries.items()},
-        happenings={what: by_event.get(what, 0) for what in HistoryEvent},
+        happenings={what: by_event.get(what, 0) for what in LifecycleEvent},
         task_seconds={task: _spread(of_task) for task, of_task in seconds.items()},
     )
 

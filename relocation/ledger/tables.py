@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from relocation.errors import MAX_REASON
 from relocation.notices.kinds import MAX_CAUSE, Channel, NoticeKind
-from relocation.steps import ACTIVE, RollBackState, Status, Step, Task
+from relocation.steps import ACTIVE, LifecycleEvent, RollBackState, Status, Step, Task
 
 MAX_INTERNAL_ERROR = 20_000
 _CUT = "\n...\n"
@@ -45,30 +45,6 @@ class TryOutcome(StrEnum):
     """It failed in a way that no further try can fix."""
     INTERRUPTED = "INTERRUPTED"
     """Its process went away."""
-
-
-class HistoryEvent(StrEnum):
-    """What the history of a relocation is made of."""
-
-    OPENED = "OPENED"
-    """A process began its first round, or a further one."""
-    TAKEN_OVER = "TAKEN_OVER"
-    """Another process goes on with it in the same round."""
-    INTERRUPTED = "INTERRUPTED"
-    RESUME_ASKED = "RESUME_ASKED"
-    PAUSED = "PAUSED"
-    UNPAUSED = "UNPAUSED"
-    PAUSE_SCHEDULED = "PAUSE_SCHEDULED"
-    CANCEL_SCHEDULED = "CANCEL_SCHEDULED"
-    SCHEDULE_CLEARED = "SCHEDULE_CLEARED"
-    ROLLED_BACK = "ROLLED_BACK"
-    FILES_DISCARDED = "FILES_DISCARDED"
-    CLAIMS_RENEWED = "CLAIMS_RENEWED"
-    FORGOTTEN = "FORGOTTEN"
-    """What the ledger knew of its people was removed, or of one person."""
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
 
 
 class NoticeState(StrEnum):
@@ -312,7 +288,7 @@ events = Table(
     Column("relocation_id", ForeignKey(relocations.c.id), nullable=False),
     Column("round", Integer, nullable=False),
     Column("at", UtcTime, nullable=False),
-    Column("what", _by_value(HistoryEvent), nullable=False),
+    Column("what", _by_value(LifecycleEvent), nullable=False),
     Column("detail", BoundedText(1000), nullable=False),
 )
 Index("ix_event_relocation_id", events.c.relocation_id, events.c.id)

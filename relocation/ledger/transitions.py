@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
+from relocation.database import database_time
 from relocation.errors import CommandError
-from relocation.ledger.clock import ledger_time
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, fenced_out, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
-from relocation.ledger.tables import HistoryEvent, relocations, tasks_done
+from relocation.ledger.tables import relocations, tasks_done
 from relocation.ledger.tries import forget_work, interrupt_open_tries
 from relocation.model import Relocation
 from relocation.request import RelocationRequest
-from relocation.steps import ACTIVE, POLICIES, RollBackState, Status, Step
+from relocation.steps import ACTIVE, POLICIES, LifecycleEvent, RollBackState, Status, Step
 
 RESUME_AGAIN_AFTER = timedelta(seconds=20)
 """A run that was asked to go on is not asked again before: its process needs time to start."""
@@ -35,10 +35,10 @@ def interrupt(
     *,
     own: Hold | None = None,
     now: datetime,
-) -> bool:
+) -> LifecycleEvent | None:
     """Record that the process that worked on the relocation is gone, and it is to be resumed.
 
-    False, and nothing changes, where another process has or had it since.
+    None, and nothing changes, where another process has or had it since.
     """
     values = {"status": Status.INTERRUPTED, "lease_until": None, "updated_at": now}
     statement = (
@@ -52,17 +52,16 @@ def interrupt(
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
-            return False
+            return None
         interrupt_open_tries(connection, relocation.id, relocation.round, now)
-        record_event(
+        return record_event(
             connection,
             relocation.id,
             relocation.round,
-            HistoryEvent.INTERRUPTED,
+            LifecycleEvent.INTERRUPTED,
             at=now,
             detail=detail,
         )
-    return True
 
 
 def record_unopened(
@@ -71,26 +70,26 @@ def record_unopened(
     request: RelocationRequest,
     detail: str,
     now: datetime,
-) -> bool:
+) -> LifecycleEvent | None:
     """Record that a run died before it opened its relocation, which is then to be resumed.
 
-    False, and nothing changes, where the ledger has it, or its owner has another active one (B-9).
+    None, and nothing changes, where the ledger has it, or its owner has another active one (B-9).
     """
     with engine.begin() as connection:
         new = insert_relocation(
             connection, relocation_id, request, round_=1, now=now, status=Status.INTERRUPTED
         )
-        if new:
-            record_event(
-                connection, relocation_id, 1, HistoryEvent.INTERRUPTED, at=now, detail=detail
-            )
-    return new
+        if not new:
+            return None
+        return record_event(
+            connection, relocation_id, 1, LifecycleEvent.INTERRUPTED, at=now, detail=detail
+        )
 
 
 def reserve_resume(
     engine: Engine, relocation: Relocation, run_since: datetime, now: datetime
-) -> bool:
-    """Take it upon this process to ask for the resumption; False where another one just did.
+) -> LifecycleEvent | None:
+    """Take it upon this process to ask for the resumption; None where another one just did.
 
     A run that is in another state than it was when it was asked is asked again at once: the answer
     was undone, as Prefect's worker does when it reports a crash for the second time.
@@ -113,9 +112,9 @@ def reserve_resume(
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
-            return False
-        record_event(connection, relocation.id, relocation.round, HistoryEvent.RESUME_ASKED, at=now)
-    return True
+            return None
+        what = LifecycleEvent.RESUME_ASKED
+        return record_event(connection, relocation.id, relocation.round, what, at=now)
 
 
 def record_pause(
@@ -125,7 +124,7 @@ def record_pause(
     now: datetime,
     *,
     suspended_since: datetime | None = None,
-) -> None:
+) -> LifecycleEvent:
     """Record that the process that holds the relocation stops before a step; raises FencedOut.
 
     Its run is suspended next, and that recorded by `confirm_suspension`, unless it is suspended
@@ -136,7 +135,7 @@ def record_pause(
         relocations.c.fence == hold.fence,
         relocations.c.status == Status.IN_PROGRESS,
     )
-    if not _pause(
+    paused = _pause(
         engine,
         mine,
         hold.relocation_id,
@@ -145,14 +144,19 @@ def record_pause(
         now=now,
         step=step,
         suspended_since=suspended_since,
-    ):
+    )
+    if paused is None:
         raise fenced_out(hold)
+    return paused
 
 
 def pause_abandoned(
     engine: Engine, relocation: Relocation, suspended_since: datetime, now: datetime
-) -> bool:
-    """Record as paused what nobody holds any more, because its flow run is; says whether it did."""
+) -> LifecycleEvent | None:
+    """Record as paused what nobody holds any more, because its flow run is.
+
+    None, and nothing changes, where that is no longer so.
+    """
     abandoned = (
         relocations.c.id == relocation.id,
         relocations.c.status.in_((Status.IN_PROGRESS, Status.INTERRUPTED)),
@@ -190,8 +194,10 @@ def confirm_suspension(
         return connection.execute(statement).rowcount == 1
 
 
-def record_unpause(engine: Engine, relocation: Relocation, detail: str, now: datetime) -> bool:
-    """Record that a paused relocation is to go on; False where it is paused no more.
+def record_unpause(
+    engine: Engine, relocation: Relocation, detail: str, now: datetime
+) -> LifecycleEvent | None:
+    """Record that a paused relocation is to go on; None where it is paused no more.
 
     From here on it is as one that was interrupted: its run is scheduled again until it goes on.
     """
@@ -203,16 +209,15 @@ def record_unpause(engine: Engine, relocation: Relocation, detail: str, now: dat
     values = {"status": Status.INTERRUPTED, "resumes": 0, "updated_at": now}
     with engine.begin() as connection:
         if connection.execute(update(relocations).where(*paused).values(values)).rowcount == 0:
-            return False
-        record_event(
+            return None
+        return record_event(
             connection,
             relocation.id,
             relocation.round,
-            HistoryEvent.UNPAUSED,
+            LifecycleEvent.UNPAUSED,
             at=now,
             detail=detail,
         )
-    return True
 
 
 def _pause(
@@ -224,7 +229,7 @@ def _pause(
     detail: str,
     now: datetime,
     **values: Any,
-) -> bool:
+) -> LifecycleEvent | None:
     paused = {
         "status": Status.PAUSED,
         "lease_until": None,
@@ -234,10 +239,10 @@ def _pause(
     }
     with engine.begin() as connection:
         if connection.execute(update(relocations).where(*which).values(paused)).rowcount == 0:
-            return False
+            return None
         interrupt_open_tries(connection, relocation_id, round_, now)
-        record_event(connection, relocation_id, round_, HistoryEvent.PAUSED, at=now, detail=detail)
-    return True
+        what = LifecycleEvent.PAUSED
+        return record_event(connection, relocation_id, round_, what, at=now, detail=detail)
 
 
 def schedule_pause(
@@ -254,7 +259,7 @@ def schedule_pause(
         engine,
         relocation,
         changes,
-        HistoryEvent.PAUSE_SCHEDULED,
+        LifecycleEvent.PAUSE_SCHEDULED,
         detail=f"before {step.name}",
         now=now,
     )
@@ -275,7 +280,7 @@ def schedule_cancel(
         engine,
         relocation,
         changes,
-        HistoryEvent.CANCEL_SCHEDULED,
+        LifecycleEvent.CANCEL_SCHEDULED,
         detail=f"before {step.name}",
         now=now,
     )
@@ -294,7 +299,7 @@ def reschedule_pause(
     if relocation.status is not Status.PAUSED and relocation.pause_before_step is None:
         raise CommandError("This relocation is not paused, and no pause is scheduled.")
     step = _later_step(relocation, until, "pause") if until else None
-    what = HistoryEvent.PAUSE_SCHEDULED if step else HistoryEvent.SCHEDULE_CLEARED
+    what = LifecycleEvent.PAUSE_SCHEDULED if step else LifecycleEvent.SCHEDULE_CLEARED
     detail = f"before {step.name}" if step else ""
     _change(engine, relocation, {"pause_before_step": step}, what, detail=detail, now=now)
     return relocation
@@ -325,7 +330,7 @@ def _change(
     engine: Engine,
     relocation: Relocation,
     values: dict[str, Any],
-    what: HistoryEvent,
+    what: LifecycleEvent,
     *,
     detail: str,
     now: datetime | None,
@@ -338,7 +343,7 @@ def _change(
         relocations.c.round == relocation.round,
     )
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
         if not changed:
             raise CommandError(
@@ -369,14 +374,14 @@ def end_roll_back(engine: Engine, hold: Hold, now: datetime) -> None:
     """Record that nothing of the import is left; raises FencedOut."""
     with engine.begin() as connection:
         _write_under(connection, hold, {"roll_back": RollBackState.DONE, "updated_at": now})
-        record_event(connection, hold.relocation_id, hold.round, HistoryEvent.ROLLED_BACK, at=now)
+        record_event(connection, hold.relocation_id, hold.round, LifecycleEvent.ROLLED_BACK, at=now)
 
 
 def refuse_cancel(engine: Engine, hold: Hold, detail: str, now: datetime) -> None:
     """Drop a scheduled cancellation that came too late; raises FencedOut."""
     with engine.begin() as connection:
         _write_under(connection, hold, {"cancel_before_step": None, "updated_at": now})
-        what = HistoryEvent.SCHEDULE_CLEARED
+        what = LifecycleEvent.SCHEDULE_CLEARED
         record_event(connection, hold.relocation_id, hold.round, what, at=now, detail=detail)
 
 

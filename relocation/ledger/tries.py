@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
+from relocation.database import database_time, reading
 from relocation.errors import FencedOut, RelocationError, StaleWorkError, TriesUsedUpError
 from relocation.faults import fault_of
-from relocation.ledger.clock import ledger_time
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
-from relocation.ledger.tables import HistoryEvent, TryOutcome, task_tries, tasks_done
+from relocation.ledger.tables import TryOutcome, task_tries, tasks_done
 from relocation.notices.kinds import NoticeDraft
 from relocation.results import R, RelocationCompleted, TaskResult, from_json, to_json
-from relocation.steps import Policy, Status, Task
+from relocation.steps import LifecycleEvent, Policy, Status, Task
 
 _LEAVE_FILES = (
     Task.EXPORT_SOURCE,
@@ -63,7 +63,7 @@ def begin_try(
     FencedOut, and TriesUsedUpError where this round has none left.
     """
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         anew = {"roll_back": None} if task is Task.IMPORT_ORGANIZATIONS else {}
         write_held(connection, hold, now, step=policy.step, task=task, **anew)
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
@@ -91,7 +91,7 @@ def begin_try(
 
 def tries_used(engine: Engine, relocation_id: str, round_: int, task: Task) -> int:
     """Count the task's tries in a round, whatever became of them and in whichever process."""
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return _used(connection, relocation_id, round_, task)
 
 
@@ -102,7 +102,7 @@ def last_try(engine: Engine, relocation_id: str, round_: int) -> Try | None:
         .where(task_tries.c.relocation_id == relocation_id, task_tries.c.round == round_)
         .order_by(task_tries.c.started_at.desc(), task_tries.c.number.desc())
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         row = connection.execute(wanted.limit(1)).one_or_none()
     return Try(**row._mapping) if row else None
 
@@ -112,7 +112,7 @@ def last_explained_try(engine: Engine, relocation_id: str, round_: int, task: Ta
 
     One that was interrupted tells nothing: what the one before it said still holds.
     """
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return _last_explained_try(connection, relocation_id, round_, task)
 
 
@@ -121,7 +121,7 @@ def was_tried(engine: Engine, relocation_id: str, task: Task) -> bool:
     tried = select(task_tries.c.number).where(
         task_tries.c.relocation_id == relocation_id, task_tries.c.task == task
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return connection.execute(tried.limit(1)).first() is not None
 
 
@@ -132,7 +132,7 @@ def tries_of(engine: Engine, relocation_id: str) -> list[Try]:
         .where(task_tries.c.relocation_id == relocation_id)
         .order_by(task_tries.c.round, task_tries.c.started_at, task_tries.c.number)
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return [Try(**row._mapping) for row in connection.execute(wanted)]
 
 
@@ -157,7 +157,7 @@ def end_try(
     if isinstance(cause, RelocationError):
         told |= {"reason": cause.reason, "advice": cause.next_step}
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         write_held(connection, hold, now)
         return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)
 
@@ -175,7 +175,7 @@ def done_result(engine: Engine, relocation_id: str, kind: type[R]) -> R | None:
     done = select(tasks_done.c.result).where(
         tasks_done.c.relocation_id == relocation_id, tasks_done.c.task == kind.task
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         stored = connection.execute(done).scalar_one_or_none()
     return None if stored is None else from_json(kind, stored)
 
@@ -199,7 +199,7 @@ def done_round(engine: Engine, relocation_id: str, task: Task) -> int | None:
     done = select(tasks_done.c.round).where(
         tasks_done.c.relocation_id == relocation_id, tasks_done.c.task == task
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return connection.execute(done).scalar_one_or_none()
 
 
@@ -231,7 +231,7 @@ def complete_task(
     Raises FencedOut, also where another process has begun a later try under the same hold.
     """
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         write_held(connection, hold, now, resumes=0)
         _record_done(connection, hold, number, result, now)
         enqueue(
@@ -248,13 +248,13 @@ def succeed(
     drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
     now: datetime | None = None,
-) -> None:
+) -> LifecycleEvent:
     """Record the last task as done and the relocation as SUCCESS, with its notices, in one go.
 
     Raises FencedOut, as `complete_task` does.
     """
     with engine.begin() as connection:
-        now = now or ledger_time(connection)
+        now = now or database_time(connection)
         write_held(
             connection,
             hold,
@@ -266,11 +266,13 @@ def succeed(
             pause_before_step=None,
             cancel_before_step=None,
         )
-        record_event(connection, hold.relocation_id, hold.round, HistoryEvent.SUCCEEDED, at=now)
+        what = LifecycleEvent.SUCCEEDED
+        record_event(connection, hold.relocation_id, hold.round, what, at=now)
         _record_done(connection, hold, number, result, now)
         enqueue(
             connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
         )
+    return what
 
 
 def interrupt_open_tries(

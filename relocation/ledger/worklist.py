@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Engine, and_, not_, or_, select, update
 
+from relocation.database import reading
 from relocation.ledger.history import record_event
 from relocation.ledger.relocations import to_relocation
 from relocation.ledger.tables import (
-    HistoryEvent,
     has_files,
     is_discarding,
     is_open,
@@ -18,7 +18,7 @@ from relocation.ledger.tables import (
 )
 from relocation.ledger.tries import forget_work
 from relocation.model import Relocation
-from relocation.steps import Status
+from relocation.steps import LifecycleEvent, Status
 
 AT_ONCE = 500
 """Most relocations whose files one sweep begins to remove; the next one sees to the rest."""
@@ -37,14 +37,14 @@ def abandoned(engine: Engine, now: datetime) -> list[Relocation]:
     """
     nobody = or_(relocations.c.lease_until.is_(None), relocations.c.lease_until <= now)
     wanted = select(relocations).where(is_open, nobody, not_(_is_suspended))
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         found = connection.execute(wanted.order_by(relocations.c.lease_until))
         return [to_relocation(row) for row in found]
 
 
 def suspended_ids(engine: Engine) -> list[str]:
     """Return the ids of the paused relocations whose run is known to be suspended."""
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         wanted = select(relocations.c.id).where(is_open, _is_suspended)
         return list(connection.execute(wanted).scalars())
 
@@ -52,7 +52,7 @@ def suspended_ids(engine: Engine) -> list[str]:
 def unsettled_among(engine: Engine, relocation_ids: Collection[str]) -> set[str]:
     """Return those of the ids that the ledger has not, or not settled in their last round."""
     settled = select(relocations.c.id).where(relocations.c.id.in_(relocation_ids), ~is_open)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return set(relocation_ids) - set(connection.execute(settled).scalars())
 
 
@@ -63,7 +63,7 @@ def with_old_files(engine: Engine, settled_before: datetime) -> list[str]:
         .where(has_files, relocations.c.settled_at < settled_before, ~is_open)
         .limit(AT_ONCE)
     )
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return list(connection.execute(wanted).scalars())
 
 
@@ -104,7 +104,7 @@ def to_discard(engine: Engine, relocation_id: str | None = None) -> list[Discard
     )
     if relocation_id is not None:
         wanted = wanted.where(relocations.c.id == relocation_id)
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return [Discard(id_, gone + 1, last) for id_, gone, last in connection.execute(wanted)]
 
 
@@ -124,6 +124,6 @@ def end_discarding(engine: Engine, discard: Discard, now: datetime | None = None
                 connection,
                 discard.relocation_id,
                 discard.last_round,
-                HistoryEvent.FILES_DISCARDED,
+                LifecycleEvent.FILES_DISCARDED,
                 at=now or utc_now(),
             )

@@ -6,31 +6,35 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from relocation.ledger.clock import ledger_now
+from relocation.database import database_now
 from relocation.model import RenewedClaims, RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
+from relocation.recovery.claims import RenewTokens
 from relocation.recovery.context import RecoveryContext
 from relocation.settings import Settings
 from relocation.transfer.load.claims import renew_claims
 from relocation.transfer.load.rollback import roll_back
 
 
-def renew_tokens(
-    relocation_id: str, fence: int, expected: Mapping[str, str], now: datetime
-) -> RenewedClaims:
-    """Write fresh claim tokens into the destination of the settings (satisfies `RenewTokens`)."""
-    destination = load_destination(Settings())
-    return renew_claims(destination, relocation_id, fence, expected, now)
+def token_renewal(settings: Settings) -> RenewTokens:
+    """Return what writes fresh claim tokens into the destination of the settings."""
+
+    def renew(
+        relocation_id: str, fence: int, expected: Mapping[str, str], now: datetime
+    ) -> RenewedClaims:
+        destination = load_destination(settings)
+        return renew_claims(destination, relocation_id, fence, expected, now)
+
+    return renew
 
 
-def recovery_context(ledger: Engine | None = None) -> RecoveryContext:
+def recovery_context(settings: Settings, ledger: Engine | None = None) -> RecoveryContext:
     """Return ledger, flow runs and settings as they are now; the destination only when needed.
 
     The ledger is opened from its block where none is at hand.
     """
-    settings = Settings()
     ledger = ledger or load_ledger(settings)
 
     def undo(
@@ -45,5 +49,5 @@ def recovery_context(ledger: Engine | None = None) -> RecoveryContext:
         FlowRuns(),
         undo,
         worker_name(),
-        clock=partial(ledger_now, ledger),
+        clock=partial(database_now, ledger),
     )

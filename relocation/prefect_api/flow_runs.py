@@ -27,8 +27,9 @@ from prefect.utilities.urls import url_for
 
 from relocation.errors import ConfigurationError, StoppedError
 from relocation.model import Relocation
-from relocation.recovery.runs import ENDS, LifecycleEvent, Run, RunState
+from relocation.recovery.runs import ENDS, Run, RunState
 from relocation.request import RelocationRequest
+from relocation.steps import LifecycleEvent
 from relocation.text import listed, one_line
 
 RELOCATE = "relocate/relocate"
@@ -38,6 +39,16 @@ _RAISED = "Flow run encountered an exception: "
 """How the message of a run begins that Prefect's engine failed, for an error that it raised."""
 _SET_BY_HAND = _RAISED + StoppedError.__name__
 """The flow noticed that a person had given the run an end, and obeyed."""
+
+_EVENT_NAMES = {
+    LifecycleEvent.OPENED: "relocation.started",
+    LifecycleEvent.TAKEN_OVER: "relocation.resumed",
+    LifecycleEvent.INTERRUPTED: "relocation.interrupted",
+    LifecycleEvent.FAILED: "relocation.failed",
+    LifecycleEvent.CANCELLED: "relocation.cancelled",
+    LifecycleEvent.SUCCEEDED: "relocation.succeeded",
+}
+"""What of a relocation's life is an event of the Prefect server (docs/events.md)."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,11 +134,14 @@ class FlowRuns:
             _propose(client, relocation_id, State(type=StateType(state.value), message=message))
 
     def announce(self, relocation: Relocation, event: LifecycleEvent) -> None:
-        """Emit the event, with the id, the round and the slugs alone."""
+        """Emit the event where it has a name, with the id, the round and the slugs alone."""
+        name = _event_name(relocation, event)
+        if name is None:
+            return
         slugs = _bounded(relocation.organizations)
         # It logs what it cannot send, and raises for nothing but an event of several megabytes.
         emit_event(
-            event.value,
+            name,
             resource={
                 "prefect.resource.id": f"relocation.{relocation.id}",
                 "prefect.resource.name": listed(slugs),
@@ -145,6 +159,12 @@ class FlowRuns:
                 "organizations": slugs,
             },
         )
+
+
+def _event_name(relocation: Relocation, event: LifecycleEvent) -> str | None:
+    if event is LifecycleEvent.OPENED and relocation.fence > 1:
+        event = LifecycleEvent.TAKEN_OVER  # a further round: whoever watches sees it go on
+    return _EVENT_NAMES.get(event)
 
 
 def label_run(

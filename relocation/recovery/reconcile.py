@@ -32,7 +32,7 @@ from relocation.recovery.decision import (
     suspension_key,
     worker_busy_for,
 )
-from relocation.recovery.runs import LifecycleEvent, Run, RunState
+from relocation.recovery.runs import Run, RunState
 from relocation.recovery.settlement import end_relocation, is_revealed, tolerant_request
 from relocation.settings import Settings
 from relocation.steps import Status, backoff
@@ -227,7 +227,7 @@ def _handle_pause(case: _Case) -> ReconcileResult:
     context, relocation, run = case.context, case.facts.relocation, case.facts.run
     if relocation is None or run is None:
         raise AssertionError(case.move)
-    done = False
+    done: object = None
     match case.move:
         case Move.PAUSE:
             done = pause_abandoned(context.ledger, relocation, run.since, case.facts.now)
@@ -274,9 +274,10 @@ def _handle_interruption(case: _Case) -> ReconcileResult:
         too_late = "a cancellation came too late: the organizations are already visible"
         detail = too_late if run.state in CANCELS else run.message
         detail = detail or f"its flow run was {run.state.lower()}, its process gone"
-        if not interrupt(context.ledger, relocation, detail, own=case.own, now=case.facts.now):
+        event = interrupt(context.ledger, relocation, detail, own=case.own, now=case.facts.now)
+        if event is None:
             return ReconcileResult.LEFT
-        context.runs.announce(relocation, LifecycleEvent.INTERRUPTED)
+        context.runs.announce(relocation, event)
         outcome = ReconcileResult.INTERRUPTED
     if case.move is Move.RESUME and case.set_state and _resume(context, run, case.facts.now):
         return ReconcileResult.RESUMED
@@ -286,9 +287,10 @@ def _handle_interruption(case: _Case) -> ReconcileResult:
 def _record_unopened(context: RecoveryContext, run: Run) -> bool:
     detail = run.message or "its process was gone before it began"
     request = tolerant_request(run.request)
-    if not record_unopened(context.ledger, run.id, request, detail, context.clock()):
+    event = record_unopened(context.ledger, run.id, request, detail, context.clock())
+    if event is None:
         return False
-    context.runs.announce(get_relocation(context.ledger, run.id), LifecycleEvent.INTERRUPTED)
+    context.runs.announce(get_relocation(context.ledger, run.id), event)
     return True
 
 

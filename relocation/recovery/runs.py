@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from relocation.model import Relocation
+from relocation.steps import LifecycleEvent
 
 
 class RunState(StrEnum):
@@ -46,18 +47,6 @@ class Run:
     """The key under which it was suspended, while it is."""
 
 
-class LifecycleEvent(StrEnum):
-    """An event in the life of a relocation, by the name that Prefect knows it by."""
-
-    STARTED = "relocation.started"
-    INTERRUPTED = "relocation.interrupted"
-    RESUMED = "relocation.resumed"
-    """It goes on, after an interruption, a pause or a failure."""
-    FAILED = "relocation.failed"
-    CANCELLED = "relocation.cancelled"
-    SUCCEEDED = "relocation.succeeded"
-
-
 class Runs(Protocol):
     """The server's flow runs of the relocate flow."""
 
@@ -92,5 +81,8 @@ class Runs(Protocol):
         ...
 
     def announce(self, relocation: Relocation, event: LifecycleEvent) -> None:
-        """Tell whoever listens to events what the ledger has recorded; never raises."""
+        """Tell whoever listens to events what the ledger has recorded; never raises.
+
+        The relocation is as it is since then. Not everything that happens is told.
+        """
         ...

@@ -25,7 +25,7 @@ from relocation.model import Relocation, RollBackReport
 from relocation.notices.failure import Destination, cancelled_drafts, failure_drafts
 from relocation.recovery.alerts import failure_alert
 from relocation.recovery.context import RecoveryContext
-from relocation.recovery.runs import LifecycleEvent, Run
+from relocation.recovery.runs import Run
 from relocation.request import RelocationRequest
 from relocation.steps import RollBackState, Status, Task
 
@@ -84,7 +84,7 @@ def end_relocation(
     settlement = _settlement(
         context, relocation, request, cancelled=cancelled, error=error, detail=detail
     )
-    settled = settle(
+    event = settle(
         context.ledger,
         relocation_id,
         settlement,
@@ -94,9 +94,8 @@ def end_relocation(
         request=request,
         now=context.clock(),
     )
-    if not settled:
+    if event is None:
         return None
-    event = LifecycleEvent.CANCELLED if cancelled else LifecycleEvent.FAILED
     context.runs.announce(get_relocation(context.ledger, relocation_id), event)
     return settlement
 

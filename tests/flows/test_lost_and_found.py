@@ -22,9 +22,10 @@ from relocation.ledger.holds import open_relocation
 from relocation.ledger.leases import leased_sweep
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation, list_relocations
-from relocation.ledger.tables import HistoryEvent, NoticeState, notices, sweep_lease
+from relocation.ledger.tables import NoticeState, notices, sweep_lease
 from relocation.request import RelocationRequest
-from relocation.steps import Status
+from relocation.settings import Settings
+from relocation.steps import LifecycleEvent, Status
 from relocation.transfer.load.chunks import written_chunks
 from tasks.working_files import discard_old_files
 
@@ -240,16 +241,16 @@ def test_working_files_that_could_not_be_removed_go_with_a_later_sweep(
     with monkeypatch.context() as patch:
         patch.setattr(FolderStorage, "delete", away)
         with pytest.raises(ExceptionGroup):
-            discard_old_files()
+            discard_old_files(Settings(), service.ledger)
     assert working_files(service)
-    assert HistoryEvent.FILES_DISCARDED not in {
+    assert LifecycleEvent.FILES_DISCARDED not in {
         one.what for one in history_of(service.ledger, failed)
     }
     sweep()
     assert working_files(service) == []
     sweep()
     told = [one.what for one in history_of(service.ledger, failed)]
-    assert told.count(HistoryEvent.FILES_DISCARDED) == 1
+    assert told.count(LifecycleEvent.FILES_DISCARDED) == 1
 
 
 def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
@@ -321,7 +322,7 @@ def test_a_rerun_while_old_working_files_are_removed_keeps_its_own(
 
     with monkeypatch.context() as patch:
         patch.setattr(working, "delete_normalised", retry_first)
-        discard_old_files()
+        discard_old_files(Settings(), service.ledger)
     assert states[0].is_failed()
     assert get_relocation(service.ledger, failed).round == 2
     assert service.rerun(failed).is_completed()

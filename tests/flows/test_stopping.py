@@ -177,7 +177,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         with service.destination.begin() as connection:
             connection.execute(team.insert().values(**row, date_added=now))
 
-    monkeypatch.setattr(sys.modules["tasks.verify_import"], "refuse_differences", add_a_team)
+    monkeypatch.setattr(sys.modules["tasks.compare"], "_refuse_differences", add_a_team)
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")

@@ -8,8 +8,8 @@ from typing import Self
 import pytest
 from sqlalchemy import Engine, select
 
-from relocation.ledger import clock as ledger_clock
-from relocation.ledger.clock import ledger_now, ledger_time
+from relocation import database
+from relocation.database import database_now, database_time
 from relocation.ledger.holds import Hold, hold_of, open_relocation, renew, take_hold
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import relocations
@@ -29,7 +29,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         def now(cls, tz: tzinfo | None = None) -> Self:
             return cls.fromtimestamp(datetime.now(tz).timestamp(), tz) - timedelta(days=1)
 
-    monkeypatch.setattr(ledger_clock, "datetime", Late)
+    monkeypatch.setattr(database, "datetime", Late)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_lease_begins_and_is_kept_by_the_ledgers_clock(
     assert close_to_now(opened.lease_until)
     renew(postgres_ledger, held, 30)
     assert close_to_now(get_relocation(postgres_ledger, "r-1").lease_until)
-    assert abandoned(postgres_ledger, ledger_now(postgres_ledger)) == []
+    assert abandoned(postgres_ledger, database_now(postgres_ledger)) == []
 
 
 def test_a_hold_is_taken_by_the_ledgers_clock(
@@ -67,8 +67,8 @@ def test_the_time_is_that_of_the_moment_and_not_of_the_transaction(
     postgres_ledger: Engine,
 ) -> None:
     with postgres_ledger.begin() as connection:
-        first = ledger_time(connection)
-        assert ledger_time(connection) > first
+        first = database_time(connection)
+        assert database_time(connection) > first
 
 
 def test_a_lease_is_as_long_as_it_is_meant_though_its_row_was_locked(
@@ -82,7 +82,7 @@ def test_a_lease_is_as_long_as_it_is_meant_though_its_row_was_locked(
         waits.start()
         waits.join(0.5)
         assert waits.is_alive()  # it cannot have the lock before this transaction ends
-        freed = ledger_time(connection)
+        freed = database_time(connection)
     waits.join()
     until = get_relocation(postgres_ledger, "r-1").lease_until
     assert until is not None
@@ -90,4 +90,4 @@ def test_a_lease_is_as_long_as_it_is_meant_though_its_row_was_locked(
 
 
 def test_a_ledger_in_a_file_has_the_clock_of_its_machine(ledger: Engine) -> None:
-    assert close_to_now(ledger_now(ledger))
+    assert close_to_now(database_now(ledger))

@@ -45,7 +45,8 @@ def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    return settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own)
+    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own)
+    return new is not None
 
 
 def _begin(ledger: Engine, hold: Hold, task: Task = SCAN) -> int:

@@ -10,7 +10,6 @@ from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold, hold_of, open_relocation, take_hold
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement, settle
-from relocation.ledger.tables import HistoryEvent
 from relocation.ledger.transitions import begin_roll_back
 from relocation.ledger.tries import begin_try, complete_task, done_round, is_done
 from relocation.ledger.worklist import (
@@ -21,7 +20,7 @@ from relocation.ledger.worklist import (
     with_old_files,
 )
 from relocation.request import RelocationRequest
-from relocation.steps import POLICIES, Status, Task
+from relocation.steps import POLICIES, LifecycleEvent, Status, Task
 
 DOMAIN = "example.org"
 Ask = Callable[..., RelocationRequest]
@@ -40,7 +39,7 @@ def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
 
 def discarded(ledger: Engine) -> list[int]:
     return [
-        one.round for one in history_of(ledger, "r-1") if one.what is HistoryEvent.FILES_DISCARDED
+        one.round for one in history_of(ledger, "r-1") if one.what is LifecycleEvent.FILES_DISCARDED
     ]
 
 

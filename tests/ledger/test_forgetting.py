@@ -35,11 +35,11 @@ from relocation.ledger.holds import take_hold
 from relocation.ledger.outbox import enqueue, notices_of, requeue
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.reports import reports_of
-from relocation.ledger.tables import HistoryEvent, NoticeState
+from relocation.ledger.tables import NoticeState
 from relocation.ledger.tries import needed_result, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.results import ArchiveReceived, OrganizationsImported, OrganizationsRevealed
-from relocation.steps import Status, Task
+from relocation.steps import LifecycleEvent, Status, Task
 
 MONTH = timedelta(days=30)
 
@@ -79,7 +79,7 @@ def test_the_people_of_a_success_are_forgotten_and_its_numbers_stay(
     assert needed_result(ledger, "r-1", ArchiveReceived) == ArchiveReceived(bytes=7)
     assert needed_result(ledger, "r-1", OrganizationsRevealed) == OrganizationsRevealed()
     assert reports_of(ledger, "r-1") == {}
-    assert [one.what for one in history_of(ledger, "r-1")] == [HistoryEvent.FORGOTTEN]
+    assert [one.what for one in history_of(ledger, "r-1")] == [LifecycleEvent.FORGOTTEN]
     assert forget(ledger, now + 2 * MONTH) == 0
 
 

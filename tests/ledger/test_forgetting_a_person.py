@@ -12,9 +12,9 @@ from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.person import forget_person
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.reports import reports_of
-from relocation.ledger.tables import HistoryEvent, NoticeState
+from relocation.ledger.tables import NoticeState
 from relocation.notices.kinds import NoticeDraft, NoticeKind
-from relocation.steps import Status, Task
+from relocation.steps import LifecycleEvent, Status, Task
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_an_owner_is_forgotten_once_however_often_one_asks_and_is_not_told_again
     assert (relocation.owner, relocation.owner_email) == ("", None)
     assert (relocation.creator, relocation.creator_email) == (CREATOR, address(CREATOR))
     events = [one.what for one in history_of(ledger, "r-1")]
-    assert events.count(HistoryEvent.FORGOTTEN) == 1
+    assert events.count(LifecycleEvent.FORGOTTEN) == 1
     with ledger.begin() as connection:
         again = NoticeDraft(NoticeKind.SUCCEEDED, address(OWNER))
         assert enqueue(connection, "r-1", 1, [again], sender_domain="mail.test", now=later) == 0

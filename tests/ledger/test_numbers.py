@@ -14,10 +14,10 @@ from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.stats import read_stats
-from relocation.ledger.tables import HistoryEvent, NoticeState, TryOutcome, task_tries
+from relocation.ledger.tables import NoticeState, TryOutcome, task_tries
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
-from relocation.steps import Status, Task
+from relocation.steps import LifecycleEvent, Status, Task
 
 Ask = Callable[..., RelocationRequest]
 
@@ -97,9 +97,9 @@ def test_what_happened_in_the_last_hour_is_counted_from_the_histories(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
     open_relocation(either_ledger, "r-1", ask(), now)
-    assert read_stats(either_ledger, now).happenings[HistoryEvent.OPENED] == 1
+    assert read_stats(either_ledger, now).happenings[LifecycleEvent.OPENED] == 1
     later = now + timedelta(hours=2)
-    assert read_stats(either_ledger, later).happenings[HistoryEvent.OPENED] == 0
+    assert read_stats(either_ledger, later).happenings[LifecycleEvent.OPENED] == 0
 
 
 def test_no_query_walks_a_whole_table(file_ledger: Engine, now: datetime) -> None:

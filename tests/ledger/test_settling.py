@@ -37,7 +37,7 @@ def _settle(
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    return settle(
+    new = settle(
         ledger,
         id_,
         settlement,
@@ -47,6 +47,7 @@ def _settle(
         request=request,
         now=now,
     )
+    return new is not None
 
 
 def _failure(reason: str = "The key is wrong.", *drafts: NoticeDraft) -> Settlement:

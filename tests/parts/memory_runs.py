@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from relocation.model import Relocation
-from relocation.recovery.runs import ENDS, LifecycleEvent, Run, RunState
+from relocation.recovery.runs import ENDS, Run, RunState
+from relocation.steps import LifecycleEvent
 
 _UNSUCCESSFUL = {
     RunState.PENDING,

@@ -12,7 +12,6 @@ from relocation.errors import CommandError, RevealedError
 from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.tables import HistoryEvent
 from relocation.ledger.transitions import record_pause, schedule_cancel
 from relocation.ledger.tries import begin_try, complete_task, succeed
 from relocation.model import RollBackReport
@@ -21,7 +20,7 @@ from relocation.recovery.next_steps import next_steps
 from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile
 from relocation.recovery.runs import RunState
 from relocation.recovery.settlement import end_relocation
-from relocation.steps import POLICIES, RollBackState, Status, Step, Task
+from relocation.steps import POLICIES, LifecycleEvent, RollBackState, Status, Step, Task
 
 DOMAIN = "example.org"
 TASKS = list(Task)
@@ -86,7 +85,7 @@ def kinds(world: World) -> list[str]:
     return [str(notice.kind) for notice in notices_of(world.context.ledger, "r-1")]
 
 
-def history(world: World) -> list[HistoryEvent]:
+def history(world: World) -> list[LifecycleEvent]:
     return [event.what for event in history_of(world.context.ledger, "r-1")]
 
 
@@ -110,14 +109,14 @@ def test_what_is_hidden_is_removed_and_the_page_says_so(
     assert destination.rows == {}
     assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
-    assert HistoryEvent.ROLLED_BACK in history(world)
+    assert LifecycleEvent.ROLLED_BACK in history(world)
 
 
 def test_what_never_began_an_import_is_said_to_have_changed_nothing(world: World) -> None:
     cancelled(world, *BEFORE_IMPORT)
     assert "Nothing was changed" in page(world)
     assert "removed" not in page(world)
-    assert HistoryEvent.ROLLED_BACK not in history(world)
+    assert LifecycleEvent.ROLLED_BACK not in history(world)
 
 
 @pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.CANCELLING])
@@ -198,7 +197,7 @@ def test_what_only_the_destination_knows_to_be_visible_goes_on_too(
     stored = world.stored()
     assert (stored.status, stored.cancel_before_step) == (Status.INTERRUPTED, None)
     assert stored.roll_back is None
-    assert HistoryEvent.SCHEDULE_CLEARED in history(world)
+    assert LifecycleEvent.SCHEDULE_CLEARED in history(world)
     with pytest.raises(CommandError, match="already visible"):
         abort(world.context, "r-1")
 
@@ -321,7 +320,7 @@ def test_a_roll_back_that_is_not_agreed_to_removes_nothing_and_is_no_history(
     assert (world.stored().roll_back, world.stored().lease_until) == (None, None)
     assert history(world) == before
     assert roll_back_ended(world.context, "r-1").removed
-    told = [HistoryEvent.TAKEN_OVER, HistoryEvent.ROLLED_BACK]
+    told = [LifecycleEvent.TAKEN_OVER, LifecycleEvent.ROLLED_BACK]
     assert history(world) == [*before, *told]
 
 
@@ -334,7 +333,7 @@ def test_a_failed_one_that_was_rolled_back_is_not_said_to_be_hidden(
     assert destination.rows == {}
     assert "was removed from the destination" in page(world)
     assert "rollback" not in page(world)
-    assert history(world).count(HistoryEvent.ROLLED_BACK) == 1
+    assert history(world).count(LifecycleEvent.ROLLED_BACK) == 1
 
 
 def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
@@ -346,7 +345,7 @@ def test_a_roll_back_that_died_is_said_to_have_begun_and_can_be_repeated(
         roll_back_ended(world.context, "r-1")
     assert "has started but not finished" in page(world)
     assert "relocation rollback r-1" in page(world)
-    assert HistoryEvent.ROLLED_BACK not in history(world)
+    assert LifecycleEvent.ROLLED_BACK not in history(world)
     destination.dies = False
     roll_back_ended(world.context, "r-1")
     assert world.stored().roll_back is RollBackState.DONE

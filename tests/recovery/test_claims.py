@@ -12,13 +12,13 @@ from relocation.errors import CannotRenewError, CommandError
 from relocation.ledger.dispatch import DeliveryPolicy, RecordedOutcome, finish, lease_due
 from relocation.ledger.history import history_of
 from relocation.ledger.outbox import Notice, notices_of
-from relocation.ledger.tables import HistoryEvent, NoticeState
+from relocation.ledger.tables import NoticeState
 from relocation.ledger.tries import begin_try, succeed
 from relocation.model import Claim, RenewedClaims
 from relocation.notices.operator import Operator
 from relocation.notices.success import claim_drafts
 from relocation.recovery.claims import ClaimsReport, renew_claims, renew_dead_claims
-from relocation.steps import POLICIES, Status, Task
+from relocation.steps import POLICIES, LifecycleEvent, Status, Task
 
 LIFETIME = timedelta(hours=1)
 POLICY = DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=False)
@@ -116,7 +116,7 @@ def test_it_is_done_under_the_fence_and_leaves_the_relocation_free_and_succeeded
         None,
     )
     story = [one.what for one in history_of(succeeded.context.ledger, "r-1")]
-    assert story.count(HistoryEvent.CLAIMS_RENEWED) == 1
+    assert story.count(LifecycleEvent.CLAIMS_RENEWED) == 1
 
 
 def test_a_link_that_works_stays_and_its_user_is_told_until_when(

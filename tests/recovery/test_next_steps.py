@@ -10,8 +10,8 @@ from relocation.ledger.transitions import record_pause
 from relocation.ledger.tries import begin_try, end_try
 from relocation.recovery.next_steps import next_steps
 from relocation.recovery.reconcile import reconcile
-from relocation.recovery.runs import LifecycleEvent, RunState
-from relocation.steps import POLICIES, Step, Task
+from relocation.recovery.runs import RunState
+from relocation.steps import POLICIES, LifecycleEvent, Step, Task
 
 
 def _fail(world: World, task: Task, error: Exception, outcome: TryOutcome) -> str:

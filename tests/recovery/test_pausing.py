@@ -11,7 +11,7 @@ from relocation.errors import CommandError
 from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold
 from relocation.ledger.outbox import notices_of
-from relocation.ledger.tables import HistoryEvent, relocations
+from relocation.ledger.tables import relocations
 from relocation.ledger.transitions import confirm_suspension, record_pause, schedule_pause
 from relocation.ledger.tries import begin_try
 from relocation.recovery.actions import unpause
@@ -20,7 +20,7 @@ from relocation.recovery.reconcile import ReconcileResult, reconcile
 from relocation.recovery.runs import Run, RunState
 from relocation.recovery.sweep import sweep
 from relocation.request import RelocationRequest
-from relocation.steps import POLICIES, Status, Step, Task
+from relocation.steps import POLICIES, LifecycleEvent, Status, Step, Task
 
 LONG = timedelta(days=1)
 
@@ -172,7 +172,7 @@ def test_unpausing_schedules_the_run_and_says_so_in_the_history(world: World) ->
     assert unpause(world.context, "r-1", None)
     assert world.runs.rescheduled == ["r-1"]
     happened = [event.what for event in history_of(world.context.ledger, "r-1")]
-    assert happened[-2:] == [HistoryEvent.UNPAUSED, HistoryEvent.RESUME_ASKED]
+    assert happened[-2:] == [LifecycleEvent.UNPAUSED, LifecycleEvent.RESUME_ASKED]
     assert swept(world) == {"r-1": ReconcileResult.LEFT}
     assert world.runs.rescheduled == ["r-1"]
 

@@ -12,14 +12,14 @@ from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold, open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation
-from relocation.ledger.tables import HistoryEvent, TryOutcome
+from relocation.ledger.tables import TryOutcome
 from relocation.ledger.transitions import record_pause
 from relocation.ledger.tries import begin_try, end_try, succeed
 from relocation.notices.kinds import NoticeKind
 from relocation.recovery.alerts import alert_if_stuck, alert_unsettled
 from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile, wait_until_free
 from relocation.recovery.runs import RunState
-from relocation.steps import POLICIES, Status, Step, Task
+from relocation.steps import POLICIES, LifecycleEvent, Status, Step, Task
 
 IMPORT = Task.IMPORT_ORGANIZATIONS
 SCAN = Task.SCAN_EXPORT
@@ -62,9 +62,9 @@ def test_a_crashed_run_is_interrupted_and_resumed_once_its_lease_is_over(world: 
     assert world.runs.rescheduled == ["r-1"]
     assert kinds(world) == []
     assert [event.what for event in history_of(world.context.ledger, "r-1")] == [
-        HistoryEvent.OPENED,
-        HistoryEvent.INTERRUPTED,
-        HistoryEvent.RESUME_ASKED,
+        LifecycleEvent.OPENED,
+        LifecycleEvent.INTERRUPTED,
+        LifecycleEvent.RESUME_ASKED,
     ]
 
 
@@ -309,9 +309,9 @@ def test_a_run_that_died_before_it_opened_its_relocation_goes_on_and_opens_it(wo
     stored = world.stored()
     assert (stored.status, stored.round, stored.fence) == (Status.IN_PROGRESS, 1, 1)
     assert [event.what for event in history_of(world.context.ledger, "r-1")] == [
-        HistoryEvent.INTERRUPTED,
-        HistoryEvent.RESUME_ASKED,
-        HistoryEvent.OPENED,
+        LifecycleEvent.INTERRUPTED,
+        LifecycleEvent.RESUME_ASKED,
+        LifecycleEvent.OPENED,
     ]
 
 

@@ -36,7 +36,7 @@ def test_what_is_asked_comes_after_all_that_was_left_to_be_written(
     with write_behind as transaction:
         for pk in range(1, 40):
             transaction.write_later(partial(write, pk=pk))
-        count = transaction.connection.exec_driver_sql("SELECT count(*) FROM sentry_email")
+        count = transaction.flushed().exec_driver_sql("SELECT count(*) FROM sentry_email")
         assert count.scalar_one() == 39
 
 

@@ -69,10 +69,9 @@ class Batch:
     slugs: dict[int, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    @property
-    def connection(self) -> Connection:
-        """Return the destination's, with all earlier rows in it."""
-        return self.transaction.connection
+    def flushed(self) -> Connection:
+        """Return the destination's connection, once all earlier rows are in it."""
+        return self.transaction.flushed()
 
     def report(self, kind: FindingKind, pk: int, reason: str, field: str | None = None) -> None:
         """Report something about one record."""
@@ -102,7 +101,7 @@ class Batch:
         """Return the values that rows of the destination have in a field: one query."""
         column = self.table.column(field)
         condition = among(column) if among else one_of(column)
-        return [value for (value,) in select_in(self.connection, select(column), condition, values)]
+        return [value for (value,) in select_in(self.flushed(), select(column), condition, values)]
 
     def skip_duplicates(self, unique: UniqueSet, seen: set[bytes]) -> None:
         """Skip the drafts that share a unique set with an earlier record of the export.

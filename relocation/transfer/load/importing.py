@@ -114,7 +114,7 @@ def import_records(
             for model, number, piece, _ in pieces:
                 chunk = None
                 if (model, number) in sizes:
-                    chunk = read_chunk(transaction.connection, relocation_id, model, number)
+                    chunk = read_chunk(transaction.flushed(), relocation_id, model, number)
                 if chunk is None:
                     chunk = writer.write(transaction, model, piece, maps)
                     record = partial(write_chunk, relocation_id=relocation_id, chunk=chunk)

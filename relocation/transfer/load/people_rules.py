@@ -54,7 +54,7 @@ def merge_users(batch: Batch) -> None:
     column, pk = batch.table.column("username"), batch.table.table.c.id
     wanted = storable(draft.values.get("username") for draft in batch.rows)
     query = select(column, pk)
-    present = dict(map(tuple, select_in(batch.connection, query, column.in_, wanted)))
+    present = dict(map(tuple, select_in(batch.flushed(), query, column.in_, wanted)))
     kept = []
     for draft in batch.rows:
         name = str(draft.values.get("username"))
@@ -76,7 +76,7 @@ def use_planned_accounts(batch: Batch) -> None:
     pk = batch.table.table.c.id
     fields = ("is_active", "is_staff", "is_superuser")
     query = select(pk, *(batch.table.column(field) for field in fields))
-    rows = select_in(batch.connection, query, pk.in_, set(plan.values()))
+    rows = select_in(batch.flushed(), query, pk.in_, set(plan.values()))
     fit = {one for one, active, *powers in rows if active and not any(powers)}
     kept = []
     for draft in batch.rows:
@@ -122,7 +122,7 @@ def address_members(batch: Batch) -> None:
         return
     users = table(load_catalogue()["sentry.user"].table, column("id"), column("email"))
     query = select(users.c.id, users.c.email)
-    addresses = dict(map(tuple, select_in(batch.connection, query, users.c.id.in_, known)))
+    addresses = dict(map(tuple, select_in(batch.flushed(), query, users.c.id.in_, known)))
     for draft in batch.rows:
         user, told = draft.values.get("user_id"), draft.values.get("user_email")
         if user in addresses and told and told != addresses[user]:
@@ -146,7 +146,7 @@ def skip_merged_users(batch: Batch) -> None:
 def name_users(batch: Batch) -> None:
     """Give each user a free name, and report those that had to change, without the name (W-31)."""
     given = storable(draft.values.get("username") for draft in batch.rows)
-    alike = look_alikes(batch.connection, batch.table.column("username"), given)
+    alike = look_alikes(batch.flushed(), batch.table.column("username"), given)
     names = free_names(batch, "username", _USERNAMES, lambda name: name, also=alike)
     for draft, name in zip(batch.rows, names, strict=True):
         old = draft.values["username"]
@@ -163,7 +163,7 @@ def merge_addresses(batch: Batch) -> None:
     column, pk = batch.table.column("email"), batch.table.table.c.id
     wanted = storable(draft.values.get("email") for draft in batch.rows)
     query = select(pk, column).order_by(pk.desc())
-    found = select_in(batch.connection, query, same_text(column), wanted)
+    found = select_in(batch.flushed(), query, same_text(column), wanted)
     present = {address.lower(): key for key, address in found}
     kept, first = [], dict[str, int]()
     for draft in batch.rows:

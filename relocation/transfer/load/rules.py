@@ -117,7 +117,7 @@ def _keep_by(batch: Batch, names: tuple[str, ...]) -> None:
     query = select(batch.table.table.c.id, *columns)
     present: dict[tuple[str, ...], int] = {
         tuple(map(str, key)): pk
-        for pk, *key in select_in(batch.connection, query, columns[0].in_, wanted)
+        for pk, *key in select_in(batch.flushed(), query, columns[0].in_, wanted)
     }
     kept, first = [], set[tuple[str, ...]]()
     for draft in batch.rows:
@@ -163,7 +163,7 @@ def _find_actors(batch: Batch) -> None:
     """Use the actors that merged users have already; leave out those that stand for nobody."""
     user, pk = batch.table.column("user_id"), batch.table.table.c.id
     merged = {draft.values.get("user_id") for draft in batch.rows} & batch.merged_users
-    present = dict(map(tuple, select_in(batch.connection, select(user, pk), user.in_, merged)))
+    present = dict(map(tuple, select_in(batch.flushed(), select(user, pk), user.in_, merged)))
     kept = []
     for draft in batch.rows:
         person = draft.values.get("user_id")

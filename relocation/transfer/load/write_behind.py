@@ -14,8 +14,8 @@ Work = Callable[[Connection], None]
 class WriteBehind:
     """Transactions of one writer, one after the other; `begin` opens each of them.
 
-    What is left to be written behind is written in order, each before the next question that
-    `connection` is asked. An error of it is raised by whatever is called next, and ends the
+    What is left to be written behind is written in order, each before the connection that
+    `flushed` gives is used. An error of it is raised by whatever is called next, and ends the
     transaction as an error of the caller does: nothing of it stays.
     """
 
@@ -42,8 +42,7 @@ class WriteBehind:
                 raise err
             self.flush()
 
-    @property
-    def connection(self) -> Connection:
+    def flushed(self) -> Connection:
         """Return the connection of the open transaction, once all before is written."""
         self.flush()
         return self._opened()

@@ -147,7 +147,7 @@ class Writer:
         if unique not in self._seen:
             passed = self._passed
             self._seen[unique] = (
-                marks(batch.connection, batch.table, unique, *passed) if passed else set()
+                marks(batch.flushed(), batch.table, unique, *passed) if passed else set()
             )
         return self._seen[unique]
 
@@ -227,7 +227,7 @@ def _insert(batch: Batch, plan: _Plan) -> dict[int, int]:
     if keeps_pks:
         pks = [draft.pk for draft in batch.rows]
     else:
-        pks = allocate_pks(batch.connection, table, len(batch.rows))
+        pks = allocate_pks(batch.flushed(), table, len(batch.rows))
     placed = {draft.pk: pk for draft, pk in zip(batch.rows, pks, strict=True)}
     for drafts, columns in zip(groups, encoded, strict=True):
         columns["id"] = [placed[draft.pk] for draft in drafts]
@@ -244,7 +244,7 @@ def _overwrite(batch: Batch, plan: _Plan) -> dict[int, int]:
     for draft, pk in batch.overwritten:
         for columns in without_nulls(_encode([draft], plan), plan.defaulted):
             row = {name: value for name, (value,) in columns.items()}
-            batch.connection.execute(update(table).where(table.c.id == pk).values(row))
+            batch.flushed().execute(update(table).where(table.c.id == pk).values(row))
     return {draft.pk: pk for draft, pk in batch.overwritten}
 
 

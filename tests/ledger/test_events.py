@@ -1,0 +1,62 @@
+"""One vocabulary of events: what the history keeps, and what of it the Prefect server is told."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from relocation.ledger.holds import hold_of, open_relocation
+from relocation.ledger.settle import Settlement, settle
+from relocation.prefect_api import flow_runs
+from relocation.prefect_api.flow_runs import FlowRuns
+from relocation.request import RelocationRequest
+from relocation.steps import LifecycleEvent, Status
+
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+REQUEST = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
+
+
+@pytest.fixture
+def emitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+
+    def emit(name: str, **_told: Any) -> None:
+        names.append(name)
+
+    monkeypatch.setattr(flow_runs, "emit_event", emit)
+    return names
+
+
+def test_the_server_is_told_of_what_is_documented_and_of_nothing_else(
+    file_ledger: Engine, emitted: list[str]
+) -> None:
+    opened = open_relocation(file_ledger, "r-1", REQUEST)
+    for event in LifecycleEvent:
+        FlowRuns().announce(opened, event)
+    assert sorted(emitted) == sorted(re.findall(r"^\| `(relocation\.\w+)`", DOCUMENTED, re.M))
+
+
+def test_only_the_first_process_starts_a_relocation(
+    file_ledger: Engine, emitted: list[str]
+) -> None:
+    for _ in range(2):
+        opened = open_relocation(file_ledger, "r-1", REQUEST)
+        FlowRuns().announce(opened, opened.event)
+    assert opened.event is LifecycleEvent.TAKEN_OVER
+    assert emitted == ["relocation.started", "relocation.resumed"]
+
+
+def test_a_further_round_opens_and_is_told_as_going_on(
+    file_ledger: Engine, emitted: list[str]
+) -> None:
+    first = open_relocation(file_ledger, "r-1", REQUEST)
+    failed = Settlement(Status.FAILURE, "It failed.")
+    domain, own = "example.org", hold_of(first)
+    event = settle(file_ledger, "r-1", failed, sender_domain=domain, fence=first.fence, own=own)
+    assert event is LifecycleEvent.FAILED
+    again = open_relocation(file_ledger, "r-1", REQUEST)
+    assert again.event is LifecycleEvent.OPENED
+    FlowRuns().announce(again, again.event)
+    assert emitted == ["relocation.resumed"]
