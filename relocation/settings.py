@@ -2,15 +2,26 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from relocation.steps import POLICIES, Policy, Step, Task
 
 _MEDIUM = 10 * 1024**2
 _LARGE = 100 * 1024**2
+_NAMED_BY_DEFAULT = {
+    "home",
+    "ledger_block",
+    "destination_block",
+    "source_block",
+    "storage_block",
+    "mail_block",
+    "key_block",
+    "alert_block",
+}
+"""Settings whose defaults have the installation's name."""
 
 
 class PolicyOverride(BaseModel):
@@ -42,6 +53,15 @@ class Settings(BaseSettings):
     """What an operator may set; read when a task runs, never at import."""
 
     model_config = SettingsConfigDict(env_prefix="RELOCATION_", env_file=".env", extra="ignore")
+
+    installation: str = Field(
+        default="",
+        max_length=40,
+        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*)?$",
+        description="Name that tells this installation from others on one Prefect server, of "
+        "lower-case letters, digits and single dashes. Deployments, work pool, queue, tags, "
+        "automations and artifacts end with it, and so do home and blocks that no setting names.",
+    )
 
     home: Path = Field(
         default=Path(".relocation"), description="Folder of the embedded blocks' data."
@@ -278,6 +298,24 @@ class Settings(BaseSettings):
     @classmethod
     def _step_by_name(cls, value: object) -> object:
         return Step[value] if isinstance(value, str) and value in Step.__members__ else value
+
+    @model_validator(mode="after")
+    def _nothing_of_another_installation(self) -> Self:
+        """Two that shared a ledger by default would settle each other's relocations."""
+        for field in _NAMED_BY_DEFAULT - self.model_fields_set:
+            default = getattr(self, field)
+            setattr(self, field, type(default)(self.named(str(default))))
+            self.model_fields_set.discard(field)  # nobody has set it
+        return self
+
+    def named(self, name: str) -> str:
+        """Return what this installation calls a thing that every installation has."""
+        return f"{name}-{self.installation}" if self.installation else name
+
+    @property
+    def work_pool(self) -> str:
+        """The name of the work pool."""
+        return self.named("relocation")
 
     @property
     def sender_domain(self) -> str:

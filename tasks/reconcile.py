@@ -7,8 +7,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from relocation.ledger.relocations import find_relocation
 from relocation.prefect_api.artifacts import show_next_steps
 from relocation.prefect_api.context import recovery_context
+from relocation.prefect_api.flow_runs import is_of_another_deployment
 from relocation.recovery.context import RecoveryContext
 from relocation.recovery.reconcile import ReconcileResult, await_worker, reconcile, wait_until_free
 from relocation.recovery.sweep import sweep
@@ -18,8 +20,15 @@ from relocation.text import listed
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=[5, 20, 60])
 def reconcile_relocation(relocation_id: str, settings: Settings) -> ReconcileResult:
-    """Settle or resume one relocation, once the process that held it is surely gone."""
+    """Settle or resume one relocation, once the process that held it is surely gone.
+
+    A run of another installation is left to that.
+    """
     context = recovery_context(settings)
+    unknown = find_relocation(context.ledger, relocation_id) is None
+    if unknown and is_of_another_deployment(relocation_id, settings):
+        get_run_logger().warning("Run %s is of another deployment than ours", relocation_id)
+        return ReconcileResult.LEFT
     outcome = ReconcileResult.HELD
     if wait_until_free(context, relocation_id):
         run = await_worker(context, relocation_id)

@@ -29,7 +29,10 @@ from prefect.states import Crashed, Failed, exception_to_crashed_state
 from prefect.utilities.callables import parameter_schema
 
 from relocation.errors import ConfigurationError
-from relocation.prefect_api.deployments import FIRST_QUEUE, WORK_POOL, pool_template
+from relocation.prefect_api.automations import fill_in, wanted_automations
+from relocation.prefect_api.deployments import deployment_file
+from relocation.prefect_api.pools import FIRST_QUEUE, pool_template
+from relocation.settings import Settings
 
 Metadata = dict[str, Any]
 """What a file of YAML or JSON says, by name."""
@@ -81,7 +84,7 @@ def test_every_deployment_explains_itself_and_runs_on_our_pool() -> None:
     for deployment in DEPLOYMENTS.values():
         assert len(deployment["description"]) > 100
         assert deployment["tags"] == ["relocation"]
-        assert deployment["work_pool"]["name"] == WORK_POOL
+        assert deployment["work_pool"]["name"] == Settings().work_pool == "relocation"
         assert deployment["work_pool"].get("work_queue_name") in {None, FIRST_QUEUE}
         assert deployment["enforce_parameter_schema"] is True
 
@@ -116,20 +119,65 @@ def test_a_relocation_over_the_limit_waits_and_is_never_cancelled() -> None:
     assert DEPLOYMENTS["relocate"]["concurrency_limit"]["collision_strategy"] == "ENQUEUE"
 
 
+def _ids(wanted: Any, settings: Settings | None = None) -> Any:
+    """An automation as it is at a server whose deployments have their names as ids."""
+    settings = settings or Settings()
+    return fill_in(wanted, settings, deployment_id=lambda name: name, alerts=lambda: SOME_ID)
+
+
 @pytest.mark.parametrize("automation", AUTOMATIONS, ids=lambda one: one["name"])
 def test_prefect_takes_every_automation_and_knows_every_word_of_it(
     automation: dict[str, Any],
 ) -> None:
-    named = {"deployment": "deployment_id", "block": "block_document_id"}
-    actions = [
-        {named.get(word, word): SOME_ID if word in named else one for word, one in action.items()}
-        for action in automation["actions"]
-    ]
-    read = AutomationCore.model_validate({**automation, "actions": actions})
+    filled = fill_in(
+        automation, Settings(), deployment_id=lambda _name: SOME_ID, alerts=lambda: SOME_ID
+    )
+    read = AutomationCore.model_validate(filled)
     assert automation.keys() <= AutomationCore.model_fields.keys()
     assert automation["trigger"].keys() <= type(read.trigger).model_fields.keys()
-    for action, given in zip(read.actions, actions, strict=True):
+    for action, given in zip(read.actions, filled["actions"], strict=True):
         assert given.keys() <= type(action).model_fields.keys()
+    for matches in (filled["trigger"].get("match", {}), filled["trigger"].get("match_related", {})):
+        assert all(word.startswith("prefect.") for word in matches)
+
+
+@pytest.fixture
+def east(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of an installation that shares its server."""
+    monkeypatch.setenv("RELOCATION_INSTALLATION", "east")
+    return Settings()
+
+
+def test_without_a_name_of_the_installation_the_file_is_applied_as_it_is() -> None:
+    assert deployment_file(Settings())["deployments"] == list(DEPLOYMENTS.values())
+    assert wanted_automations(Settings()) == AUTOMATIONS
+
+
+def test_what_an_installation_deploys_ends_with_its_name(east: Settings) -> None:
+    plain = DEPLOYMENTS.values()
+    for one, before in zip(deployment_file(east)["deployments"], plain, strict=True):
+        assert one["name"] == f"{before['name']}-east"
+        assert one["entrypoint"] == before["entrypoint"], "a new flow would orphan paused runs"
+        assert one["tags"] == ["relocation-east"]
+        assert one["work_pool"]["name"] == "relocation-east"
+        assert one["work_pool"].get("work_queue_name") in {None, "safety-net-east"}
+        env = one["work_pool"]["job_variables"]["env"]
+        assert env == {"RELOCATION_INSTALLATION": "east"}, "also on a machine of its own"
+
+
+def test_the_automations_of_two_installations_share_neither_name_nor_match(east: Settings) -> None:
+    mine = [_ids(one, east) for one in wanted_automations(east)]
+    theirs = [_ids(one, Settings(installation="")) for one in AUTOMATIONS]
+    for one, other in zip(mine, theirs, strict=True):
+        assert one["name"] == f"{other['name']} (east)"
+        assert one["actions"] != other["actions"] or "deployment_id" not in one["actions"][0]
+        matched = [
+            each["trigger"].get("match_related") or each["trigger"]["match"]
+            for each in (one, other)
+        ]
+        assert matched[0] != matched[1]
+    subjects = [one["actions"][0].get("subject", " (east)") for one in mine]
+    assert all(subject.endswith(" (east)") for subject in subjects)
 
 
 def test_every_end_without_success_leads_to_handle_failure() -> None:
@@ -139,18 +187,17 @@ def test_every_end_without_success_leads_to_handle_failure() -> None:
     assert one["actions"][0]["deployment"] == "handle-failure/handle-failure"
 
 
-def _alarms(state: State[Any], flow: str = "sweep") -> bool:
+def _alarms(state: State[Any], deployment: str = "sweep/sweep") -> bool:
     """Say whether the operator is alarmed by a state of a run, by the server's own matching."""
     (one,) = [each for each in AUTOMATIONS if "safety net" in each["name"]]
-    trigger = EventTrigger.model_validate(one["trigger"])
+    trigger = EventTrigger.model_validate(_ids(one)["trigger"])
     run = {
         "prefect.resource.id": f"prefect.flow-run.{SOME_ID}",
         "prefect.state-message": state.message or "",
     }
     related = {
-        "prefect.resource.id": "prefect.flow.x",
-        "prefect.resource.role": "flow",
-        "prefect.resource.name": flow,
+        "prefect.resource.id": f"prefect.deployment.{deployment}",
+        "prefect.resource.role": "deployment",
     }
     event = ReceivedEvent(
         event=f"prefect.flow-run.{state.name}",
@@ -188,7 +235,8 @@ def test_a_safety_net_that_was_told_to_end_alarms_nobody() -> None:
 )
 def test_a_safety_net_that_ends_without_success_alarms_the_operator(state: State[Any]) -> None:
     assert _alarms(state)
-    assert not _alarms(state, flow="relocate")
+    assert not _alarms(state, "relocate/relocate")
+    assert not _alarms(state, "sweep/sweep-east")
 
 
 def test_the_operator_is_alerted_when_three_sweeps_in_turn_did_not_succeed() -> None:
@@ -196,7 +244,7 @@ def test_the_operator_is_alerted_when_three_sweeps_in_turn_did_not_succeed() -> 
     (schedule,) = DEPLOYMENTS["sweep"]["schedules"]
     assert alert["trigger"]["within"] == 3 * schedule["interval"]
     assert alert["trigger"]["expect"] == ["prefect.flow-run.Completed"]
-    assert alert["trigger"]["match_related"]["prefect.resource.name"] == "sweep"
+    assert alert["trigger"]["match_related"] == {"deployment": ["sweep/sweep"]}
 
 
 @pytest.mark.parametrize("file", POOLS, ids=lambda file: file.stem)

@@ -185,11 +185,11 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
                 f"relocation show {relocation_id}"
             )
         from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect
-        from relocation.prefect_api.flow_runs import submit  # noqa: PLC0415
+        from relocation.prefect_api.flow_runs import RELOCATE, submit  # noqa: PLC0415
 
         if ended.source is None:
             load_storage(context.settings).open(ended.archive).close()
-        new = submit(ended.request)
+        new = submit(ended.request, deployment=context.settings.named(RELOCATE))
     _say(as_json, f"Relocation {new} was submitted.", id=new, retries=relocation_id)
 
 

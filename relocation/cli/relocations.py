@@ -170,12 +170,13 @@ def show(
 def _show_awaited(relocation_id: str, *, as_json: bool) -> bool:
     """Tell of a relocation that no worker has begun; False where there is none."""
     from relocation.prefect_api.awaited import SCHEDULED, awaited_runs  # noqa: PLC0415
-    from relocation.prefect_api.deployments import WORK_POOL, workers_online  # noqa: PLC0415
+    from relocation.prefect_api.pools import workers_online  # noqa: PLC0415
 
     one = next(iter(awaited_runs(relocation_id)), None)
     if one is None:
         return False
-    workers = workers_online()
+    settings = Settings()
+    workers = workers_online(settings)
     if as_json:
         print_json(_as_json(one) | {"workers_online": workers})
         return True
@@ -187,7 +188,7 @@ def _show_awaited(relocation_id: str, *, as_json: bool) -> bool:
     if workers:
         say(f"{counted(workers, 'worker is', 'workers are')} online.")
     else:
-        say(f"No worker is online. Start one: prefect worker start --pool {WORK_POOL}")
+        say(f"No worker is online. Start one: prefect worker start --pool {settings.work_pool}")
     return True
 
 

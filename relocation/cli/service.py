@@ -55,7 +55,7 @@ def setup(
     """
     from relocation.prefect_api.block_file import read_block_file  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
-    from relocation.prefect_api.deployments import WORK_POOL, deploy  # noqa: PLC0415
+    from relocation.prefect_api.deployments import deploy  # noqa: PLC0415
     from relocation.prefect_api.setup import set_up  # noqa: PLC0415
     from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
 
@@ -67,13 +67,13 @@ def setup(
         if user:
             new = add_users(load_destination(settings), (user,))
             outcome[f"user {user}"] = "added" if new else "there already"
-        outcome[f"work pool {WORK_POOL}"] = deploy(settings, pool)
+        outcome[f"work pool {settings.work_pool}"] = deploy(settings, pool)
     if as_json:
         print_json(outcome)
         return
     print_table(("what", "was"), list(outcome.items()))
     out.print("The ledger is up to date; deployments and automations are applied.")
-    out.print(f"Start a worker with: prefect worker start --pool {WORK_POOL}")
+    out.print(f"Start a worker with: prefect worker start --pool {settings.work_pool}")
 
 
 def inbox(
@@ -99,7 +99,7 @@ def sweep(as_json: AsJson = False) -> None:
     from relocation.prefect_api.deployments import sweep_now  # noqa: PLC0415 - imports Prefect: seconds
 
     with plain_errors():
-        run_id = sweep_now()
+        run_id = sweep_now(Settings())
     if as_json:
         print_json({"run": run_id})
         return

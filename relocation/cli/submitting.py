@@ -104,13 +104,14 @@ def submit(
         check_request(request, settings)
         reach_server()
         from relocation.prefect_api.blocks import load_storage  # noqa: PLC0415 - imports Prefect: seconds
+        from relocation.prefect_api.flow_runs import RELOCATE  # noqa: PLC0415
         from relocation.prefect_api.flow_runs import submit as start  # noqa: PLC0415
 
         if file is not None:
             if not no_check:
                 _check(file, request, settings)
             _upload(load_storage(settings), key, file)
-        relocation_id = start(request, at=start_at)
+        relocation_id = start(request, deployment=settings.named(RELOCATE), at=start_at)
     if wait:
         if not as_json:
             out.print(f"Relocation {relocation_id} was submitted.", soft_wrap=True)

@@ -59,7 +59,7 @@ def _run(console: Console, *, port: int, inbox_port: int | None, example: bool) 
         # Only now: it imports Prefect, which must find the server's address.
         from relocation.prefect_api.deployments import sweep_now  # noqa: PLC0415
 
-        sweep_now()
+        sweep_now(stack.settings)
         _say_where(stack, console)
         try:
             _watch(stack, console)

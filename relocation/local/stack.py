@@ -92,7 +92,7 @@ def running_stack(
             running.enter_context(recorded(home, server.url))
         # Imported only now: they import Prefect, which must find the server's address.
         from relocation.prefect_api.blocks import load_destination, load_ledger  # noqa: PLC0415
-        from relocation.prefect_api.deployments import WORK_POOL, deploy  # noqa: PLC0415
+        from relocation.prefect_api.deployments import deploy  # noqa: PLC0415
         from relocation.prefect_api.setup import set_up  # noqa: PLC0415
 
         settings = Settings()
@@ -105,7 +105,7 @@ def running_stack(
             deploy(settings)
 
             def start() -> AbstractContextManager["Popen[bytes]"]:
-                return prefect_worker(home / "prefect", server.url, WORK_POOL, environment)
+                return prefect_worker(home / "prefect", server.url, settings.work_pool, environment)
 
             running.callback(end_runs, home / "prefect")  # of a worker that died
             worker = running.enter_context(KeptWorker(start))

@@ -8,8 +8,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterState,
@@ -18,8 +16,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from relocation.prefect_api.flow_runs import RELOCATE, to_run
+from relocation.prefect_api.flow_runs import RELOCATE, runs_of, to_run
 from relocation.recovery.settlement import tolerant_request
+from relocation.settings import Settings
 
 _MOST = 200
 SCHEDULED = "SCHEDULED"
@@ -61,7 +60,7 @@ def awaited_runs(relocation_id: str | None = None) -> list[Awaited]:
             return []
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[RELOCATE.partition("/")[0]])),
+            **runs_of(Settings().named(RELOCATE)),
             flow_run_filter=which,
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=_MOST,

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from relocation.database import database_now
 from relocation.model import RenewedClaims, RollBackReport
 from relocation.prefect_api.blocks import load_destination, load_ledger
-from relocation.prefect_api.flow_runs import FlowRuns
+from relocation.prefect_api.flow_runs import RELOCATE, FlowRuns
 from relocation.process import worker_name
 from relocation.recovery.claims import RenewTokens
 from relocation.recovery.context import RecoveryContext
@@ -46,7 +46,7 @@ def recovery_context(settings: Settings, ledger: Engine | None = None) -> Recove
     return RecoveryContext(
         settings,
         ledger,
-        FlowRuns(),
+        FlowRuns(settings.named(RELOCATE)),
         undo,
         worker_name(),
         clock=partial(database_now, ledger),

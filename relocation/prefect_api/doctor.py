@@ -14,6 +14,7 @@ from relocation.findings import Finding, FindingKind
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
 from relocation.prefect_api import deployments, doctor_mail, doctor_storage
+from relocation.prefect_api.automations import automation_problems
 from relocation.prefect_api.blocks import (
     block_id,
     load_destination,
@@ -22,6 +23,7 @@ from relocation.prefect_api.blocks import (
     load_source,
 )
 from relocation.prefect_api.check import Check, FailedCheckError, check
+from relocation.prefect_api.pools import workers_online
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
 from relocation.steps import Status
@@ -49,15 +51,23 @@ def run_checks(settings: Settings) -> list[Check]:
     )
     if not server.good:
         return [server]
-    start_worker = f"prefect worker start --pool {deployments.WORK_POOL}"
+    start_worker = f"prefect worker start --pool {settings.work_pool}"
     return [
         server,
         check("Prefect version", _version, "install the same version here and at the server"),
         check("clock", _clock, "synchronize the clocks of all machines with NTP"),
-        check("deployments", _deployments, _SET_UP),
-        check("automations", _automations, f"{_SET_UP}; enable disabled ones in the Prefect UI"),
-        check("worker", _worker, start_worker),
-        check("sweep", _sweep, "read the log of its last run in the Prefect UI, then run it there"),
+        check("deployments", lambda: _deployments(settings), _SET_UP),
+        check(
+            "automations",
+            lambda: _automations(settings),
+            f"{_SET_UP}; enable disabled ones in the Prefect UI",
+        ),
+        check("worker", lambda: _worker(settings), start_worker),
+        check(
+            "sweep",
+            lambda: _sweep(settings),
+            "read the log of its last run in the Prefect UI, then run it there",
+        ),
         check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
         check(
             f"destination ({settings.destination_block})",
@@ -128,31 +138,29 @@ def _clock() -> str:
     return "agrees with the server's"
 
 
-def _deployments() -> str:
-    missing = deployments.missing_deployments()
+def _deployments(settings: Settings) -> str:
+    missing = deployments.missing_deployments(settings)
     if missing:
         raise FailedCheckError(f"missing: {', '.join(missing)}")
     return "all present"
 
 
-def _automations() -> str:
-    problems = deployments.automation_problems()
+def _automations(settings: Settings) -> str:
+    problems = automation_problems(settings)
     if problems:
         raise FailedCheckError("; ".join(problems))
     return "all present and enabled"
 
 
-def _worker() -> str:
-    online = deployments.workers_online()
+def _worker(settings: Settings) -> str:
+    online = workers_online(settings)
     if not online:
-        raise FailedCheckError(
-            f"none is online on the pool {deployments.WORK_POOL}: nothing will run"
-        )
+        raise FailedCheckError(f"none is online on the pool {settings.work_pool}: nothing will run")
     return f"{online} online"
 
 
-def _sweep() -> str:
-    last, interval = deployments.last_sweep()
+def _sweep(settings: Settings) -> str:
+    last, interval = deployments.last_sweep(settings)
     if interval is None:
         raise FailedCheckError("its schedule is off: nothing resumes dead relocations", _SET_UP)
     silent = datetime.now(UTC) - last if last else None

@@ -9,6 +9,8 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
@@ -29,10 +31,12 @@ from relocation.errors import ConfigurationError, StoppedError
 from relocation.model import Relocation
 from relocation.recovery.runs import ENDS, Run, RunState
 from relocation.request import RelocationRequest
+from relocation.settings import Settings
 from relocation.steps import LifecycleEvent
 from relocation.text import listed, one_line
 
-RELOCATE = "relocate/relocate"
+RELOCATE = "relocate"
+"""The flow, and its deployment before an installation's own name."""
 _PAGE = 200
 _SHOWN_SLUGS = 20
 _RAISED = "Flow run encountered an exception: "
@@ -53,8 +57,22 @@ _EVENT_NAMES = {
 _log = logging.getLogger(__name__)
 
 
+def runs_of(deployment: str) -> dict[str, Any]:
+    """Return the filters of the runs of a `relocate` deployment."""
+    return {
+        "flow_filter": FlowFilter(name=FlowFilterName(any_=[RELOCATE])),
+        "deployment_filter": DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
+    }
+
+
 class FlowRuns:
-    """The Prefect server's flow runs of the relocate flow (satisfies `Runs`)."""
+    """The Prefect server's flow runs of the relocate flow (satisfies `Runs`).
+
+    Those that nobody asks for by id are of one installation's deployment.
+    """
+
+    def __init__(self, deployment: str = RELOCATE) -> None:
+        self._deployment = deployment
 
     def read(self, relocation_ids: Collection[str]) -> dict[str, Run]:
         """Return the runs that the server has, by relocation."""
@@ -79,7 +97,7 @@ class FlowRuns:
         with get_client(sync_client=True) as client:
             while True:
                 page = client.read_flow_runs(
-                    flow_filter=FlowFilter(name=FlowFilterName(any_=[RELOCATE.partition("/")[0]])),
+                    **runs_of(self._deployment),
                     flow_run_filter=which,
                     sort=FlowRunSort.EXPECTED_START_TIME_DESC,
                     limit=_PAGE,
@@ -214,23 +232,37 @@ def to_run(flow_run: FlowRun) -> Run:
     )
 
 
-def submit(request: RelocationRequest, *, at: datetime | None = None) -> str:
+def submit(
+    request: RelocationRequest, *, deployment: str = RELOCATE, at: datetime | None = None
+) -> str:
     """Start a relocation through its deployment, now or at a time; returns its id."""
+    name = f"{RELOCATE}/{deployment}"
     with get_client(sync_client=True) as client:
         try:
-            deployment = client.read_deployment_by_name(RELOCATE)
+            found = client.read_deployment_by_name(name)
         except ObjectNotFound as err:
             raise ConfigurationError(
                 "The relocation service is not fully set up.",
-                internal=f'the deployment "{RELOCATE}" does not exist; run `relocation setup`',
+                internal=f'the deployment "{name}" does not exist; run `relocation setup`',
             ) from err
         run = client.create_flow_run_from_deployment(
-            deployment.id,
+            found.id,
             parameters={"request": request.model_dump()},
             state=Scheduled(scheduled_time=at) if at else None,
         )
     label_run(str(run.id), request.organizations, run.name, run.tags)
     return str(run.id)
+
+
+def is_of_another_deployment(relocation_id: str, settings: Settings) -> bool:
+    """Say whether a run was begun through a deployment that is none of this installation's."""
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(relocation_id))
+            deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
+        except ObjectNotFound:
+            return False
+    return deployment is not None and deployment.name != settings.named(RELOCATE)
 
 
 def rerun(relocation_id: str) -> None:

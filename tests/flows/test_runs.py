@@ -47,7 +47,7 @@ def at_a_server(prefect_server: None) -> Iterator[Stage]:
     """Runs at a Prefect server."""
     stage = Stage()
     with get_client(sync_client=True) as client:
-        deployment = client.create_deployment(client.create_flow(relocate), f"d-{uuid4()}")
+        deployment = client.create_deployment(client.create_flow(relocate), "relocate")
 
         def put(relocation_id: str, state: RunState) -> None:
             given: State[Any] = State(type=StateType(state.value))

@@ -1,0 +1,90 @@
+"""The work pool at the Prefect server: its template, its queue for what is overdue, its workers."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.schema_tools import validate
+from prefect.utilities.schema_tools.validation import ValidationError
+
+from relocation.errors import ConfigurationError
+from relocation.settings import Settings
+
+POOL = "relocation"
+"""The pool as prefect.yaml has it; an installation's own name comes after it."""
+FIRST_QUEUE = "safety-net"
+"""The queue of what must not wait behind relocations, as prefect.yaml has it."""
+
+
+def make_pool(settings: Settings, file: Path | None) -> str:
+    """Make work pool and queue where they are missing; returns what was done about the pool.
+
+    A pool that exists is left as it is. Raises ConfigurationError for a file that is none.
+    """
+    with get_client(sync_client=True) as client:
+        outcome = _make_pool(client, settings.work_pool, file)
+        queue = settings.named(FIRST_QUEUE)
+        try:
+            client.read_work_queue_by_name(queue, work_pool_name=settings.work_pool)
+        except ObjectNotFound:
+            client.create_work_queue(queue, priority=1, work_pool_name=settings.work_pool)
+    return outcome
+
+
+def _make_pool(client: SyncPrefectClient, name: str, file: Path | None) -> str:
+    try:
+        return f"kept ({client.read_work_pool(name).type})"
+    except ObjectNotFound:
+        pass
+    text = file.read_text(encoding="utf-8") if file else "type: process"
+    given = yaml.safe_load(text)
+    if not isinstance(given, dict):
+        raise _bad_pool("is a mapping")
+    template = pool_template(given, client.read_worker_metadata())
+    client.create_work_pool(
+        WorkPoolCreate(name=name, type=given["type"], base_job_template=template)
+    )
+    return f"created ({given['type']})"
+
+
+def workers_online(settings: Settings) -> int:
+    """Return how many workers of the work pool are alive; 0 where the pool is missing."""
+    with get_client(sync_client=True) as client:
+        try:
+            workers = client.read_workers_for_work_pool(settings.work_pool)
+        except ObjectNotFound:
+            return 0
+    return sum(worker.status == "ONLINE" for worker in workers)
+
+
+def pool_template(settings: dict[str, Any], types: dict[str, Any]) -> dict[str, Any]:
+    """Return the base job template of a pool file: Prefect's own with our values as defaults.
+
+    `types` is Prefect's list of worker types. Raises ConfigurationError for a type it does not
+    have, and for a value that the type's schema refuses.
+    """
+    known = {name: each for package in types.values() for name, each in package.items()}
+    kind, values = settings.get("type"), settings.get("job_variables") or {}
+    if kind not in known or settings.keys() - {"type", "job_variables"}:
+        raise _bad_pool(f"has `type` (one of {', '.join(sorted(known))}) and `job_variables`")
+    template: dict[str, Any] = known[kind]["default_base_job_configuration"]
+    variables = template["variables"]
+    unknown = values.keys() - variables["properties"].keys()
+    if unknown:
+        raise _bad_pool(f"a {kind} pool has no {', '.join(sorted(unknown))}")
+    try:
+        validate(values, variables, raise_on_error=True, ignore_required=True)
+    except ValidationError as err:
+        raise _bad_pool(str(err)) from err
+    properties = {
+        name: {**schema, "default": values[name]} if name in values else schema
+        for name, schema in variables["properties"].items()
+    }
+    return {**template, "variables": {**variables, "properties": properties}}
+
+
+def _bad_pool(what: str) -> ConfigurationError:
+    return ConfigurationError("The work pool file can't be used.", internal=f"pool file: {what}")
