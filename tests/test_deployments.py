@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,14 @@ from prefect._internal.infrastructure_exit_codes import (
     get_infrastructure_exit_info,
 )
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig
-from prefect.client.schemas.objects import State
+from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule
+from prefect.client.schemas.objects import DeploymentSchedule, State
+from prefect.client.schemas.schedules import (
+    SCHEDULE_TYPES,
+    CronSchedule,
+    IntervalSchedule,
+    RRuleSchedule,
+)
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import TerminationSignal
 from prefect.flows import load_flow_from_entrypoint
@@ -30,7 +37,7 @@ from prefect.utilities.callables import parameter_schema
 
 from relocation.errors import ConfigurationError
 from relocation.prefect_api.automations import fill_in, wanted_automations
-from relocation.prefect_api.deployments import deployment_file
+from relocation.prefect_api.deployments import deployment_file, merge_schedules
 from relocation.prefect_api.pools import FIRST_QUEUE, pool_template
 from relocation.settings import Settings
 
@@ -108,11 +115,55 @@ def test_every_parameter_is_described_with_an_example(name: str) -> None:
                 assert field.get("examples") or "enum" in field, parameter
 
 
-def test_the_example_schedule_is_off_and_its_parameters_are_valid() -> None:
-    (example,) = DEPLOYMENTS["relocate"]["schedules"]
-    assert example["active"] is False
+def test_no_relocation_is_deployed_with_a_schedule() -> None:
+    assert "schedules" not in DEPLOYMENTS["relocate"]
+    assert "olivia" not in TEXT
+
+
+def test_the_schedule_that_the_docs_give_as_an_example_fits_the_deployment() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    example = (
+        page.partition("a schedule of your own")[2].partition("```yaml")[2].partition("```")[0]
+    )
+    (schedule,) = yaml.safe_load(example)["schedules"]
+    RawScheduleConfig.model_validate(schedule)
     flow = loaded("flows.relocate.relocate")
-    flow.validate_parameters(example["parameters"])
+    flow.validate_parameters(schedule["parameters"])
+
+
+def _stored(schedule: SCHEDULE_TYPES, **more: Any) -> DeploymentSchedule:
+    return DeploymentSchedule(schedule=schedule, **more)
+
+
+def test_schedules_that_only_the_server_has_are_kept_as_they_are() -> None:
+    anchor = datetime(2026, 1, 1, tzinfo=UTC)
+    present = [
+        _stored(
+            IntervalSchedule(interval=timedelta(minutes=5), anchor_date=anchor),
+            active=True,
+            slug="every-five-minutes",
+        ),
+        _stored(CronSchedule(cron="0 2 * * *", timezone="Europe/Berlin"), active=False),
+        _stored(RRuleSchedule(rrule="FREQ=DAILY"), slug="daily", parameters={"relocation_id": "x"}),
+    ]
+    others, changes = merge_schedules(DEPLOYMENTS["sweep"]["schedules"], present)
+    assert changes == []
+    kept = [_schedule_config_to_deployment_schedule(one) for one in others]
+    assert [one["schedule"] for one in kept] == [one.schedule for one in present[1:]]
+    assert [one.get("active", True) for one in kept] == [False, True]
+    assert kept[1]["slug"] == "daily"
+    assert kept[1]["parameters"] == {"relocation_id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "active"), [(1, True), (5, False)], ids=["another interval", "switched off"]
+)
+def test_a_schedule_that_somebody_changed_is_told_of(minutes: int, active: bool) -> None:
+    every = IntervalSchedule(interval=timedelta(minutes=minutes))
+    present = [_stored(every, active=active, slug="every-five-minutes")]
+    others, changes = merge_schedules(DEPLOYMENTS["sweep"]["schedules"], present)
+    assert others == []
+    assert changes == ['schedule "every-five-minutes"']
 
 
 def test_a_relocation_over_the_limit_waits_and_is_never_cancelled() -> None:

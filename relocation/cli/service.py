@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relocation.cli.output import AsJson, out, plain_errors, print_json, print_table
+from relocation.cli.output import AsJson, errors, out, plain_errors, print_json, print_table
 from relocation.cli.server import find_server
 from relocation.errors import RequestError
 from relocation.settings import Settings
@@ -67,13 +67,17 @@ def setup(
         if user:
             new = add_users(load_destination(settings), (user,))
             outcome[f"user {user}"] = "added" if new else "there already"
-        outcome[f"work pool {settings.work_pool}"] = deploy(settings, pool)
+        outcome[f"work pool {settings.work_pool}"] = deploy(settings, pool, _warn)
     if as_json:
         print_json(outcome)
         return
     print_table(("what", "was"), list(outcome.items()))
     out.print("The ledger is up to date; deployments and automations are applied.")
     out.print(f"Start a worker with: prefect worker start --pool {settings.work_pool}")
+
+
+def _warn(text: str) -> None:
+    errors.print(text, markup=False, soft_wrap=True)
 
 
 def inbox(

@@ -102,7 +102,7 @@ def running_stack(
                 running.enter_context(inbox)
             blocks = set_up(settings, inbox_port=inbox.port if inbox else 0)
         with console.doing("Deploying the flows and starting a worker"):
-            deploy(settings)
+            deploy(settings, tell=console.say)
 
             def start() -> AbstractContextManager["Popen[bytes]"]:
                 return prefect_worker(home / "prefect", server.url, settings.work_pool, environment)

@@ -1,7 +1,9 @@
 """The deployments at the Prefect server, with what they need there, and whether they are there."""
 
+import logging
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,7 +20,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -32,18 +34,25 @@ from relocation.settings import Settings
 
 _SWEEP = "sweep"
 _TAG = "relocation"
+_OLD_EXAMPLE = "example-every-night"
+"""A schedule that was deployed as an example, switched off."""
+_log = logging.getLogger(__name__)
 
 
-def deploy(settings: Settings, pool: Path | None = None) -> str:
+def deploy(
+    settings: Settings, pool: Path | None = None, tell: Callable[[str], object] | None = None
+) -> str:
     """Apply work pool, deployments and automations under this installation's names; idempotent.
 
-    A work pool that exists is left as it is; deployments and automations keep their ids. Returns
-    what was done about the pool. Raises ConfigurationError, with Prefect's own words where those
-    fail.
+    A work pool that exists is left as it is; deployments and automations keep their ids, and
+    schedules stay that somebody added. `tell` is told before one changes. Returns what was done
+    about the pool. Raises ConfigurationError, with Prefect's own words where those fail.
     """
     outcome = make_pool(settings, pool)
+    wanted = deployment_file(settings)
+    _keep_schedules(wanted["deployments"], settings, tell or _log.warning)
     with NamedTemporaryFile("w", prefix="relocation-", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(deployment_file(settings), file)
+        yaml.safe_dump(wanted, file)
         file.flush()
         _prefect("--no-prompt", "deploy", "--all", "--prefect-file", file.name)
     apply_automations(settings)
@@ -70,6 +79,56 @@ def _of_installation(deployment: dict[str, Any], settings: Settings) -> dict[str
         "tags": [settings.named(tag) for tag in deployment["tags"]],
         "work_pool": named,
     }
+
+
+def _keep_schedules(
+    deployments: list[dict[str, Any]], settings: Settings, tell: Callable[[str], object]
+) -> None:
+    """Add to each deployment what the server has besides the file's schedules.
+
+    Prefect would remove those that were made in its UI, where the file has any of its own.
+    """
+    with get_client(sync_client=True) as client:
+        present = {
+            one.name: one for one in client.read_deployments(deployment_filter=_ours(settings))
+        }
+        for deployment in deployments:
+            if deployment["name"] not in present:
+                continue
+            stored = present[deployment["name"]]
+            for schedule in stored.schedules:
+                if schedule.slug == _OLD_EXAMPLE and not schedule.active:
+                    client.delete_deployment_schedule(stored.id, schedule.id)
+            if "schedules" in deployment:
+                others, changes = merge_schedules(deployment["schedules"], stored.schedules)
+                deployment["schedules"] = deployment["schedules"] + others
+                for change in changes:
+                    tell(f"The {change} of {deployment['name']} becomes what prefect.yaml says.")
+
+
+def merge_schedules(
+    wanted: Sequence[Mapping[str, Any]], present: Sequence[DeploymentSchedule]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the schedules that the file lacks, in its words, and what of the others changes."""
+    by_slug = {one["slug"]: one for one in wanted}
+    others, changes = [], []
+    for one in present:
+        stored = _in_words(one)
+        mine = by_slug.get(one.slug)
+        if mine is None:
+            others.append(stored)
+        elif any(stored.get(word) != value for word, value in {"active": True, **mine}.items()):
+            changes.append(f'schedule "{one.slug}"')
+    return others, changes
+
+
+def _in_words(one: DeploymentSchedule) -> dict[str, Any]:
+    """Return a schedule of the server in the words of prefect.yaml."""
+    timing = one.schedule.model_dump(mode="json", exclude_none=True)
+    if isinstance(one.schedule, IntervalSchedule):
+        timing["interval"] = one.schedule.interval.total_seconds()
+    more = {"active": one.active, "slug": one.slug, "parameters": one.parameters}
+    return timing | {word: value for word, value in more.items() if value not in (None, {})}
 
 
 def sweep_now(settings: Settings) -> str:
@@ -140,11 +199,14 @@ def server_about() -> tuple[str, str]:
 
 def missing_deployments(settings: Settings) -> list[str]:
     """Return the deployments of this installation that the server does not have."""
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[settings.named(_TAG)]))
     with get_client(sync_client=True) as client:
-        present = {one.name for one in client.read_deployments(deployment_filter=ours)}
+        present = {one.name for one in client.read_deployments(deployment_filter=_ours(settings))}
     wanted = [one["name"] for one in deployment_file(settings)["deployments"]]
     return [name for name in wanted if name not in present]
+
+
+def _ours(settings: Settings) -> DeploymentFilter:
+    return DeploymentFilter(tags=DeploymentFilterTags(all_=[settings.named(_TAG)]))
 
 
 def _prefect(*arguments: str) -> None:

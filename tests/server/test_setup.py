@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -20,6 +21,45 @@ def _automations(operator: Operator) -> dict[str, Any]:
     names = [one["name"] for one in found]
     assert len(names) == len(set(names))
     return {one["name"]: one for one in found}
+
+
+def _deployment(operator: Operator, name: str) -> Any:
+    (one,) = [one for one in _ask(operator, "deployments/filter") if one["name"] == name]
+    return one
+
+
+@pytest.fixture(scope="module")
+def scheduled(operator: Operator) -> "CompletedProcess[str]":
+    """Add two schedules and change one, as a person does in the UI, and set up again."""
+    added = [{"schedule": {"cron": "0 2 * * *"}, "active": False}]
+    for name in ("relocate", "sweep"):
+        path = f"deployments/{_deployment(operator, name)['id']}/schedules"
+        operator.api("POST", path, added)
+    sweep = _deployment(operator, "sweep")
+    (own,) = [one for one in sweep["schedules"] if one["slug"]]
+    path = f"deployments/{sweep['id']}/schedules/{own['id']}"
+    operator.api("PATCH", path, {"schedule": {"interval": 900}})
+    return operator.run("setup")
+
+
+def test_schedules_that_a_person_added_stay(
+    operator: Operator, scheduled: "CompletedProcess[str]"
+) -> None:
+    timings = {
+        name: [one["schedule"].get("cron") for one in _deployment(operator, name)["schedules"]]
+        for name in ("relocate", "sweep")
+    }
+    assert timings["relocate"] == ["0 2 * * *"]
+    assert sorted(map(str, timings["sweep"])) == ["0 2 * * *", "None"]
+
+
+def test_a_schedule_of_the_file_is_restored_and_that_is_said(
+    operator: Operator, scheduled: "CompletedProcess[str]"
+) -> None:
+    assert 'The schedule "every-five-minutes" of sweep' in scheduled.stderr
+    sweep = _deployment(operator, "sweep")
+    assert 300 in [one["schedule"].get("interval") for one in sweep["schedules"]]
+    assert 900 not in [one["schedule"].get("interval") for one in sweep["schedules"]]
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +117,8 @@ def test_no_secret_and_no_block_is_in_what_a_deployment_stores(operator: Operato
 
 
 def test_the_form_of_relocate_is_titled_described_and_exemplified(operator: Operator) -> None:
-    (relocate,) = [one for one in _ask(operator, "deployments/filter") if one["name"] == "relocate"]
+    relocate = _deployment(operator, "relocate")
     form = relocate["parameter_openapi_schema"]["definitions"]["RelocationRequest"]["properties"]
     assert form["owner"]["title"] == "Owner"
     assert all(field["description"] and field["examples"] for field in form.values())
     assert relocate["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-    assert [schedule["active"] for schedule in relocate["schedules"]] == [False]
