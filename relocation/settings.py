@@ -1,11 +1,17 @@
 """Everything that is no secret and no connection, from the environment (prefix RELOCATION_)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    SettingsConfigDict,
+)
 
 from relocation.steps import POLICIES, Policy, Step, Task
 
@@ -293,6 +299,23 @@ class Settings(BaseSettings):
     templates: Path | None = Field(
         default=None, description="Folder whose templates replace the built-in ones."
     )
+
+    @classmethod
+    def of_environment(cls, variables: Mapping[str, str]) -> Self:
+        """Return the settings of a process that has these variables alone.
+
+        Raises ValidationError where they are not valid.
+        """
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): value for name, value in variables.items()}
+        only = InitSettingsSource(cls, source())
+
+        class Given(cls):  # type: ignore[misc, valid-type]
+            @classmethod
+            def settings_customise_sources(cls, *_: object, **_more: object) -> tuple[Any, ...]:
+                return (only,)
+
+        return cast(Self, Given())
 
     @field_validator("pause_before", mode="before")
     @classmethod

@@ -44,3 +44,35 @@ def test_a_setting_that_is_out_of_range_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RELOCATION_TASKS", '{"validate": {"tries": 0}}')
     with pytest.raises(ValueError, match="tries"):
         Settings()
+
+
+def test_the_settings_of_another_process_owe_nothing_to_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RELOCATION_BACKOFF", "7")
+    theirs = Settings.of_environment({"RELOCATION_INSTALLATION": "east", "PATH": "/bin"})
+    assert theirs.backoff == Settings.model_fields["backoff"].default
+    assert theirs.model_fields_set == {"installation"}
+    assert theirs.ledger_block == "relocation-ledger-east"
+
+
+@pytest.mark.parametrize("name", ["East", "a_b", "-a", "a-", "a--b", "a/b", "a" * 41, "ä"])
+def test_a_name_of_an_installation_that_prefect_could_not_take_everywhere_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_INSTALLATION", name)
+    with pytest.raises(ValueError, match="installation"):
+        Settings()
+
+
+def test_an_installation_has_blocks_and_a_home_of_its_own_unless_they_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RELOCATION_HOME", raising=False)
+    plain = Settings()
+    monkeypatch.setenv("RELOCATION_INSTALLATION", "east-1")
+    monkeypatch.setenv("RELOCATION_KEY_BLOCK", "relocation-key")
+    named = Settings()
+    assert named.key_block == plain.key_block == "relocation-key"
+    for field in ("home", "ledger_block", "destination_block", "storage_block", "alert_block"):
+        assert str(getattr(named, field)) == f"{getattr(plain, field)}-east-1"

@@ -35,14 +35,15 @@ def setup(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option(help="Replace existing blocks with those in the file of --blocks.")
+        bool,
+        typer.Option(help="Replace blocks or the pool by those of --blocks and --pool."),
     ] = False,
     pool: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="YAML file for a new work pool; by default a process pool.",
+            help="YAML file of the work pool; by default a process pool.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -60,14 +61,16 @@ def setup(
     from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
 
     with plain_errors():
-        if overwrite and blocks is None:
-            raise RequestError("--overwrite needs --blocks FILE.")
+        if overwrite and blocks is None and pool is None:
+            raise RequestError("--overwrite needs --blocks FILE or --pool FILE.")
         settings, fields = Settings(), read_block_file(blocks) if blocks else None
         outcome = set_up(settings, inbox_port=inbox_port, fields=fields, overwrite=overwrite)
         if user:
             new = add_users(load_destination(settings), (user,))
             outcome[f"user {user}"] = "added" if new else "there already"
-        outcome[f"work pool {settings.work_pool}"] = deploy(settings, pool, _warn)
+        outcome[f"work pool {settings.work_pool}"] = deploy(
+            settings, pool, overwrite=overwrite, tell=_warn
+        )
     if as_json:
         print_json(outcome)
         return

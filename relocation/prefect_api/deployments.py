@@ -40,15 +40,20 @@ _log = logging.getLogger(__name__)
 
 
 def deploy(
-    settings: Settings, pool: Path | None = None, tell: Callable[[str], object] | None = None
+    settings: Settings,
+    pool: Path | None = None,
+    *,
+    overwrite: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> str:
     """Apply work pool, deployments and automations under this installation's names; idempotent.
 
-    A work pool that exists is left as it is; deployments and automations keep their ids, and
-    schedules stay that somebody added. `tell` is told before one changes. Returns what was done
-    about the pool. Raises ConfigurationError, with Prefect's own words where those fail.
+    A work pool that exists is left as it is, unless the file is to overwrite it. Deployments and
+    automations keep their ids, and schedules stay that somebody added; `tell` is told before one
+    changes. Returns what was done about the pool. Raises ConfigurationError, with Prefect's own
+    words where those fail.
     """
-    outcome = make_pool(settings, pool)
+    outcome = make_pool(settings, pool, overwrite=overwrite)
     wanted = deployment_file(settings)
     _keep_schedules(wanted["deployments"], settings, tell or _log.warning)
     with NamedTemporaryFile("w", prefix="relocation-", suffix=".yaml", encoding="utf-8") as file:

@@ -23,7 +23,7 @@ from relocation.prefect_api.blocks import (
     load_source,
 )
 from relocation.prefect_api.check import Check, FailedCheckError, check
-from relocation.prefect_api.pools import workers_online
+from relocation.prefect_api.pools import environment_problems, workers_online
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
 from relocation.steps import Status
@@ -63,6 +63,11 @@ def run_checks(settings: Settings) -> list[Check]:
             f"{_SET_UP}; enable disabled ones in the Prefect UI",
         ),
         check("worker", lambda: _worker(settings), start_worker),
+        check(
+            "pool",
+            lambda: _pool(settings),
+            "set the same in both; the pool's with: relocation setup --pool FILE --overwrite",
+        ),
         check(
             "sweep",
             lambda: _sweep(settings),
@@ -157,6 +162,13 @@ def _worker(settings: Settings) -> str:
     if not online:
         raise FailedCheckError(f"none is online on the pool {settings.work_pool}: nothing will run")
     return f"{online} online"
+
+
+def _pool(settings: Settings) -> str:
+    differences = environment_problems(settings)
+    if differences:
+        raise FailedCheckError("; ".join(differences))
+    return "nothing in its environment differs from the settings here"
 
 
 def _sweep(settings: Settings) -> str:

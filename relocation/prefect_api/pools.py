@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
@@ -17,15 +18,19 @@ POOL = "relocation"
 """The pool as prefect.yaml has it; an installation's own name comes after it."""
 FIRST_QUEUE = "safety-net"
 """The queue of what must not wait behind relocations, as prefect.yaml has it."""
+_PATHS = {"home", "templates"}
+"""Settings that may differ from machine to machine."""
 
 
-def make_pool(settings: Settings, file: Path | None) -> str:
+def make_pool(settings: Settings, file: Path | None, *, overwrite: bool = False) -> str:
     """Make work pool and queue where they are missing; returns what was done about the pool.
 
-    A pool that exists is left as it is. Raises ConfigurationError for a file that is none.
+    A pool that exists is left as it is; with `overwrite` its job template becomes what the file
+    says. Idempotent. Raises ConfigurationError for a file that is none, and for one of another type
+    than the pool.
     """
     with get_client(sync_client=True) as client:
-        outcome = _make_pool(client, settings.work_pool, file)
+        outcome = _make_pool(client, settings.work_pool, file, overwrite=overwrite)
         queue = settings.named(FIRST_QUEUE)
         try:
             client.read_work_queue_by_name(queue, work_pool_name=settings.work_pool)
@@ -34,20 +39,63 @@ def make_pool(settings: Settings, file: Path | None) -> str:
     return outcome
 
 
-def _make_pool(client: SyncPrefectClient, name: str, file: Path | None) -> str:
+def _make_pool(client: SyncPrefectClient, name: str, file: Path | None, *, overwrite: bool) -> str:
+    present = _find(client, name)
+    if present and file is None:
+        return f"kept ({present.type})"
+    kind, template = _read(file, client.read_worker_metadata())
+    if present is None:
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+        return f"created ({kind})"
+    if present.type != kind:
+        raise _bad_pool(
+            f"it is of type {kind} and the pool {name} of type {present.type}, which can't change; "
+            "delete the pool in the Prefect UI first"
+        )
+    if present.base_job_template == template:
+        return f"kept ({kind})"
+    if not overwrite:
+        return f"kept ({kind}), though it differs from the file"
+    client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return f"overwritten ({kind})"
+
+
+def _find(client: SyncPrefectClient, name: str) -> WorkPool | None:
     try:
-        return f"kept ({client.read_work_pool(name).type})"
+        return client.read_work_pool(name)
     except ObjectNotFound:
-        pass
+        return None
+
+
+def _read(file: Path | None, types: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     text = file.read_text(encoding="utf-8") if file else "type: process"
     given = yaml.safe_load(text)
     if not isinstance(given, dict):
         raise _bad_pool("is a mapping")
-    template = pool_template(given, client.read_worker_metadata())
-    client.create_work_pool(
-        WorkPoolCreate(name=name, type=given["type"], base_job_template=template)
-    )
-    return f"created ({given['type']})"
+    return str(given.get("type")), pool_template(given, types)
+
+
+def environment_problems(settings: Settings) -> list[str]:
+    """Return where the environment that the pool gives its runs differs from these settings.
+
+    A process has the environment of its worker besides; any other run has nothing else.
+    """
+    with get_client(sync_client=True) as client:
+        pool = _find(client, settings.work_pool)
+    if pool is None:
+        return []
+    variables = pool.base_job_template.get("variables", {}).get("properties", {})
+    given = variables.get("env", {}).get("default") or {}
+    theirs = Settings.of_environment({name: str(one) for name, one in given.items()})
+    names = theirs.model_fields_set
+    if pool.type != "process":
+        names |= settings.model_fields_set - {"installation"}  # that comes with the deployment
+    values = {name: (getattr(theirs, name), getattr(settings, name)) for name in names - _PATHS}
+    return [
+        f"RELOCATION_{name.upper()} is {there!s} there and {here!s} here"
+        for name, (there, here) in sorted(values.items())
+        if there != here
+    ]
 
 
 def workers_online(settings: Settings) -> int:

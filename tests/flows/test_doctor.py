@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -31,12 +31,14 @@ from sqlalchemy import URL, create_engine, text
 from flows.sweep import sweep
 from relocation.archive.keys import create_private_key, public_key_of
 from relocation.database import engine_options, prepare
+from relocation.errors import ConfigurationError
 from relocation.example import example_export
 from relocation.local.processes import free_port
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import MailServer, load_mail_server
 from relocation.prefect_api.check import Check
 from relocation.prefect_api.doctor import run_checks
+from relocation.prefect_api.pools import make_pool
 from relocation.settings import Settings
 
 
@@ -58,7 +60,7 @@ def test_what_is_well_is_called_so(service: Service) -> None:
     # Nothing was deployed to the server of these tests, and no worker runs.
     unwell = {"deployments", "automations", "worker", "sweep"}
     assert {what for what, check in checks.items() if not check.good} == unwell
-    assert len(checks) == 18
+    assert len(checks) == 19
     assert all(bool(check.remedy) is not check.good for check in checks.values())
 
 
@@ -155,6 +157,59 @@ def test_a_safety_net_whose_schedule_is_off(sweeps: Sweeps) -> None:
     found = look(None, "sweep")
     assert not found.good
     assert "schedule is off" in found.detail
+
+
+@pytest.fixture
+def pool(service: Service, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Make the work pool of a file, or let one overwrite it; returns what was done."""
+    file = tmp_path / "pool.yaml"
+
+    def apply(text: str, **more: Any) -> str:
+        file.write_text(text)
+        return make_pool(Settings(), file, **more)
+
+    yield apply
+    with get_client(sync_client=True) as client:
+        client.delete_work_pool("relocation")
+
+
+def _pool_id() -> UUID:
+    with get_client(sync_client=True) as client:
+        return client.read_work_pool("relocation").id
+
+
+def test_a_pool_takes_what_a_file_says_when_it_is_told_to(pool: Callable[..., str]) -> None:
+    assert pool("type: process") == "created (process)"
+    before, quiet = _pool_id(), "{type: process, job_variables: {stream_output: false}}"
+    assert pool(quiet) == "kept (process), though it differs from the file"
+    assert pool(quiet, overwrite=True) == "overwritten (process)"
+    assert pool(quiet, overwrite=True) == "kept (process)"
+    assert _pool_id() == before
+    with pytest.raises(ConfigurationError) as refused:
+        pool("type: docker", overwrite=True)
+    assert "of type process, which can't change" in str(refused.value.internal)
+
+
+ENVIRONMENT = "job_variables: {env: {RELOCATION_LEDGER_BLOCK: other, RELOCATION_HOME: /data}}"
+
+
+def test_a_pool_whose_runs_have_other_settings(pool: Callable[..., str]) -> None:
+    pool("type: process")
+    assert look(None, "pool").good
+    pool(f"type: process\n{ENVIRONMENT}", overwrite=True)
+    found = look(None, "pool")
+    assert not found.good
+    assert found.detail == "RELOCATION_LEDGER_BLOCK is other there and relocation-ledger here"
+    assert "--overwrite" in found.remedy
+
+
+def test_a_container_that_lacks_a_setting_which_a_process_has_from_its_worker(
+    pool: Callable[..., str],
+) -> None:
+    pool("type: docker")
+    found = look(None, "pool")
+    assert not found.good
+    assert "RELOCATION_KEY_BLOCK is relocation-key there and test-key here" in found.detail
 
 
 def test_a_ledger_that_is_not_migrated(service: Service) -> None:
