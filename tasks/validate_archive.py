@@ -41,7 +41,8 @@ def examine_archive(archive: str, organizations: Sequence[str], settings: Settin
             settings=settings,
             progress=lambda _model, _records: None,
         )
-    create_markdown_artifact(_described(found), key="relocation-validation", _sync=True)  # type: ignore[call-arg]
+    key = settings.named("relocation-validation")
+    create_markdown_artifact(_described(found), key=key, _sync=True)  # type: ignore[call-arg]
     if found.refusal:
         raise found.refusal
     if not found.encrypted and not settings.accept_plain_exports:

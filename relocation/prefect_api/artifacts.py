@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from relocation.ledger.relocations import find_relocation
 from relocation.recovery.next_steps import next_steps
+from relocation.settings import Settings
 
 _DONE = 100
 _log = logging.getLogger(__name__)
@@ -40,13 +41,15 @@ def show(
 ) -> UUID | None:
     """Attach an artifact to the relocation's run, from whichever process, or renew the one it has.
 
-    It is for looking at: where the server does not take it, the work goes on without.
+    Those of all relocations have one key, and so one line with its history in the Prefect UI. It is
+    for looking at: where the server does not take it, the work goes on without.
     """
-    run, key = UUID(relocation_id), f"{what}-{relocation_id}".lower()
+    run, key = UUID(relocation_id), Settings().named(f"relocation-{what}")
+    former = f"{what}-{relocation_id}".lower()  # of a relocation that an older version began
     try:
         with get_client(sync_client=True) as client:
             mine = ArtifactFilter(
-                key=ArtifactFilterKey(any_=[key]),
+                key=ArtifactFilterKey(any_=[key, former]),
                 flow_run_id=ArtifactFilterFlowRunId(any_=[run]),
             )
             for old in client.read_artifacts(artifact_filter=mine, limit=1):

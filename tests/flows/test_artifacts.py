@@ -9,11 +9,13 @@ import httpx
 import pytest
 from embedded_service import Service
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from relocation.cli.control import rollback
 from relocation.example import example_export
 from relocation.ledger.history import history_of
+from relocation.prefect_api.artifacts import show_next_steps
 from relocation.steps import Status
 
 
@@ -22,7 +24,7 @@ def artifacts(service: Service) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=which, limit=100)
     assert len({one.key for one in found}) == len(found), "one of each, whatever was tried again"
-    return {one.key.removesuffix(f"-{service.only().id}"): one.data for one in found if one.key}
+    return {str(one.key).removeprefix("relocation-"): one.data for one in found}
 
 
 def test_a_success_shows_request_progress_and_accounts(service: Service) -> None:
@@ -49,6 +51,50 @@ def test_a_failure_shows_why_and_what_to_do_next(service: Service) -> None:
     assert f"relocation show {service.only().id}\n" in text
     assert "Nothing was changed in the destination." in text
     assert "rollback" not in text
+
+
+def test_all_relocations_share_one_line_with_its_history(service: Service) -> None:
+    """In the list of artifacts of the Prefect UI, which has a line for each key."""
+    runs = [
+        str(service.relocate("archives/none.tar", "acme").state_details.flow_run_id)
+        for _ in range(2)
+    ]
+    with get_client(sync_client=True) as client:
+        which = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(map(UUID, runs))))
+        found = client.read_artifacts(artifact_filter=which, limit=100)
+    of_each = [{one.key for one in found if str(one.flow_run_id) == run} for run in runs]
+    assert of_each[0] == of_each[1] >= {"relocation-what-was-asked", "relocation-what-to-do-next"}
+
+
+def test_an_artifact_of_an_older_version_is_renewed_under_its_own_key(service: Service) -> None:
+    service.relocate("archives/none.tar", "acme")
+    relocation_id = service.only().id
+    former = f"what-to-do-next-{relocation_id}"
+    which = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(relocation_id)]))
+    with get_client(sync_client=True) as client:
+        for one in client.read_artifacts(artifact_filter=which):
+            client.delete_artifact(one.id)
+        run = UUID(relocation_id)
+        client.create_artifact(
+            ArtifactCreate(key=former, type="markdown", data="old", flow_run_id=run)
+        )
+        show_next_steps(service.ledger, relocation_id)
+        (one,) = client.read_artifacts(artifact_filter=which)
+    assert one.key == former
+    assert str(one.data).startswith("# FAILURE")
+
+
+def test_two_installations_have_a_line_each(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.relocate("archives/none.tar", "acme")
+    before = set(artifacts(service))
+    for name in ("LEDGER", "ALERT", "DESTINATION"):
+        field = f"{name.lower()}_block"
+        monkeypatch.setenv(f"RELOCATION_{name}_BLOCK", getattr(service.settings, field))
+    monkeypatch.setenv("RELOCATION_INSTALLATION", "east")
+    show_next_steps(service.ledger, service.only().id)
+    assert set(artifacts(service)) - before == {"what-to-do-next-east"}
 
 
 def test_no_artifact_names_a_person(service: Service) -> None:
