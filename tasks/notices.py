@@ -1,11 +1,13 @@
 """Send what is due in the outbox, and put links that work in place of dead ones."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from sqlalchemy import Engine
 
@@ -71,20 +73,39 @@ def _deliver(settings: Settings, ledger: Engine, relocation_id: str | None) -> D
         per_minute=settings.notices_per_minute,
         send_to_block=send_to_block,
     )
-    try:
-        server = load_mail_server(settings)
-        signing_key = server.signing_key(settings.sender_domain)
-    except ConfigurationError:
-        # What goes through blocks must not wait for the mail server's.
-        deliver_due(delivery, worker=worker_name(), relocation_id=relocation_id)
-        raise
-    turn = concurrency(settings.mail_limit) if settings.mail_limit else nullcontext()
-    with turn, server.mailer(settings.sender_email) as mailer:
+    with ExitStack() as held:
+        try:
+            server = load_mail_server(settings)
+            signing_key = server.signing_key(settings.sender_domain)
+            if settings.mail_limit:
+                held.enter_context(_turn(settings.mail_limit))
+        except ConfigurationError:
+            # What goes through blocks must not wait for what mails lack.
+            deliver_due(delivery, worker=worker_name(), relocation_id=relocation_id)
+            raise
+        mailer = held.enter_context(server.mailer(settings.sender_email))
         return deliver_due(
             replace(delivery, mailer=mailer, signing_key=signing_key),
             worker=worker_name(),
             relocation_id=relocation_id,
         )
+
+
+@contextmanager
+def _turn(limit: str) -> Iterator[None]:
+    """Hold a place of the global limit; raises ConfigurationError where nobody has created it."""
+    with ExitStack() as held:
+        try:
+            # A lease that could not be renewed must not cut a mail off in the middle.
+            place = concurrency(limit, strict=True, raise_on_lease_renewal_failure=False)
+            held.enter_context(place)
+        except ConcurrencySlotAcquisitionError as err:
+            raise ConfigurationError(
+                "The relocation service is not fully set up.",
+                internal=f'the global concurrency limit "{limit}" of RELOCATION_MAIL_LIMIT does '
+                f"not exist; create it: prefect gcl create {limit} --limit 1",
+            ) from err
+        yield
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

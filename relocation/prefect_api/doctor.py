@@ -115,6 +115,7 @@ def run_checks(settings: Settings) -> list[Check]:
             f"start the mail server, or {_BLOCK}",
         ),
         check(f"alerts ({settings.alert_block})", lambda: doctor_mail.alerts(settings), _BLOCK),
+        *doctor_mail.mail_limit(settings),
         *doctor_mail.operator_block(settings),
     ]
 

@@ -3,6 +3,8 @@
 import ssl
 from urllib.parse import urlsplit
 
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from relocation.notices.building import Branding
@@ -17,6 +19,7 @@ from relocation.prefect_api.blocks import (
 from relocation.prefect_api.check import Check, FailedCheckError, WarningError, check
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
+from relocation.text import counted
 from relocation.transfer.database.schema import lost_passwords
 
 
@@ -81,6 +84,23 @@ def mail(settings: Settings) -> str:
             "correct username and password in the block, or let the server accept this machine",
         ) from err
     return f"{server.host}:{server.port} ({server.tls}{signed})"
+
+
+def mail_limit(settings: Settings) -> list[Check]:
+    """Look at the limit that senders hold, where one is named."""
+    name = settings.mail_limit
+    if not name:
+        return []
+
+    def look() -> str:
+        with get_client(sync_client=True) as client:
+            try:
+                limit = client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound as err:
+                raise FailedCheckError("does not exist, and so no mail is sent") from err
+        return f"lets {counted(limit.limit, 'process', 'processes')} send at a time"
+
+    return [check(f"mail limit ({name})", look, f"prefect gcl create {name} --limit 1")]
 
 
 def operator_block(settings: Settings) -> list[Check]:

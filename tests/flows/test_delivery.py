@@ -4,6 +4,7 @@ import sys
 import threading
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from embedded_service import Service
@@ -15,11 +16,14 @@ from prefect_blocks import save_block
 from pydantic import SecretStr
 
 from flows.notify import notify
+from relocation.errors import ConfigurationError
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind
 from relocation.notices.samples import samples
+from relocation.prefect_api.doctor import run_checks
 from relocation.request import RelocationRequest
+from relocation.settings import Settings
 
 
 def put(
@@ -79,9 +83,9 @@ def test_mail_waits_while_another_worker_holds_the_limit(
     put(service, NoticeKind.STARTED, "olivia@example.org")
     asked = threading.Event()
 
-    def ask(name: str) -> AbstractContextManager[None]:
+    def ask(name: str, **how: Any) -> AbstractContextManager[None]:
         asked.set()
-        return concurrency(name)
+        return concurrency(name, **how)
 
     monkeypatch.setattr(sys.modules["tasks.notices"], "concurrency", ask)
     worker = threading.Thread(target=notify)
@@ -91,3 +95,24 @@ def test_mail_waits_while_another_worker_holds_the_limit(
         assert service.mails() == []
     worker.join()
     assert len(service.mails()) == 1
+
+
+def test_a_limit_that_nobody_created_holds_mails_back_and_is_told(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every worker would send at once, and only a line of a log would say so."""
+    monkeypatch.setenv("RELOCATION_MAIL_LIMIT", "never-made")
+    inbox = f"mailto://127.0.0.1:{service.inbox.port}?from=ops@example.org&to=ops@example.org"
+    save_block(SlackWebhook(url=SecretStr(inbox)), "operators")
+    put(service, NoticeKind.STARTED, "olivia@example.org")
+    put(service, NoticeKind.OPERATOR, "slack-webhook/operators", channel=Channel.BLOCK)
+    failed = notify(return_state=True)
+    assert failed.is_failed()
+    told = failed.result(raise_on_failure=False)
+    assert isinstance(told, ConfigurationError)
+    assert "prefect gcl create never-made --limit 1" in str(told.internal)
+    ((recipient, _),) = service.mails()
+    assert "ops@example.org" in recipient, "what goes through a block does not wait"
+    (found,) = [one for one in run_checks(Settings()) if one.what.startswith("mail limit")]
+    assert not found.good
+    assert found.remedy == "prefect gcl create never-made --limit 1"
