@@ -67,6 +67,16 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
     """
 
     def decorate(body: Callable[[Work], Done]) -> Callable[[Hold], None]:
+        @task(
+            name=name.value,
+            description=body.__doc__,
+            retry_condition_fn=is_retryable,
+            cache_policy=NO_CACHE,  # the ledger alone says what is done
+            persist_result=False,
+        )
+        def tried(hold: Hold) -> State[Any] | None:
+            return _try(name, body, hold, resources_for(hold.relocation_id))
+
         def run(hold: Hold) -> None:
             resources = resources_for(hold.relocation_id)
             ledger, settings = resources.ledger, resources.settings
@@ -74,23 +84,14 @@ def relocation_task(name: Task) -> Callable[[Callable[[Work], Done]], Callable[[
             _stop_before(ledger, name, hold, policy)
             used = tries_used(ledger, hold.relocation_id, hold.round, name)
             waits = backoff(settings.backoff, policy.tries, settings.backoff_limit)[used:]
-
-            @task(
-                name=name.value,
-                description=body.__doc__,
+            within = tried.with_options(
                 retries=len(waits),
                 retry_delay_seconds=waits,
                 retry_jitter_factor=settings.backoff_jitter,
-                retry_condition_fn=is_retryable,
                 timeout_seconds=policy.time_limit,
-                cache_policy=NO_CACHE,  # the ledger alone says what is done
-                persist_result=False,
             )
-            def tried(hold: Hold) -> State[Any] | None:
-                return _try(name, body, hold, resources)
-
             # Called directly, in the main thread: only so does the time limit bite.
-            tried(hold)
+            within(hold)
 
         run.__name__ = name.value
         run.__doc__ = body.__doc__
