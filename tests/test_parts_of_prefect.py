@@ -1,5 +1,8 @@
 """What we use of Prefect without its promise is still there, and does what we need of it."""
 
+import subprocess
+import sys
+from importlib.metadata import entry_points
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,3 +60,14 @@ def test_an_automation_matches_any_of_several_deployments() -> None:
     )
     assert wanted.matches(Resource({"prefect.resource.id": "prefect.deployment.b"}))
     assert not wanted.matches(Resource({"prefect.resource.id": "prefect.deployment.c"}))
+
+
+def test_our_block_type_is_known_to_prefect_wherever_we_are_installed() -> None:
+    ours = [one for one in entry_points(group="prefect.collections") if one.name == "relocation"]
+    assert [one.value for one in ours] == ["relocation.prefect_api.blocks"]
+    code = (
+        "from prefect.blocks.core import Block\n"
+        "print(Block.get_block_class_from_key('relocation-mail-server').__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "MailServer"
