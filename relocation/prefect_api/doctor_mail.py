@@ -126,4 +126,7 @@ def alerts(settings: Settings) -> str:
     if embedded and (mail.host, mail.port) != (target.hostname, target.port):
         there = f"{target.hostname}:{target.port}"
         raise FailedCheckError(f"go to a local inbox at {there}, and the notices to {mail.host}")
-    return "go to the local inbox" if embedded else "are set up"
+    if embedded:
+        return "go to the local inbox"
+    # The block's type is Slack's: of those that every server knows, it takes any address.
+    return "go by mail" if target.scheme in {"mailto", "mailtos"} else "are set up"
