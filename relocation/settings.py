@@ -1,5 +1,6 @@
 """Everything that is no secret and no connection, from the environment (prefix RELOCATION_)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from relocation.steps import POLICIES, Policy, Step, Task
 
 _MEDIUM = 10 * 1024**2
 _LARGE = 100 * 1024**2
+_LONGEST_NAME = 40
 _NAMED_BY_DEFAULT = {
     "home",
     "ledger_block",
@@ -62,8 +64,6 @@ class Settings(BaseSettings):
 
     installation: str = Field(
         default="",
-        max_length=40,
-        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*)?$",
         description="Name that tells this installation from others on one Prefect server, of "
         "lower-case letters, digits and single dashes. Deployments, work pool, queue, tags, "
         "automations and artifacts end with it, and so do home and blocks that no setting names.",
@@ -321,6 +321,17 @@ class Settings(BaseSettings):
     @classmethod
     def _step_by_name(cls, value: object) -> object:
         return Step[value] if isinstance(value, str) and value in Step.__members__ else value
+
+    @field_validator("installation")
+    @classmethod
+    def _fits_every_name(cls, value: str) -> str:
+        """Prefect takes nothing else in the names of blocks and the keys of artifacts."""
+        if not re.fullmatch(r"([a-z0-9]+(-[a-z0-9]+)*)?", value) or len(value) > _LONGEST_NAME:
+            raise ValueError(
+                "takes lower-case letters and digits, with single dashes between them, "
+                f"{_LONGEST_NAME} at most"
+            )
+        return value
 
     @model_validator(mode="after")
     def _nothing_of_another_installation(self) -> Self:

@@ -14,8 +14,6 @@ from prefect.utilities.schema_tools.validation import ValidationError
 from relocation.errors import ConfigurationError
 from relocation.settings import Settings
 
-POOL = "relocation"
-"""The pool as prefect.yaml has it; an installation's own name comes after it."""
 FIRST_QUEUE = "safety-net"
 """The queue of what must not wait behind relocations, as prefect.yaml has it."""
 _PATHS = {"home", "templates"}
