@@ -205,5 +205,5 @@ def _folder(path: Path) -> LocalFileSystem:
 def _alerts(settings: Settings, inbox_port: int) -> SlackWebhook:
     # Prefect's blocks with a URL take every address that Apprise knows, mail among them, and the
     # server can load no block type of our own.
-    people = urlencode({"from": settings.sender_email, "to": settings.operator_email})
-    return SlackWebhook(url=SecretStr(f"mailto://{LOOPBACK}:{inbox_port}?{people}"))
+    mail = {"from": settings.sender_email, "to": settings.operator_email, "format": "text"}
+    return SlackWebhook(url=SecretStr(f"mailto://{LOOPBACK}:{inbox_port}?{urlencode(mail)}"))

@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort
+from prefect_blocks import load_block
 
 from relocation.prefect_api.flow_runs import to_run
 
@@ -48,15 +49,17 @@ def test_a_flow_that_aborts_leaves_its_run_to_others_and_calls_no_hook(alone: No
 def test_a_flow_that_raised_is_known_by_the_words_of_its_state(alone: None) -> None:
     state = ending("x", return_state=True)
     assert len(_seen) == 1
+    run_id = state.state_details.flow_run_id
+    assert run_id is not None
     with get_client(sync_client=True) as client:
-        run = client.read_flow_run(state.state_details.flow_run_id)
+        run = client.read_flow_run(run_id)
     assert to_run(run).raised
 
 
 def test_a_block_is_loaded_at_once_inside_an_event_loop_too(private_key: str) -> None:
     """Else what runs there would be given a coroutine, and go on without a key."""
 
-    async def load() -> Any:
-        return Secret.load("test-key", _sync=True)
+    async def load() -> Secret[Any]:
+        return load_block(Secret, "test-key")
 
     assert asyncio.run(load()).get() == private_key

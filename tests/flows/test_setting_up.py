@@ -15,7 +15,7 @@ from relocation.errors import ConfigurationError
 from relocation.ledger.migrate import is_current
 from relocation.ledger.relocations import list_relocations
 from relocation.prefect_api.block_file import read_block_file
-from relocation.prefect_api.blocks import load_ledger, load_mail_server
+from relocation.prefect_api.blocks import load_alerts, load_ledger, load_mail_server
 from relocation.prefect_api.setup import Fields, move_inbox, set_up
 from relocation.settings import Settings
 
@@ -101,6 +101,20 @@ def test_a_storage_that_cannot_be_made_here_is_asked_for(
     with pytest.raises(ConfigurationError) as refused:
         set_up(settings, inbox_port=1)
     assert "remote-file-system/absent" in str(refused.value.internal)
+
+
+def test_an_alert_comes_by_mail_with_the_lines_that_it_was_written_in(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELOCATION_ALERT_BLOCK", f"slack-webhook/own-{uuid.uuid4()}")
+    settings = Settings()
+    set_up(settings, inbox_port=service.inbox.port)
+    text = "A run is late.\n\nWHAT YOU CAN DO\n\n  relocation doctor\n"
+    # Prefect's types do not show `_sync`, without which the call may return a coroutine.
+    load_alerts(settings).notify(text, "An alert", _sync=True)  # type: ignore[call-arg,unused-coroutine]
+    (mail,) = (one for one in service.inbox.messages() if one.message["Subject"] == "An alert")
+    assert mail.part("plain").strip() == text.strip()
+    assert not mail.part("html")
 
 
 @pytest.mark.parametrize(
