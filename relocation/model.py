@@ -65,6 +65,8 @@ class Relocation:
     """When what the ledger knew of its people was removed: their names are empty since."""
     chunks_removed_at: datetime | None = None
     """When the destination's records of its import were removed."""
+    held_back: bool = False
+    """Its mails may have gone out already, after the back-up that the ledger is of."""
 
     @property
     def is_open(self) -> bool:

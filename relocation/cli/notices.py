@@ -91,6 +91,28 @@ def resend(
         )
 
 
+@app.command()
+def hold(as_json: AsJson = False) -> None:
+    """After the ledger was restored from a back-up: mail nobody twice.
+
+    Holds back what may have gone out since the back-up: mails that wait, and those of relocations
+    that go on. Send them with `relocation notices resend`, links with `relocation claims renew`.
+    Type it before any worker is started.
+    """
+    from relocation.ledger.restoring import hold_back  # noqa: PLC0415
+    from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
+
+    with plain_errors():
+        reach_server()
+        done = hold_back(load_ledger(Settings()))
+    if as_json:
+        print_json({"held_back": done.notices, "open": done.open_relocations})
+        return
+    out.print(f"{counted(done.notices, 'mail')} held back.", soft_wrap=True)
+    for relocation_id in done.open_relocations:
+        out.print(f"Goes on, and mails nobody by itself: {relocation_id}", soft_wrap=True)
+
+
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:
     reach_server()
     from relocation.prefect_api.blocks import load_mail_server  # noqa: PLC0415 - imports Prefect: seconds

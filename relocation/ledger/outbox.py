@@ -25,6 +25,7 @@ from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 _log = logging.getLogger(__name__)
 
 _PLAIN_KEY = BoundedText(600)
+HELD_BACK = "Held back: it may have gone out after the back-up that the ledger was restored from."
 FORGOTTEN = "The people of this relocation are forgotten: their mails and addresses are gone."
 GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
@@ -83,7 +84,7 @@ def enqueue(
     """
     if not drafts:
         return 0
-    key = _notice_key(connection, relocation_id)
+    key, held_back = _of_relocation(connection, relocation_id)
     windows = {draft.window for draft in drafts if draft.window}
     turns = {window: _turn(connection, window, now) for window in windows}
     rows = []
@@ -95,15 +96,19 @@ def enqueue(
         }
         if draft.window:
             row |= {"cause": draft.window.cause, "not_before": turns[draft.window]}
+        row["reply"] = None
+        if held_back and draft.kind is not NoticeKind.OPERATOR:
+            row |= {"state": NoticeState.UNKNOWN, "reply": HELD_BACK, "valid_until": None}
+            row |= {"context": {}} if draft.kind is NoticeKind.CLAIM else {}
         rows.append(row)
-    kinds = {row["message_id"]: row["kind"] for row in rows}
+    queued = {row["message_id"]: row for row in rows}
     new = insert_new(connection, notices, rows, returning=notices.c.message_id)
     for message_id in new:
         _log.info(
             "%s notice of relocation %s: %s, Message-ID %s",
-            kinds[message_id],
+            queued[message_id]["kind"],
             relocation_id,
-            NoticeState.QUEUED,
+            queued[message_id]["state"],
             message_id,
         )
     return len(new)
@@ -155,15 +160,17 @@ def thread_of(engine: Engine, notice: Notice) -> str | None:
     """Return the id of the STARTED message to the same reader, if there is one (A-143)."""
     key = NoticeDraft(NoticeKind.STARTED, notice.recipient).key(notice.relocation_id, notice.round)
     with reading(engine) as connection:
-        unique = _keyed(_notice_key(connection, notice.relocation_id), key)
+        secret, _ = _of_relocation(connection, notice.relocation_id)
+        unique = _keyed(secret, key)
         wanted = select(notices.c.message_id).where(notices.c.dedupe_key == unique)
         return connection.execute(wanted).scalar_one_or_none()
 
 
-def _notice_key(connection: Connection, relocation_id: str) -> str:
-    its = select(relocations.c.notice_key).where(relocations.c.id == relocation_id)
-    key: str = connection.execute(its).scalar_one()
-    return key
+def _of_relocation(connection: Connection, relocation_id: str) -> tuple[str, bool]:
+    """Return the secret of a relocation's keys, and whether its mails are held back."""
+    columns = (relocations.c.notice_key, relocations.c.held_back)
+    row = connection.execute(select(*columns).where(relocations.c.id == relocation_id)).one()
+    return row.notice_key, row.held_back
 
 
 def _keyed(secret: str, key: str) -> str:

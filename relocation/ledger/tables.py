@@ -173,6 +173,7 @@ relocations = Table(
     Column("notice_key", String(64), nullable=False, server_default=""),
     Column("forgotten_at", UtcTime),
     Column("chunks_removed_at", UtcTime),
+    Column("held_back", Boolean, nullable=False, server_default=false()),
 )
 _is_active = relocations.c.status.in_(ACTIVE)
 Index(
