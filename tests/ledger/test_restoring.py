@@ -50,8 +50,8 @@ def test_what_goes_on_mails_nobody_by_itself_but_operators(ledger: Engine, now: 
     queued = {(one.kind, one.recipient): one for one in notices_of(ledger, "r-1")}
     assert queued.pop((NoticeKind.OPERATOR, "operator@mail.test")).state is NoticeState.SENT
     assert {one.state for one in queued.values()} == {NoticeState.UNKNOWN}
-    assert {recipient for _, recipient in told} == set(map(address, (OWNER, CREATOR, MEMBER)))
-    assert not [one for one in told.values() if "s3cr3t" in str(one.context)]
+    assert {recipient for _, recipient in queued} == set(map(address, (OWNER, CREATOR, MEMBER)))
+    assert not [one for one in queued.values() if "s3cr3t" in str(one.context)]
     assert requeue(ledger, "r-1", now=now).queued == 4
     assert sends(ledger, now) == 4
 
