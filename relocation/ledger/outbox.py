@@ -12,9 +12,9 @@ from sqlalchemy.dialects import sqlite
 
 from relocation.database import insert_new, reading
 from relocation.errors import CommandError
+from relocation.ledger.column_types import BoundedText
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import (
-    BoundedText,
     NoticeState,
     notices,
     relocations,

@@ -12,10 +12,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from relocation.database import engine_options, prepare
+from relocation.ledger.column_types import BoundedText
 from relocation.ledger.migrate import VERSION_TABLE, _config, is_current, migrate
 from relocation.ledger.outbox import enqueue, notices_of, thread_of
 from relocation.ledger.relocations import get_relocation
-from relocation.ledger.tables import BoundedText, metadata, utc_now
+from relocation.ledger.tables import metadata, utc_now
 from relocation.ledger.tries import done_round
 from relocation.ledger.worklist import Discard, begin_discarding, to_discard
 from relocation.notices.kinds import NoticeDraft, NoticeKind

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import StatementError
 
+from relocation.ledger.column_types import BoundedText, UtcTime
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.relocations import get_relocation
-from relocation.ledger.tables import BoundedText, UtcTime
 from relocation.request import RelocationRequest
 
 DIALECT = sqlite.dialect()
