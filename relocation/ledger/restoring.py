@@ -6,6 +6,7 @@ from sqlalchemy import Engine, case, literal, select, update
 
 from relocation.ledger.outbox import HELD_BACK
 from relocation.ledger.tables import OPEN, NoticeState, is_in, is_open, notices, relocations
+from relocation.ledger.tries import forget_work
 from relocation.notices.kinds import NoticeKind
 from relocation.steps import Status
 
@@ -26,7 +27,8 @@ def hold_back(engine: Engine) -> HeldBack:
 
     Those that wait, and those that a relocation queues which had not ended for good by then: only a
     person sends them. What operators are told is never held back. The fences of these relocations
-    are put beyond those that the destination has seen, so that they can go on.
+    are put beyond those that the destination has seen, so that they can go on; what they wrote into
+    the storage may be gone, and is made again from the archive.
     """
     secret = notices.c.kind == NoticeKind.CLAIM
     held = {
@@ -46,5 +48,7 @@ def hold_back(engine: Engine) -> HeldBack:
         number = connection.execute(waiting.values(held)).rowcount
         beyond = {"held_back": True, "fence": relocations.c.fence + _AHEAD, "lease_until": None}
         connection.execute(going_on.values(beyond))
+        for id_ in connection.execute(select(relocations.c.id).where(not_ended)).scalars().all():
+            forget_work(connection, id_)
         wanted = select(relocations.c.id).where(is_open).order_by(relocations.c.created_at)
         return HeldBack(number, list(connection.execute(wanted).scalars()))
