@@ -1,0 +1,94 @@
+"""A ledger of the last version lets an interrupted relocation go on."""
+
+import sys
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+import pytest
+from alembic import command
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry
+from sqlalchemy import Engine, text
+
+from flows.relocate import relocate
+from relocation.example import example_export
+from relocation.ledger.migrate import _config, is_current, migrate
+from relocation.ledger.outbox import notices_of
+from relocation.ledger.tables import NoticeState
+from relocation.notices.kinds import NoticeDraft, NoticeKind
+from relocation.steps import Status, Task
+from relocation.transfer.load.chunks import written_chunks
+
+LAST_VERSION = "0011"
+"""The newest migration of the last release."""
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def interrupted(service: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A relocation whose process died with all records written and nothing recorded of it."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["tasks.import_organizations"], "show_accounts", die)
+        patch.setattr(sys.modules["tasks.hook"], "reconcile", die)
+        archive = service.archive(example_export(organizations=1))
+        with pytest.raises(Killed):
+            service.relocate(archive, "acme")
+    stored = service.only()
+    assert (stored.status, stored.task) == (Status.IN_PROGRESS, Task.IMPORT_ORGANIZATIONS)
+    return str(stored.id)
+
+
+def go_on(relocation_id: str) -> Any:
+    """Retry the run, as in the Prefect UI."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
+        run = client.read_flow_run(UUID(relocation_id))
+    return run_flow(relocate, flow_run=run, return_type="state")
+
+
+def leave_as_the_last_version_did(ledger: Engine, relocation_id: str) -> None:
+    """Give the tables the form of the last version, and the notices the keys that they had then."""
+    plain = {
+        notice.id: NoticeDraft(notice.kind, notice.recipient, about=notice.about).key(
+            relocation_id, notice.round
+        )
+        for notice in notices_of(ledger, relocation_id)
+    }
+    assert plain
+    with ledger.begin() as connection:
+        command.downgrade(_config(connection), LAST_VERSION)
+        for id_, key in plain.items():
+            statement = text("UPDATE notice SET dedupe_key = :key WHERE id = :id")
+            connection.execute(statement, {"key": key, "id": id_})
+    assert not is_current(ledger)
+
+
+def test_a_relocation_interrupted_before_the_upgrade_goes_on_after_it(
+    service: Any, interrupted: str
+) -> None:
+    told = service.mails()
+    chunks = written_chunks(service.destination, interrupted)
+    assert told
+    assert chunks
+    leave_as_the_last_version_did(service.ledger, interrupted)
+    migrate(service.ledger)
+    assert go_on(interrupted).is_completed()
+    stored = service.only()
+    assert (stored.status, stored.round) == (Status.SUCCESS, 1)
+    after = Counter(service.mails())
+    assert all(after[mail] == count for mail, count in Counter(told).items())
+    notices = notices_of(service.ledger, interrupted)
+    assert {notice.state for notice in notices} == {NoticeState.SENT}
+    kinds = {notice.kind for notice in notices}
+    assert kinds == {NoticeKind.STARTED, NoticeKind.SUCCEEDED, NoticeKind.CLAIM}
+    assert set(chunks) <= set(written_chunks(service.destination, interrupted))
+    assert service.count("sentry.organization") == 1
