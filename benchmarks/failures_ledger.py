@@ -67,8 +67,7 @@ def _settling(engine: Engine, relocation_id: str) -> float:
             relocation_id,
             settlement,
             sender_domain="example.org",
-            fence=hold.fence,
-            own=hold,
+            seen=hold,
             request=request,
         )
     )

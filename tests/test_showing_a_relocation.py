@@ -46,9 +46,7 @@ def failed(tmp_path: Path) -> Engine:
         internal_error="",
         drafts=[NoticeDraft(NoticeKind.FAILED, "olivia@example.org")],
     )
-    assert settle(
-        ledger, ID, settlement, sender_domain="example.org", fence=hold.fence, own=hold, now=NOW
-    )
+    assert settle(ledger, ID, settlement, sender_domain="example.org", seen=hold, now=NOW)
     return ledger
 
 

@@ -175,14 +175,21 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
             raise fenced_out(hold)
 
 
-def is_free(fence: int, now: datetime, own: Hold | None = None) -> ColumnElement[bool]:
-    """Match the relocation while nobody has taken it over since `fence`, and nobody holds it.
+def as_seen(relocation: Relocation | None, own: Hold | None = None) -> Hold | int:
+    """Return the caller's own hold while it is valid, else the fence that it sees, 0 for none."""
+    fence = relocation.fence if relocation else 0
+    return own if own is not None and own.fence == fence else fence
 
-    The process whose own hold it is need not wait for its lease to end (DESIGN 6.6).
+
+def is_free(seen: Hold | int, now: datetime) -> ColumnElement[bool]:
+    """Match the relocation while nobody has taken it over since, and nobody holds it.
+
+    `seen` is its fence as the caller saw it, or the caller's own hold: that one need not wait for
+    its lease to end (DESIGN 6.6).
     """
-    unchanged = relocations.c.fence == fence
-    if own is not None and own.fence == fence:
-        return unchanged
+    if isinstance(seen, Hold):
+        return relocations.c.fence == seen.fence
+    unchanged = relocations.c.fence == seen
     return and_(
         unchanged, or_(relocations.c.lease_until.is_(None), relocations.c.lease_until <= now)
     )
@@ -207,7 +214,7 @@ def take_hold(
         now = now or database_time(connection)
         statement = (
             update(relocations)
-            .where(relocations.c.id == relocation.id, is_free(relocation.fence, now, own))
+            .where(relocations.c.id == relocation.id, is_free(as_seen(relocation, own), now))
             .values(
                 fence=relocation.fence + 1,
                 held_since=now,

@@ -55,17 +55,16 @@ def settle(
     settlement: Settlement,
     *,
     sender_domain: str,
-    fence: int,
-    own: Hold | None = None,
+    seen: Hold | int,
     request: RelocationRequest | None = None,
     now: datetime | None = None,
 ) -> LifecycleEvent | None:
     """Settle the relocation's round, with its notices, in one transaction; idempotent.
 
-    `fence` is the one with which the caller saw it, 0 where it saw none. None, and nothing
-    changes, where the round is settled already or the relocation has ended for good (R-10), where
-    it was taken over since, and where a process other than the caller, whose own hold is `own`,
-    still holds it (DESIGN 6.6). A relocation that the ledger does not have is created from the
+    `seen` is the caller's own hold, else the fence with which it saw the relocation, 0 for none.
+    None, and nothing changes, where the round is settled already or the relocation has ended for
+    good (R-10), where it was taken over since, and where another process still holds it
+    (DESIGN 6.6). A relocation that the ledger does not have is created from the
     request, whatever it holds: its run was refused before it opened one. Raises PermanentError
     where there is neither a relocation nor a request. In place of the reference's
     `fail_relocation`.
@@ -78,7 +77,7 @@ def settle(
             relocations.c.id == relocation_id,
             is_open,
             relocations.c.status.not_in(_FINAL),
-            is_free(fence, now, own),
+            is_free(seen, now),
         )
         settled_round = connection.execute(
             update(relocations)

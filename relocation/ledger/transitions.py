@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 from relocation.database import database_time
 from relocation.errors import CommandError
 from relocation.ledger.history import record_event
-from relocation.ledger.holds import Hold, fenced_out, is_free
+from relocation.ledger.holds import Hold, as_seen, fenced_out, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
 from relocation.ledger.tables import relocations, tasks_done
 from relocation.ledger.tries import forget_work, interrupt_open_tries
@@ -46,7 +46,7 @@ def interrupt(
         .where(
             relocations.c.id == relocation.id,
             relocations.c.status == Status.IN_PROGRESS,
-            is_free(relocation.fence, now, own),
+            is_free(as_seen(relocation, own), now),
         )
         .values(values)
     )

@@ -14,7 +14,7 @@ from relocation.errors import (
     RelocationError,
     RevealedError,
 )
-from relocation.ledger.holds import Hold, release, take_hold
+from relocation.ledger.holds import Hold, as_seen, release, take_hold
 from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
@@ -89,8 +89,7 @@ def end_relocation(
         relocation_id,
         settlement,
         sender_domain=context.settings.sender_domain,
-        fence=own.fence if own else relocation.fence if relocation else 0,
-        own=own,
+        seen=own or as_seen(relocation),
         request=request,
         now=context.clock(),
     )

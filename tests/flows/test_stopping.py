@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Cancelling, Failed, Suspended
 from flows.handle_failure import handle_failure
 from flows.sweep import sweep
 from relocation.example import example_export
+from relocation.findings import Finding
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.transitions import schedule_cancel, schedule_pause
@@ -168,7 +169,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
 ) -> None:
     """Theirs stays theirs; the operator reads in the ledger that nothing was rolled back."""
 
-    def add_a_team(*_: object) -> None:
+    def add_a_team(*_: object) -> list[Finding]:
         """Somebody works in it while it is hidden, and after it was verified."""
         (organization,) = service.rows("sentry.organization")
         team = service.table("sentry.team")
@@ -176,8 +177,9 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         row = {"organization_id": organization.id, "slug": "theirs", "name": "Theirs", "status": 0}
         with service.destination.begin() as connection:
             connection.execute(team.insert().values(**row, date_added=now))
+        return []
 
-    monkeypatch.setattr(sys.modules["tasks.compare"], "_refuse_differences", add_a_team)
+    monkeypatch.setattr(sys.modules["tasks.compare"], "verify", add_a_team)
     meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")

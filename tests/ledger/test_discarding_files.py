@@ -34,7 +34,7 @@ def do(ledger: Engine, hold: Hold, *tasks: Task) -> None:
 
 def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
     failed = Settlement(Status.FAILURE, "It failed.")
-    assert settle(ledger, "r-1", failed, sender_domain=DOMAIN, fence=hold.fence, own=hold, now=now)
+    assert settle(ledger, "r-1", failed, sender_domain=DOMAIN, seen=hold, now=now)
 
 
 def discarded(ledger: Engine) -> list[int]:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -20,9 +19,10 @@ REQUEST = RelocationRequest(archive="a.tar", organizations=["acme"], owner="oliv
 
 @pytest.fixture
 def emitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the events that Prefect is sent."""
     names: list[str] = []
 
-    def emit(name: str, **_told: Any) -> None:
+    def emit(name: str, **_told: object) -> None:
         names.append(name)
 
     monkeypatch.setattr(flow_runs, "emit_event", emit)
@@ -54,7 +54,7 @@ def test_a_further_round_opens_and_is_told_as_going_on(
     first = open_relocation(file_ledger, "r-1", REQUEST)
     failed = Settlement(Status.FAILURE, "It failed.")
     domain, own = "example.org", hold_of(first)
-    event = settle(file_ledger, "r-1", failed, sender_domain=domain, fence=first.fence, own=own)
+    event = settle(file_ledger, "r-1", failed, sender_domain=domain, seen=own)
     assert event is LifecycleEvent.FAILED
     again = open_relocation(file_ledger, "r-1", REQUEST)
     assert again.event is LifecycleEvent.OPENED

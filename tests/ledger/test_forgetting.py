@@ -46,6 +46,7 @@ MONTH = timedelta(days=30)
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on SQLite and on PostgreSQL."""
     return either_ledger
 
 

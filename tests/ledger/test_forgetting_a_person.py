@@ -19,6 +19,7 @@ from relocation.steps import LifecycleEvent, Status, Task
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on SQLite and on PostgreSQL."""
     return either_ledger
 
 

@@ -54,8 +54,7 @@ def test_relocations_are_counted_by_status_and_the_oldest_open_one_has_an_age(
         "r-0",
         Settlement(Status.FAILURE, "It failed."),
         sender_domain="example.org",
-        fence=failed.fence,
-        own=hold_of(failed),
+        seen=hold_of(failed),
     )
     open_relocation(either_ledger, "r-1", ask("olivia"), now - timedelta(minutes=5))
     numbers = read_stats(either_ledger, now)

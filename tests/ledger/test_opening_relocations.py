@@ -28,8 +28,8 @@ DOMAIN = "example.org"
 def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
-    fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, fence=fence, own=own)
+    own = hold_of(seen) if seen else 0
+    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own)
     return new is not None
 
 

@@ -5,19 +5,21 @@ from datetime import datetime, timedelta
 import pytest
 from ended import CREATOR, MEMBER, OWNER, address, do, drafts, ends, opened, sends, succeeds
 from sqlalchemy import Engine
+from task_results import result_of
 
 from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import enqueue, notices_of, requeue
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.restoring import hold_back
 from relocation.ledger.tables import NoticeState
-from relocation.ledger.tries import done_result
+from relocation.ledger.tries import is_done
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.steps import Status, Task
 
 
 @pytest.fixture
 def ledger(either_ledger: Engine) -> Engine:
+    """An empty ledger, on SQLite and on PostgreSQL."""
     return either_ledger
 
 
@@ -38,12 +40,12 @@ def test_what_waits_is_held_back_until_a_person_asks_and_no_token_is_left(
 
 def test_what_goes_on_mails_nobody_by_itself_but_operators(ledger: Engine, now: datetime) -> None:
     before = opened(ledger, "r-1", now)
-    do(ledger, before, Task.SCAN_EXPORT, now)
+    do(ledger, before, result_of(Task.SCAN_EXPORT), now)
     assert hold_back(ledger).open_relocations == ["r-1"]
     hold = hold_of(open_relocation(ledger, "r-1", get_relocation(ledger, "r-1").request, now))
     assert hold.fence > before.fence + 100, "the destination may have seen many"
     assert hold.round == before.round
-    assert done_result(ledger, "r-1", Task.SCAN_EXPORT) is None, "its files may be gone"
+    assert not is_done(ledger, "r-1", Task.SCAN_EXPORT), "its files may be gone"
     succeeds(ledger, hold, now)
     with ledger.begin() as connection:
         alert = NoticeDraft(NoticeKind.OPERATOR, "operator@mail.test")

@@ -74,7 +74,7 @@ def test_after_the_last_step_that_can_wait_there_is_none(
 def test_what_has_ended_is_refused(ledger: Engine, scanning: Hold, schedule: Schedule) -> None:
     """A-131, A-132."""
     failure = Settlement(Status.FAILURE, "No.")
-    settle(ledger, "r-1", failure, sender_domain="example.org", fence=1, own=scanning)
+    settle(ledger, "r-1", failure, sender_domain="example.org", seen=scanning)
     with pytest.raises(PermanentError, match="has ended"):
         schedule(ledger, "r-1")
 

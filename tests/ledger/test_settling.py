@@ -36,17 +36,8 @@ def _settle(
 ) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
-    fence, own = (seen.fence, hold_of(seen)) if seen else (0, None)
-    new = settle(
-        ledger,
-        id_,
-        settlement,
-        sender_domain=DOMAIN,
-        fence=fence,
-        own=own,
-        request=request,
-        now=now,
-    )
+    own = hold_of(seen) if seen else 0
+    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own, request=request, now=now)
     return new is not None
 
 

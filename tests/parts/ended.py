@@ -107,8 +107,7 @@ def ends(ledger: Engine, hold: Hold, status: Status, now: datetime) -> None:
         hold.relocation_id,
         settlement,
         sender_domain=DOMAIN,
-        fence=hold.fence,
-        own=hold,
+        seen=hold,
         now=now,
     )
 
