@@ -42,7 +42,6 @@ class ByServer(LoadScopeScheduling):  # type: ignore[misc]
 TIERS = {
     "prefect_server": "server",
     "operator": "server",
-    "east": "server",
     "up": "server",
     "own_postgresql": "server",
     "world": "kill",

@@ -131,8 +131,16 @@ def test_the_schedule_that_the_docs_give_as_an_example_fits_the_deployment() -> 
     flow.validate_parameters(schedule["parameters"])
 
 
-def _stored(schedule: SCHEDULE_TYPES, **more: Any) -> DeploymentSchedule:
-    return DeploymentSchedule(schedule=schedule, **more)
+def _stored(
+    schedule: SCHEDULE_TYPES,
+    *,
+    active: bool = True,
+    slug: str | None = None,
+    parameters: dict[str, Any] | None = None,
+) -> DeploymentSchedule:
+    return DeploymentSchedule(
+        schedule=schedule, active=active, slug=slug, parameters=parameters or {}
+    )
 
 
 def test_schedules_that_only_the_server_has_are_kept_as_they_are() -> None:
@@ -170,7 +178,7 @@ def test_a_relocation_over_the_limit_waits_and_is_never_cancelled() -> None:
     assert DEPLOYMENTS["relocate"]["concurrency_limit"]["collision_strategy"] == "ENQUEUE"
 
 
-def _ids(wanted: Any, settings: Settings | None = None) -> Any:
+def _ids(wanted: dict[str, Any], settings: Settings | None = None) -> dict[str, Any]:
     """An automation as it is at a server whose deployments have their names as ids."""
     settings = settings or Settings()
     return fill_in(wanted, settings, deployment_id=lambda name: name, alerts=lambda: SOME_ID)

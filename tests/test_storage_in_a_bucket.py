@@ -24,12 +24,14 @@ MOST_MEMORY = 400 * 1024**2
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as one:
         yield one
 
 
 @pytest.fixture(params=[PLAIN, VERSIONED, "fsspec"])
 def storage(request: pytest.FixtureRequest, server: S3Server) -> Storage:
+    """A storage in a bucket: with versions, without, and through fsspec."""
     fsspec = request.param == "fsspec"
     return storage_on(server.remote() if fsspec else server.block(request.param))
 

@@ -2,11 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from embedded_service import Service
+from embedded_service import Begin, Service
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import (
@@ -46,15 +45,6 @@ def private_key(prefect_server: None) -> str:
     pem = create_private_key(2048)
     save_block(Secret(value=SecretStr(pem)), "test-key")
     return pem
-
-
-@dataclass(frozen=True)
-class Begin:
-    """How every service begins: its settings, and a copy of what it has on disk by then."""
-
-    variables: dict[str, str]
-    template: Path
-    mail_port: int
 
 
 @pytest.fixture(scope="session")

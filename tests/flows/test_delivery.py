@@ -4,7 +4,6 @@ import sys
 import threading
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from embedded_service import Service
@@ -83,9 +82,13 @@ def test_mail_waits_while_another_worker_holds_the_limit(
     put(service, NoticeKind.STARTED, "olivia@example.org")
     asked = threading.Event()
 
-    def ask(name: str, **how: Any) -> AbstractContextManager[None]:
+    def ask(
+        name: str, *, strict: bool, raise_on_lease_renewal_failure: bool
+    ) -> AbstractContextManager[None]:
         asked.set()
-        return concurrency(name, **how)
+        return concurrency(
+            name, strict=strict, raise_on_lease_renewal_failure=raise_on_lease_renewal_failure
+        )
 
     monkeypatch.setattr(sys.modules["tasks.notices"], "concurrency", ask)
     worker = threading.Thread(target=notify)

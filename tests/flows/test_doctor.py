@@ -164,9 +164,9 @@ def pool(service: Service, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Make the work pool of a file, or let one overwrite it; returns what was done."""
     file = tmp_path / "pool.yaml"
 
-    def apply(text: str, **more: Any) -> str:
+    def apply(text: str, *, overwrite: bool = False) -> str:
         file.write_text(text)
-        return make_pool(Settings(), file, **more)
+        return make_pool(Settings(), file, overwrite=overwrite)
 
     yield apply
     with get_client(sync_client=True) as client:

@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from embedded_service import Service
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Abort
 from prefect_blocks import load_block
 
@@ -16,7 +18,7 @@ from relocation.prefect_api.flow_runs import to_run
 _seen: list[str] = []
 
 
-def hook(flow: Any, flow_run: Any, state: Any) -> None:
+def hook(flow: object, flow_run: FlowRun, state: object) -> None:
     """Remember for which run it was called."""
     _seen.append(str(flow_run.id))
 
@@ -34,7 +36,7 @@ def _run() -> Any:
 
 
 @pytest.fixture
-def alone(service: Any) -> None:
+def alone(service: Service) -> None:
     """No run of any other test is at the server."""
     _seen.clear()
 

@@ -23,6 +23,7 @@ from relocation.steps import Status
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as one:
         yield one
 

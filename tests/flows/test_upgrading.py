@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
+from embedded_service import Service
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry
@@ -30,7 +31,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def interrupted(service: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def interrupted(service: Service, monkeypatch: pytest.MonkeyPatch) -> str:
     """A relocation whose process died with all records written and nothing recorded of it."""
 
     def die(*_: object) -> None:
@@ -73,7 +74,7 @@ def leave_as_the_last_version_did(ledger: Engine, relocation_id: str) -> None:
 
 
 def test_a_relocation_interrupted_before_the_upgrade_goes_on_after_it(
-    service: Any, interrupted: str
+    service: Service, interrupted: str
 ) -> None:
     told = service.mails()
     chunks = written_chunks(service.destination, interrupted)

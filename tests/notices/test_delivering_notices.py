@@ -195,7 +195,7 @@ def test_a_notice_that_cannot_be_built_waits_to_be_mended_and_stops_no_other(
 def test_the_log_tells_of_each_mail_by_its_message_id_and_never_by_its_address(
     *,
     ledger: Engine,
-    peer: Any,
+    peer: Peer,
     mailer: Mailer,
     put: Enqueue,
     deliver: Deliver,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -113,3 +114,12 @@ class Service:
             (str(mail.message["To"]), str(mail.message["Subject"]))
             for mail in self.inbox.messages()
         )
+
+
+@dataclass(frozen=True)
+class Begin:
+    """How every service begins: its settings, and a copy of what it has on disk by then."""
+
+    variables: dict[str, str]
+    template: Path
+    mail_port: int

@@ -11,7 +11,7 @@ from service_operator import Operator
 DISABLED = "A relocation does not start"
 
 
-def _ask(operator: Operator, path: str, **body: Any) -> Any:
+def _ask(operator: Operator, path: str, **body: object) -> Any:
     answer = operator.api("POST", path, body)
     return answer.json() if answer.content else None
 

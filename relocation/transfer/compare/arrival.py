@@ -15,12 +15,13 @@ from relocation.transfer.compare.intended import CHANGES, CHANGES_SINCE, Change,
 from relocation.transfer.database.exporting import PickedSource, exported_pks
 from relocation.transfer.database.rows import select_in
 from relocation.transfer.database.schema import ModelTable, reflect
-from relocation.transfer.load.chunks import import_report, read_chunks, smallest_chunks
+from relocation.transfer.load.chunks import GRANTED, import_report, read_chunks, smallest_chunks
 from relocation.transfer.load.owners import with_owners
 from relocation.transfer.load.references import MapsOnDemand
 from relocation.transfer.source import PortionedSource, Source
 
 _ORGANIZATION: Final = "sentry.organization"
+_MEMBER: Final = "sentry.organizationmember"
 _NAMED: Final = 5
 """Most rows of a model that are told one by one where nothing stands for them."""
 
@@ -72,7 +73,7 @@ def verify_import(
     told = import_report(destination, relocation_id).findings
     return [
         *differences(source, arrived, pairs, tables, told=told, since=CHANGES_SINCE),
-        *_unexpected(destination, tables, pairs),
+        *_unexpected(destination, tables, pairs, _pairs(destination, relocation_id, GRANTED)),
     ]
 
 
@@ -91,12 +92,15 @@ def _defaulted(tables: Mapping[str, ModelTable]) -> Iterator[tuple[str, str]]:
 
 
 def _unexpected(
-    destination: Engine, tables: Mapping[str, ModelTable], pairs: Pairs
+    destination: Engine,
+    tables: Mapping[str, ModelTable],
+    pairs: Pairs,
+    granted: Collection[int],
 ) -> Iterator[Finding]:
     """Report the rows of the imported organizations that no record stands for.
 
     What belongs to a person is left out: an account may have been there before, with rows of its
-    own.
+    own. So are memberships that were granted: a ledger from a back-up may be behind them.
     """
     moved = pairs.get(_ORGANIZATION, {})
     table = tables[_ORGANIZATION]
@@ -111,7 +115,7 @@ def _unexpected(
     for name, pks in exported_pks(destination, admitted, [slug for (slug,) in found]):
         if Scope.USER in load_catalogue()[name].scopes:
             continue
-        known = frozenset(pairs.get(name, {}).values())
+        known = {*pairs.get(name, {}).values(), *(granted if name == _MEMBER else ())}
         extra = (one for one in pks if one not in known)
         for one in islice(extra, _NAMED):
             reason = f"The destination has a new row, {one}, that matches no record."
