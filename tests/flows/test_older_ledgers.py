@@ -1,5 +1,6 @@
-"""A ledger of the last version lets an interrupted relocation go on."""
+"""A ledger of the last version, or from a back-up, lets an interrupted relocation go on."""
 
+import shutil
 import sys
 from collections import Counter
 from typing import Any
@@ -17,6 +18,8 @@ from flows.relocate import relocate
 from relocation.example import example_export
 from relocation.ledger.migrate import _config, is_current, migrate
 from relocation.ledger.outbox import notices_of
+from relocation.ledger.relocations import get_relocation
+from relocation.ledger.restoring import hold_back
 from relocation.ledger.tables import NoticeState
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.steps import Status, Task
@@ -93,3 +96,29 @@ def test_a_relocation_interrupted_before_the_upgrade_goes_on_after_it(
     assert kinds == {NoticeKind.STARTED, NoticeKind.SUCCEEDED, NoticeKind.CLAIM}
     assert set(chunks) <= set(written_chunks(service.destination, interrupted))
     assert service.count("sentry.organization") == 1
+
+
+def test_a_ledger_from_a_back_up_goes_on_to_the_same_end_and_doubles_nothing(
+    service: Service, interrupted: str
+) -> None:
+    """The destination is ahead of it, and all mails went out after the back-up."""
+    file = service.settings.home / "ledger.db"
+    service.ledger.dispose()
+    shutil.copy(file, file.with_suffix(".copy"))
+    assert go_on(interrupted).is_completed()
+    rows = {model: service.count(model) for model in ("sentry.organization", "sentry.user")}
+    chunks, mails = written_chunks(service.destination, interrupted), service.mails()
+    service.ledger.dispose()
+    for log in file.parent.glob("ledger.db-*"):
+        log.unlink()
+    shutil.copy(file.with_suffix(".copy"), file)
+    assert get_relocation(service.ledger, interrupted).status is Status.IN_PROGRESS
+    assert hold_back(service.ledger).open_relocations == [interrupted]
+    assert go_on(interrupted).is_completed()
+    assert get_relocation(service.ledger, interrupted).status is Status.SUCCESS
+    assert {model: service.count(model) for model in rows} == rows
+    assert written_chunks(service.destination, interrupted) == chunks
+    assert service.mails() == mails
+    told = notices_of(service.ledger, interrupted)
+    held = {notice.kind for notice in told if notice.state is NoticeState.UNKNOWN}
+    assert held == {NoticeKind.SUCCEEDED, NoticeKind.CLAIM}
