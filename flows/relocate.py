@@ -12,6 +12,7 @@ from tasks.hand_over import grant_ownership, reveal_organizations
 from tasks.hook import settling_hook
 from tasks.import_organizations import import_organizations
 from tasks.receive import receive_archive
+from tasks.resources import forget_hold
 from tasks.scan import scan_export
 from tasks.session import hold_relocation
 from tasks.working_files import discard_working_files
@@ -57,3 +58,4 @@ def relocate(request: RelocationRequest) -> None:
         complete(hold)
     send_notices(hold.relocation_id)
     discard_working_files(hold, return_state=True)
+    forget_hold(hold.relocation_id)

@@ -66,7 +66,7 @@ class Relocation:
     chunks_removed_at: datetime | None = None
     """When the destination's records of its import were removed."""
     held_back: bool = False
-    """Its mails may have gone out already, after the back-up that the ledger is of."""
+    """Its mails may have gone out already, after the backup that the ledger is of."""
 
     @property
     def is_open(self) -> bool:

@@ -109,8 +109,6 @@ def hold_relocation(
         with suppress(SQLAlchemyError):
             release(ledger, hold)
         raise
-    else:
-        forget_hold(hold.relocation_id)
 
 
 def _abort(hold: Hold, why: str) -> Abort:

@@ -178,7 +178,7 @@ def retry(relocation_id: Id, as_json: AsJson = False) -> None:
         context, relocation_id = _context_of(relocation_id)
         ended = get_relocation(context.ledger, relocation_id)
         if ended.forgotten_at is not None:
-            raise CommandError("Its people are forgotten, so whom it was for. Submit it again.")
+            raise CommandError("Its people were forgotten, its owner too. Submit it again.")
         if ended.status not in {Status.FAILURE, Status.CANCELLED}:
             raise CommandError(
                 f"This relocation cannot be retried: it is {ended.status}. Look at it with: "

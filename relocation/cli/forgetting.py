@@ -9,19 +9,19 @@ from relocation.settings import Settings
 from relocation.text import counted
 
 _KEPT = (
-    "Not touched: what was imported, archives, flow runs in Prefect, logs and back-ups. Hashes "
-    "stay, so that nobody is mailed twice, and so do mails to others that were given up."
+    "Not touched: what was imported, archives, flow runs in Prefect, logs and backups. Hashes "
+    "stay, so that nobody is emailed twice, and so do undelivered emails to others."
 )
 
 
 def forget(
-    user: Annotated[str, typer.Argument(help="A username of the destination, or an address.")],
+    user: Annotated[str, typer.Argument(help="A username or an email address.")],
     as_json: AsJson = False,
 ) -> None:
-    """Remove a person from all relocations that ended: names, addresses, mails, findings.
+    """Remove a person from all relocations that ended: names, addresses, emails, findings.
 
-    The numbers stay. Relocations that can still be resumed or rolled back are named, and keep what
-    that needs. It refuses while a relocation that names the person is at work or a mail waits.
+    The numbers stay. Relocations that can still be resumed or rolled back are left as they are, and
+    named. It refuses while a relocation that names the person is running or has unsent emails.
 
     Example: relocation forget olivia
     """

@@ -93,11 +93,11 @@ def resend(
 
 @app.command()
 def hold(as_json: AsJson = False) -> None:
-    """After the ledger was restored from a back-up: mail nobody twice.
+    """Hold emails back after you restored the ledger from a backup, so that nobody gets one twice.
 
-    Holds back what may have gone out since the back-up: mails that wait, and those of relocations
-    that go on. Send them with `relocation notices resend`, links with `relocation claims renew`.
-    Type it before any worker is started.
+    These are the emails that wait, and all further ones of relocations that have not ended. Send
+    them with `relocation notices resend`, and links with `relocation claims renew`. Run it before
+    you start any worker.
     """
     from relocation.ledger.restoring import hold_back  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_ledger  # noqa: PLC0415 - imports Prefect: seconds
@@ -108,9 +108,9 @@ def hold(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"held_back": done.notices, "open": done.open_relocations})
         return
-    out.print(f"{counted(done.notices, 'mail')} held back.", soft_wrap=True)
+    out.print(f"{counted(done.notices, 'email')} held back.", soft_wrap=True)
     for relocation_id in done.open_relocations:
-        out.print(f"Goes on, and mails nobody by itself: {relocation_id}", soft_wrap=True)
+        out.print(f"Resumes, but sends emails only when asked: {relocation_id}", soft_wrap=True)
 
 
 def _send(settings: Settings, recipient: str, wires: list[bytes]) -> None:

@@ -270,7 +270,7 @@ def _print_history(
 
 
 def _asked(one: "Relocation | Awaited") -> str:
-    whose = f"for {one.owner}" if one.owner else "whose people are forgotten"
+    whose = f"for {one.owner}" if one.owner else "(its people were forgotten)"
     asked = f"Relocation {one.id} of {', '.join(one.organizations)} {whose}"
     return one_line(asked, limit=MAX_REASON)
 

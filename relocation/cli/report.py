@@ -50,7 +50,7 @@ def report(
         ledger = load_ledger(Settings())
         relocation_id = full_id(ledger, relocation_id)
         if get_relocation(ledger, relocation_id).forgotten_at is not None:
-            errors.print("What was found about single records is forgotten; the numbers are left.")
+            errors.print("Findings about single records were forgotten. Only the numbers remain.")
         reports = reports_of(ledger, relocation_id)
         scanned = done_result(ledger, relocation_id, ExportScanned)
         imported = done_result(ledger, relocation_id, OrganizationsImported)

@@ -92,7 +92,13 @@ def replace_claims(
         gone = these.where(unsent)
         connection.execute(gone.values(state=NoticeState.REPLACED, context={}, wire=None))
         new = enqueue(
-            connection, hold.relocation_id, hold.round, drafts, sender_domain=sender_domain, now=now
+            connection,
+            hold.relocation_id,
+            hold.round,
+            drafts,
+            sender_domain=sender_domain,
+            now=now,
+            asked=True,  # of what is held back, no sweep renews a link
         )
         record_event(
             connection,

@@ -188,12 +188,15 @@ def numbers_of(result: Any) -> Any:
             return result
 
 
-def with_old_chunks(engine: Engine, before: datetime) -> dict[str, int]:
-    """Return the fences of those forgotten before then whose chunk records may still be there."""
+def with_old_chunks(engine: Engine, before: datetime, after: str = "") -> dict[str, int]:
+    """Return the fences of those forgotten before then whose chunk records may still be there.
+
+    Some at a time, in the order of their ids: those `after` one.
+    """
     wanted = (
         select(relocations.c.id, relocations.c.fence)
-        .where(has_chunks, relocations.c.forgotten_at < before)
-        .order_by(relocations.c.forgotten_at)
+        .where(has_chunks, relocations.c.forgotten_at < before, relocations.c.id > after)
+        .order_by(relocations.c.id)
         .limit(AT_ONCE)
     )
     with engine.begin() as connection:

@@ -25,7 +25,7 @@ from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind, Window
 _log = logging.getLogger(__name__)
 
 _PLAIN_KEY = BoundedText(600)
-HELD_BACK = "Held back: it may have gone out after the back-up that the ledger was restored from."
+HELD_BACK = "Held back: it may have been sent after the backup that the ledger was restored from."
 FORGOTTEN = "The people of this relocation are forgotten: their mails and addresses are gone."
 GIVEN_UP = (NoticeState.FAILED, NoticeState.UNKNOWN)
 
@@ -75,10 +75,12 @@ def enqueue(
     *,
     sender_domain: str,
     now: datetime,
+    asked: bool = False,
 ) -> int:
     """Put notices into the outbox, each at most once (B-3); returns how many were new.
 
-    It belongs into the transaction of what they tell of (W-44). Where a notice of the same cause
+    After the ledger came from a backup they wait for a person, unless one has `asked` for them. It
+    belongs into the transaction of what they tell of (W-44). Where a notice of the same cause
     went out a moment ago, one with a window waits for the end of that window. In place of the
     reference's `send_async`.
     """
@@ -97,7 +99,7 @@ def enqueue(
         if draft.window:
             row |= {"cause": draft.window.cause, "not_before": turns[draft.window]}
         row["reply"] = None
-        if held_back and draft.kind is not NoticeKind.OPERATOR:
+        if held_back and not asked and draft.kind is not NoticeKind.OPERATOR:
             row |= {"state": NoticeState.UNKNOWN, "reply": HELD_BACK, "valid_until": None}
             row |= {"context": {}} if draft.kind is NoticeKind.CLAIM else {}
         rows.append(row)

@@ -32,6 +32,8 @@ from relocation.text import listed
 BATCH = 100
 """Relocations that are read, and changed in one transaction."""
 REMOVED = "(forgotten)"
+_BY_NAME = "users"
+"""What a plan says of users, by their names; all other keys are ours."""
 _TEXTS: Mapping[Table, tuple[str, ...]] = {
     relocations: ("reason", "internal_error", "plan"),
     events: ("detail",),
@@ -60,17 +62,17 @@ def forget_person(engine: Engine, name: str, now: datetime) -> Forgotten:
     """Remove a person, by username or address, from all relocations that ended for good.
 
     Names, addresses, mails to them, and their name wherever a text or a finding has it; the numbers
-    stay, and so do hashes that keep anybody from mailing them twice. One that failed keeps what its
-    resumption needs. Idempotent. Raises CommandError, before anything is removed, while a
-    relocation that names them is at work or a mail of it waits.
+    stay, and so do hashes that keep anybody from mailing them twice. One that failed, or
+    is not rolled back, is left as it is. Idempotent. Raises CommandError, before anything is
+    removed, while a relocation that names them is at work or a mail of it waits.
     """
     names = _names_of(engine, name)
     found = _naming(engine, names)
     busy = _busy(engine, found)
     if busy:
         raise CommandError(
-            f"Relocations that name this person are not done, or a mail waits: {listed(busy)}. "
-            "Let them end, or cancel them, then try again."
+            f"Some relocations that name this person haven't ended, or have emails waiting: "
+            f"{listed(busy)}. Let them end, or cancel them, then try again."
         )
     done = Forgotten()
     for start in range(0, len(found), BATCH):
@@ -98,7 +100,8 @@ def _names_of(engine: Engine, name: str) -> list[str]:
     with engine.begin() as connection:
         for pair in pairs:
             user, address = pair.selected_columns
-            is_this = (func.lower(one) == name.lower() for one in (user, address))
+            # Exactly too: a database may know the lower case of ASCII alone.
+            is_this = (or_(one == name, func.lower(one) == name.lower()) for one in (user, address))
             theirs = pair.where(or_(*is_this)).distinct()
             for row in connection.execute(theirs):
                 called.update(str(one).lower() for one in row if one)
@@ -164,6 +167,9 @@ def _forget(
         notices.c.relocation_id.in_(list(rounds)), notices.c.state == NoticeState.SENT
     )
     connection.execute(sent.values(wire=None))
+    # The fence: whoever read addresses a moment ago can write none of them back.
+    these = update(relocations).where(relocations.c.id.in_(list(rounds)))
+    connection.execute(these.values(fence=relocations.c.fence + 1))
     for id_, round_ in rounds.items():
         what = LifecycleEvent.FORGOTTEN
         record_event(connection, id_, round_, what, at=now, detail="one person")
@@ -204,13 +210,15 @@ def _opened(value: Any) -> Any:
     return orjson.loads(zlib.decompress(value)) if isinstance(value, bytes) else value
 
 
-def _without(value: Any, theirs: re.Pattern[str]) -> Any:
-    """Return text or JSON data without the names; what is kept under a name goes with it."""
+def _without(value: Any, theirs: re.Pattern[str], *, by_name: bool = False) -> Any:
+    """Return text or JSON data without the names; what is kept `by_name` goes with the name."""
     if isinstance(value, str):
         return theirs.sub(REMOVED, value)
     if isinstance(value, Mapping):
         return {
-            key: _without(one, theirs) for key, one in value.items() if not theirs.fullmatch(key)
+            key: _without(one, theirs, by_name=key == _BY_NAME)
+            for key, one in value.items()
+            if not (by_name and theirs.fullmatch(key))
         }
     if isinstance(value, (list, tuple)):
         return [_without(one, theirs) for one in value]

@@ -1,4 +1,4 @@
-"""After the ledger came from a back-up: nobody is mailed twice unless a person asks for it."""
+"""After the ledger came from a backup: nobody is mailed twice unless a person asks for it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from relocation.notices.kinds import NoticeKind
 from relocation.steps import Status
 
 _AHEAD = 1000
-"""More processes than can have taken a relocation over since a back-up."""
+"""More processes than can have taken a relocation over since a backup."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class HeldBack:
 
 
 def hold_back(engine: Engine) -> HeldBack:
-    """Hold back each mail that may have gone out since the back-up was made; idempotent.
+    """Hold back each mail that may have gone out since the backup was made.
 
     Those that wait, and those that a relocation queues which had not ended for good by then: only a
-    person sends them. What operators are told is never held back. The fences of these relocations
-    are put beyond those that the destination has seen, so that they can go on; what they wrote into
-    the storage may be gone, and is made again from the archive.
+    person sends them, and reminders of links too. What operators are told is never held back. The
+    fences of these relocations are put beyond those that the destination has seen, so that they can
+    go on; what they wrote into the storage may be gone, and is made again from the archive. May be
+    done again: a process that works on one of them by then is fenced out, and another goes on.
     """
     secret = notices.c.kind == NoticeKind.CLAIM
     held = {
@@ -43,9 +44,11 @@ def hold_back(engine: Engine) -> HeldBack:
         is_in(notices.c.state, OPEN), notices.c.kind != NoticeKind.OPERATOR
     )
     not_ended = relocations.c.status.not_in((Status.SUCCESS, Status.CANCELLED))
-    going_on = update(relocations).where(not_ended, ~relocations.c.held_back)
+    going_on = update(relocations).where(not_ended)
+    reminded = update(notices).where(secret, notices.c.valid_until.is_not(None))
     with engine.begin() as connection:
         number = connection.execute(waiting.values(held)).rowcount
+        connection.execute(reminded.values(valid_until=None))
         beyond = {"held_back": True, "fence": relocations.c.fence + _AHEAD, "lease_until": None}
         connection.execute(going_on.values(beyond))
         for id_ in connection.execute(select(relocations.c.id).where(not_ended)).scalars().all():

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from relocation.database import database_time, reading
 from relocation.errors import FencedOut, RelocationError, StaleWorkError, TriesUsedUpError
@@ -69,17 +79,18 @@ def begin_try(
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
         used = _used(connection, hold.relocation_id, hold.round, task)
         if used < policy.tries:
+            number = _last_number(connection, hold.relocation_id, hold.round, task) + 1
             connection.execute(
                 insert(task_tries).values(
                     relocation_id=hold.relocation_id,
                     round=hold.round,
                     task=task,
-                    number=used + 1,
+                    number=number,
                     started_at=now,
                     worker=worker,
                 )
             )
-            return used + 1
+            return number
         told = _last_explained_try(connection, hold.relocation_id, hold.round, task)
     internal = f"all {used} tries of {task} were used up"
     reason = policy.reason
@@ -90,7 +101,10 @@ def begin_try(
 
 
 def tries_used(engine: Engine, relocation_id: str, round_: int, task: Task) -> int:
-    """Count the task's tries in a round, whatever became of them and in whichever process."""
+    """Count the task's tries in a round that did not get it done, in whichever process.
+
+    One that did was followed by a further try only where its work was lost.
+    """
     with reading(engine) as connection:
         return _used(connection, relocation_id, round_, task)
 
@@ -342,13 +356,21 @@ def _last_explained_try(
 
 
 def _used(connection: Connection, relocation_id: str, round_: int, task: Task) -> int:
-    tries = (
-        select(func.count())
-        .select_from(task_tries)
-        .where(
-            task_tries.c.relocation_id == relocation_id,
-            task_tries.c.round == round_,
-            task_tries.c.task == task,
-        )
+    undone = or_(task_tries.c.outcome.is_(None), task_tries.c.outcome != TryOutcome.DONE)
+    tries = _tries_in_round(relocation_id, round_, task, func.count()).where(undone)
+    return int(connection.execute(tries).scalar_one())
+
+
+def _last_number(connection: Connection, relocation_id: str, round_: int, task: Task) -> int:
+    last = _tries_in_round(relocation_id, round_, task, func.max(task_tries.c.number))
+    return connection.execute(last).scalar_one() or 0
+
+
+def _tries_in_round(
+    relocation_id: str, round_: int, task: Task, wanted: ColumnElement[int]
+) -> Select[int]:
+    return select(wanted).where(
+        task_tries.c.relocation_id == relocation_id,
+        task_tries.c.round == round_,
+        task_tries.c.task == task,
     )
-    return connection.execute(tries).scalar_one()

@@ -1,5 +1,6 @@
 """The automations of automations.yaml at the Prefect server, and whether they do their work."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from relocation.settings import Settings
 _DEPLOYMENT = "deployment"
 _POOL = "work-pool"
 _BLOCK = "block"
+_DEPLOYMENT_ID = re.compile(r'(?:"prefect\.deployment\.|"deployment_id":")([0-9a-f-]{36})"')
 
 
 def apply_automations(settings: Settings) -> None:
@@ -44,12 +46,15 @@ def automation_problems(settings: Settings) -> list[str]:
     """Return what keeps the automations of automations.yaml from doing their work."""
     found = []
     with get_client(sync_client=True) as client:
+        deployments = {str(one.id) for one in client.read_deployments()}
         for wanted in wanted_automations(settings):
             present = client.read_automations_by_name(wanted["name"])
             if not present:
                 found.append(f'"{wanted["name"]}" is not applied')
             elif not present[0].enabled:
                 found.append(f'"{wanted["name"]}" was disabled')
+            elif set(_DEPLOYMENT_ID.findall(present[0].model_dump_json())) - deployments:
+                found.append(f'"{wanted["name"]}" is about a deployment that is gone')
     return found
 
 

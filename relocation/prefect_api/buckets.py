@@ -21,6 +21,8 @@ class Bucket(Protocol):
     """What a kind of bucket is asked for; a key is the whole one, with the bucket's folder."""
 
     folder: str
+    adds_folder_once: bool
+    """A key that begins with the folder is taken as it is, as Prefect's own methods take it."""
 
     def size(self, key: str) -> int:
         """Return the size in bytes; raises FileNotFoundError."""
@@ -62,7 +64,10 @@ class BucketStorage:
         self._bucket.delete(self._whole(key))
 
     def _whole(self, key: str) -> str:
-        return str(PurePosixPath(self._bucket.folder, key))
+        folder = self._bucket.folder.rstrip("/")
+        if folder and self._bucket.adds_folder_once and key.startswith(f"{folder}/"):
+            return key
+        return str(PurePosixPath(folder, key))
 
 
 class _Pieces(io.RawIOBase):
@@ -108,6 +113,8 @@ class _Pieces(io.RawIOBase):
 class _S3:
     """An S3Bucket block of prefect-aws."""
 
+    adds_folder_once = True
+
     def __init__(self, block: Any) -> None:
         self._client = block.credentials.get_s3_client()
         self._name = block.bucket_name
@@ -142,6 +149,8 @@ class _S3:
 class _Gcs:
     """A GcsBucket block of prefect-gcp."""
 
+    adds_folder_once = True
+
     def __init__(self, block: Any) -> None:
         # Not its get_bucket, which asks for the bucket itself and needs the right to see that.
         self._bucket = block.gcp_credentials.get_cloud_storage_client().bucket(block.bucket)
@@ -166,6 +175,8 @@ class _Gcs:
 
 class _Azure:
     """An AzureBlobStorageContainer block of prefect-azure, whose clients are asynchronous."""
+
+    adds_folder_once = False
 
     def __init__(self, block: Any) -> None:
         self._credentials, self._container = block.credentials, block.container_name

@@ -22,8 +22,8 @@ from relocation.prefect_api.blocks import (
     load_private_key,
     load_source,
 )
-from relocation.prefect_api.check import Check, FailedCheckError, check
-from relocation.prefect_api.pools import environment_problems, workers_online
+from relocation.prefect_api.check import Check, FailedCheckError, WarningError, check
+from relocation.prefect_api.pools import environment_differences, workers_online
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
 from relocation.steps import Status
@@ -166,9 +166,11 @@ def _worker(settings: Settings) -> str:
 
 
 def _pool(settings: Settings) -> str:
-    differences = environment_problems(settings)
-    if differences:
-        raise FailedCheckError("; ".join(differences))
+    differences = environment_differences(settings)
+    if differences.set_otherwise:
+        raise FailedCheckError("; ".join(differences.set_otherwise))
+    if differences.not_set:
+        raise WarningError("; ".join(differences.not_set))
     return "nothing in its environment differs from the settings here"
 
 

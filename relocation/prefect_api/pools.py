@@ -1,5 +1,7 @@
 """The work pool at the Prefect server: its template, its queue for what is overdue, its workers."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,27 +75,42 @@ def _read(file: Path | None, types: dict[str, Any]) -> tuple[str, dict[str, Any]
     return str(given.get("type")), pool_template(given, types)
 
 
-def environment_problems(settings: Settings) -> list[str]:
-    """Return where the environment that the pool gives its runs differs from these settings.
+@dataclass(frozen=True)
+class Differences:
+    """Where the settings of the pool's runs differ from ours, in words."""
 
-    A process has the environment of its worker besides; any other run has nothing else.
+    set_otherwise: list[str]
+    not_set: list[str]
+    """What the pool does not set. Its image may, which only a run can tell."""
+
+
+def environment_differences(settings: Settings) -> Differences:
+    """Compare the environment that the pool gives its runs with these settings.
+
+    A process has the environment of its worker besides.
     """
     with get_client(sync_client=True) as client:
         pool = _find(client, settings.work_pool)
     if pool is None:
-        return []
+        return Differences([], [])
     variables = pool.base_job_template.get("variables", {}).get("properties", {})
     given = variables.get("env", {}).get("default") or {}
-    theirs = Settings.of_environment({name: str(one) for name, one in given.items()})
-    names = theirs.model_fields_set
-    if pool.type != "process":
-        names |= settings.model_fields_set - {"installation"}  # that comes with the deployment
-    values = {name: (getattr(theirs, name), getattr(settings, name)) for name in names - _PATHS}
-    return [
-        f"RELOCATION_{name.upper()} is {there!s} there and {here!s} here"
-        for name, (there, here) in sorted(values.items())
-        if there != here
-    ]
+    environment = {name: str(one) for name, one in given.items()}
+    if settings.installation:  # that comes with the deployment, over what the pool says
+        environment["RELOCATION_INSTALLATION"] = settings.installation
+    theirs = Settings.of_environment(environment)
+    told = theirs.model_fields_set - {"installation"}
+    untold = settings.model_fields_set - told if pool.type != "process" else set()
+
+    def differing(names: Collection[str]) -> list[str]:
+        values = {name: (getattr(theirs, name), getattr(settings, name)) for name in names}
+        return [
+            f"RELOCATION_{name.upper()} is {there!s} there and {here!s} here"
+            for name, (there, here) in sorted(values.items())
+            if there != here and name not in _PATHS
+        ]
+
+    return Differences(differing(told), differing(untold))
 
 
 def workers_online(settings: Settings) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from prefect.blocks.core import Block
 from prefect.blocks.fields import SecretDict
 from prefect.filesystems import SMB, LocalFileSystem, RemoteFileSystem
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from relocation.archive.storage import FolderStorage, Storage
 from relocation.errors import ConfigurationError
@@ -29,13 +29,14 @@ class RemoteStorage(Block):
 
     _block_type_name = "Relocation remote storage"
     _block_type_slug = "relocation-remote-storage"
+    model_config = ConfigDict(hide_input_in_errors=True)
     _description = "Remote file system that holds the archives and working files of relocation."
 
     basepath: str = Field(
         default=..., description="Where it is, such as sftp://files.example.org/relocation."
     )
     settings: SecretDict = Field(
-        default=SecretDict({}), description="What fsspec needs to reach it, the password among it."
+        default=SecretDict({}), description="What fsspec needs to reach it, including the password."
     )
 
     @field_validator("basepath")
@@ -76,7 +77,8 @@ def shown_secrets(block: Block | None) -> list[str]:
     """Return the settings of a block that look secret and that Prefect shows to whoever asks."""
     if not isinstance(block, RemoteFileSystem):
         return []
-    return _LOOKS_SECRET.findall(json.dumps(block.settings, default=str))
+    shown = _LOOKS_SECRET.findall(json.dumps(block.settings, default=str))
+    return ["basepath", *shown] if urlsplit(block.basepath).password is not None else shown
 
 
 class RemoteFiles:

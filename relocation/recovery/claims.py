@@ -18,7 +18,7 @@ from relocation.ledger.claims import (
 )
 from relocation.ledger.holds import release, take_hold
 from relocation.ledger.leases import LeaseKeeper
-from relocation.ledger.outbox import FORGOTTEN, Notice
+from relocation.ledger.outbox import FORGOTTEN, HELD_BACK, Notice
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.tables import LEASED, NoticeState
 from relocation.ledger.tries import done_result
@@ -188,7 +188,7 @@ def _too_early(notice: Notice, lifetime: timedelta, now: datetime) -> str:
     if notice.state in LEASED:
         return "the email with the link is being sent"
     until = notice.valid_until or notice.created_at + lifetime
-    if notice.state is NoticeState.FAILED or until <= now:
+    if notice.state is NoticeState.FAILED or notice.reply == HELD_BACK or until <= now:
         return ""
     if notice.state is NoticeState.QUEUED:
         return "the email with the link is waiting to be sent"

@@ -1,4 +1,4 @@
-"""A ledger of the last version, or from a back-up, lets an interrupted relocation go on."""
+"""A ledger of the last version, or from a backup, lets an interrupted relocation go on."""
 
 import shutil
 import sys
@@ -101,7 +101,7 @@ def test_a_relocation_interrupted_before_the_upgrade_goes_on_after_it(
 def test_a_ledger_from_a_back_up_goes_on_to_the_same_end_and_doubles_nothing(
     service: Service, interrupted: str
 ) -> None:
-    """The destination is ahead of it, and all mails went out after the back-up."""
+    """The destination is ahead of it, and all mails went out after the backup."""
     file = service.settings.home / "ledger.db"
     service.ledger.dispose()
     shutil.copy(file, file.with_suffix(".copy"))

@@ -1,4 +1,4 @@
-"""A ledger from a back-up does not know which mails went out since: none goes out unasked."""
+"""A ledger from a backup does not know which mails went out since: none goes out unasked."""
 
 from datetime import datetime, timedelta
 

@@ -13,7 +13,7 @@ from relocation.local.console import Console
 from relocation.local.stack import Stack
 from relocation.model import Relocation
 from relocation.prefect_api.blocks import load_private_key, load_storage
-from relocation.prefect_api.flow_runs import is_finished, rerun, submit
+from relocation.prefect_api.flow_runs import RELOCATE, is_finished, rerun, submit
 from relocation.request import RelocationRequest
 from relocation.steps import Status, Task
 from relocation.transfer.database.schema import FENCE, IMPORT_CHUNK
@@ -115,7 +115,8 @@ class Scenario:
 
     def _relocate(self, title: str, request: RelocationRequest, expected: Expected) -> Ending:
         self._console.heading(f"Relocation: {title}")
-        return self._follow(title, submit(request), expected)
+        deployment = self._stack.settings.named(RELOCATE)
+        return self._follow(title, submit(request, deployment=deployment), expected)
 
     def _run_out_of_room_and_go_on(self, archive: str) -> Iterator[Ending]:
         self._execute(_FILL)

@@ -100,7 +100,7 @@ def _unexpected(
     """Report the rows of the imported organizations that no record stands for.
 
     What belongs to a person is left out: an account may have been there before, with rows of its
-    own. So are memberships that were granted: a ledger from a back-up may be behind them.
+    own. So are memberships that were granted: a ledger from a backup may be behind them.
     """
     moved = pairs.get(_ORGANIZATION, {})
     table = tables[_ORGANIZATION]

@@ -240,7 +240,7 @@ def remove_chunks(engine: Engine, fences: Mapping[str, int]) -> set[str]:
     """Remove the records of imports that are never rolled back, in one transaction; idempotent.
 
     `fences` has, by relocation, the fence that the ledger knows. Returns those whose fence is newer
-    here, which are left: a ledger from a back-up does not know what became of them.
+    here, which are left: a ledger from a backup does not know what became of them.
     """
     ids, chunk = list(fences), IMPORT_CHUNK.c
     known = select(FENCE.c.relocation_id, FENCE.c.fence).where(FENCE.c.relocation_id.in_(ids))

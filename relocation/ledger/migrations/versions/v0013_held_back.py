@@ -1,4 +1,4 @@
-"""Know the relocations whose mails may have gone out after the back-up that the ledger is of."""
+"""Know the relocations whose mails may have gone out after the backup that the ledger is of."""
 
 import sqlalchemy as sa
 from alembic import op
