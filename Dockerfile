@@ -19,6 +19,9 @@ RUN .venv/bin/pip install --no-cache-dir hatchling editables \
     && .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && .venv/bin/pip uninstall --yes hatchling editables \
     && .venv/bin/python -m compileall -q flows tasks relocation
+# What the block type of the storage needs, such as prefect-aws: docs/operations.md
+ARG STORAGE=""
+RUN [ -z "$STORAGE" ] || .venv/bin/pip install --no-cache-dir "$STORAGE"
 
 FROM ${BASE}
 RUN useradd --create-home --uid 1000 relocation \

@@ -83,6 +83,8 @@ def _blocks() -> Iterator[str]:
         "| `storage` | `basepath` | needed | of `local-file-system`: the folder |",
         "| `storage` | `bucket_name`, `bucket_folder`, `credentials` | | of `s3-bucket` |",
         "| `storage` | `bucket`, `bucket_folder`, `gcp_credentials` | | of `gcs-bucket` |",
+        "| `storage` | `container_name`, `base_folder`, `credentials` | | of "
+        "`azure-blob-storage-container` |",
     )
     yield from _fields("storage", RemoteStorage, f"of `{RemoteStorage.get_block_type_slug()}`: ")
     yield from (

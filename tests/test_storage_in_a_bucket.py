@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from prefect.blocks.system import Secret
+from prefect.filesystems import RemoteFileSystem
 from pydantic import SecretStr, ValidationError
 from s3_server import PLAIN, VERSIONED, S3Server, s3_server
 
 from relocation.archive.storage import Storage
 from relocation.errors import ConfigurationError
 from relocation.prefect_api.buckets import PIECE
-from relocation.prefect_api.storage import RemoteStorage, storage_on
+from relocation.prefect_api.storage import RemoteStorage, shown_secrets, storage_on
 
 LARGE = 512 * 1024**2
 """Bytes of an archive that must pass in little memory; 1 GiB did, in less than half of it."""
@@ -166,3 +167,19 @@ def test_a_large_archive_passes_in_little_memory(server: S3Server, kind: str) ->
     )
     assert int(child.stdout) < MOST_MEMORY
     assert server.keys() == []
+
+
+def test_a_key_that_begins_with_the_folder_of_the_bucket_lies_where_prefect_puts_it(
+    server: S3Server,
+) -> None:
+    """Prefect's own methods do not add the folder twice; older versions of ours used them."""
+    bucket = server.block(PLAIN)
+    bucket.bucket_folder = "archives"
+    storage_on(bucket).write("archives/a.tar", b"1")
+    assert server.client.get_object(Bucket=PLAIN, Key="archives/a.tar")["Body"].read() == b"1"
+    storage_on(bucket).delete("archives/a.tar")
+
+
+def test_a_password_that_prefect_shows_in_an_address_is_named() -> None:
+    shown = RemoteFileSystem(basepath="ftp://u:hunter2@files.example.org/x")
+    assert shown_secrets(shown) == ["basepath"]

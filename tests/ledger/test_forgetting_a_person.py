@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from relocation.errors import CommandError
 from relocation.ledger.history import history_of
+from relocation.ledger.holds import take_hold
 from relocation.ledger.outbox import enqueue, notices_of
 from relocation.ledger.person import forget_person
 from relocation.ledger.relocations import get_relocation
@@ -113,3 +114,33 @@ def test_a_name_that_is_part_of_another_is_left(
     for part in ("oliv", "mia-o", "people.test", "nobody"):
         assert forget_person(ledger, part, later).relocations == []
     assert held(ledger, "r-1") == before
+
+
+@pytest.mark.parametrize("name", ["claims", "owner", "accounts"])
+def test_a_person_who_is_called_as_one_of_our_words_takes_no_facts_along(
+    ledger: Engine, now: datetime, later: datetime, name: str
+) -> None:
+    succeeds(ledger, opened(ledger, "r-1", now), now)
+    sends(ledger, now)
+    before = held(ledger, "r-1")
+    assert forget_person(ledger, name, later).relocations == []
+    assert held(ledger, "r-1") == before
+
+
+def test_who_has_read_an_address_cannot_write_it_back(
+    ledger: Engine, now: datetime, later: datetime
+) -> None:
+    succeeds(ledger, opened(ledger, "r-1", now), now)
+    sends(ledger, now)
+    seen = get_relocation(ledger, "r-1")
+    forget_person(ledger, MEMBER, later)
+    assert take_hold(ledger, seen, worker="host:1", lease_seconds=60) is None
+
+
+def test_a_name_with_an_accent_is_found_as_it_is_written(
+    ledger: Engine, now: datetime, later: datetime
+) -> None:
+    succeeds(ledger, opened(ledger, "r-1", now, owner="\u00c9lise"), now)
+    sends(ledger, now)
+    assert forget_person(ledger, "\u00c9lise", later).relocations == ["r-1"]
+    assert not named(ledger, "\u00c9lise", address("\u00c9lise"))

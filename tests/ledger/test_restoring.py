@@ -7,14 +7,16 @@ from ended import CREATOR, MEMBER, OWNER, address, do, drafts, ends, opened, sen
 from sqlalchemy import Engine
 from task_results import result_of
 
-from relocation.ledger.holds import hold_of, open_relocation
+from relocation.errors import FencedOut
+from relocation.ledger.claims import dead_claims, newest_claims, replace_claims
+from relocation.ledger.holds import hold_of, open_relocation, take_hold
 from relocation.ledger.outbox import enqueue, notices_of, requeue
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.restoring import hold_back
 from relocation.ledger.tables import NoticeState
-from relocation.ledger.tries import is_done
+from relocation.ledger.tries import is_done, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
-from relocation.steps import Status, Task
+from relocation.steps import POLICIES, Status, Task
 
 
 @pytest.fixture
@@ -71,3 +73,48 @@ def test_one_that_had_failed_is_held_back_when_it_is_begun_again_and_a_new_one_i
     assert sends(ledger, now + timedelta(hours=1)) == 0
     ends(ledger, opened(ledger, "r-2", now), Status.FAILURE, now)
     assert sends(ledger, now) == 2
+
+
+def test_a_link_that_was_held_back_is_renewed_when_a_person_asks(
+    ledger: Engine, now: datetime
+) -> None:
+    succeeds(ledger, opened(ledger, "r-1", now), now)
+    sends(ledger, now)
+    hold_back(ledger)
+    (claim,) = newest_claims(ledger, "r-1").values()
+    reminded = dead_claims(ledger, reminders=3, now=now + timedelta(days=1))
+    assert reminded == {}, "no sweep does it unasked"
+    hold = take_hold(ledger, get_relocation(ledger, "r-1"), worker="host:1", lease_seconds=60)
+    assert hold is not None
+    new = NoticeDraft(
+        NoticeKind.CLAIM, address(MEMBER), {"claim_url": "n3w"}, about=MEMBER, edition=claim.id
+    )
+    replace_claims(ledger, hold, [claim], [new], sender_domain="mail.test", now=now)
+    assert sends(ledger, now) == 1
+
+
+def test_holding_back_again_lets_no_process_go_on_without_its_work(
+    ledger: Engine, now: datetime
+) -> None:
+    opened(ledger, "r-1", now)
+    hold_back(ledger)
+    request = get_relocation(ledger, "r-1").request
+    at_work = hold_of(open_relocation(ledger, "r-1", request, now))
+    do(ledger, at_work, result_of(Task.SCAN_EXPORT), now)
+    hold_back(ledger)
+    assert not is_done(ledger, "r-1", Task.SCAN_EXPORT)
+    with pytest.raises(FencedOut):
+        do(ledger, at_work, result_of(Task.CAPTURE_BASELINE), now)
+    next_one = hold_of(open_relocation(ledger, "r-1", request, now))
+    do(ledger, next_one, result_of(Task.SCAN_EXPORT), now)
+
+
+def test_work_that_was_lost_uses_up_no_tries(ledger: Engine, now: datetime) -> None:
+    opened(ledger, "r-1", now)
+    request = get_relocation(ledger, "r-1").request
+    for _ in range(POLICIES[Task.SCAN_EXPORT].tries + 1):
+        hold_back(ledger)
+        hold = hold_of(open_relocation(ledger, "r-1", request, now))
+        do(ledger, hold, result_of(Task.SCAN_EXPORT), now)
+    numbers = [one.number for one in tries_of(ledger, "r-1")]
+    assert numbers == list(range(1, len(numbers) + 1))
