@@ -116,7 +116,7 @@ def test_a_model_is_added_as_the_recipe_says(copy: Path) -> None:
 @pytest.mark.deep
 def test_a_notice_is_added_as_the_recipe_says(copy: Path) -> None:
     recipe = section("How to add a notice")
-    assert carry_out(copy, recipe) == 6
+    assert carry_out(copy, recipe) == 5
     (line,) = commands(recipe)
     program, *arguments = line.split()
     assert program == "relocation"

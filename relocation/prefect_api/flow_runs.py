@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterId,
     FlowRunFilterParentFlowRunId,
@@ -57,10 +58,13 @@ _EVENT_NAMES = {
 _log = logging.getLogger(__name__)
 
 
+_OF_THE_FLOW = FlowFilter(name=FlowFilterName(any_=[RELOCATE]))
+
+
 def runs_of(deployment: str) -> dict[str, Any]:
     """Return the filters of the runs of a `relocate` deployment."""
     return {
-        "flow_filter": FlowFilter(name=FlowFilterName(any_=[RELOCATE])),
+        "flow_filter": _OF_THE_FLOW,
         "deployment_filter": DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
     }
 
@@ -68,7 +72,8 @@ def runs_of(deployment: str) -> dict[str, Any]:
 class FlowRuns:
     """The Prefect server's flow runs of the relocate flow (satisfies `Runs`).
 
-    Those that nobody asks for by id are of one installation's deployment.
+    Those that nobody asks for by id are of one installation's deployment; an installation without
+    a name sees those without a deployment too.
     """
 
     def __init__(self, deployment: str = RELOCATE) -> None:
@@ -93,11 +98,18 @@ class FlowRuns:
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work + ends)),
             expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
         )
+        found = self._all(which, **runs_of(self._deployment))
+        if self._deployment == RELOCATE:
+            which.deployment_id = FlowRunFilterDeploymentId(is_null_=True)
+            found += self._all(which, flow_filter=_OF_THE_FLOW)
+        return sorted(found, key=lambda run: run.since, reverse=True)
+
+    def _all(self, which: FlowRunFilter, **of: Any) -> list[Run]:
         found: list[Run] = []
         with get_client(sync_client=True) as client:
             while True:
                 page = client.read_flow_runs(
-                    **runs_of(self._deployment),
+                    **of,
                     flow_run_filter=which,
                     sort=FlowRunSort.EXPECTED_START_TIME_DESC,
                     limit=_PAGE,
