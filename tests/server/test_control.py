@@ -19,7 +19,7 @@ def test_a_paused_relocation_waits_and_goes_on_when_unpaused(operator: Operator)
     """A-131, A-134."""
     relocation_id = operator.submitted("paused", "dora", projects=2000)
     operator.begun(relocation_id, "receive_archive")
-    operator.run("pause", relocation_id, "--before", "IMPORTING")
+    operator.run("pause", relocation_id, "--before", "POSTPROCESSING")  # after the long one
     operator.until(lambda: operator.stored(relocation_id).status == "PAUSED")
     operator.until(lambda: _state(operator, relocation_id) == "Suspended")
     assert "paused" in operator.run("recover", relocation_id, code=1).stderr
