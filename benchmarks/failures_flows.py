@@ -32,7 +32,7 @@ from relocation.prefect_api.blocks import load_destination, load_private_key, lo
 from relocation.prefect_api.setup import set_up
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 

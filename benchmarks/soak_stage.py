@@ -20,7 +20,7 @@ from relocation.database import engine_options, prepare
 from relocation.example import example_export, write_export
 from relocation.local.processes import free_port
 from relocation.transfer.database.schema import create_embedded
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 SLUGS = ["acme", "birch-labs"]
 WORKERS = 2

@@ -15,13 +15,13 @@ from relocation.catalogue import load_catalogue
 from relocation.ledger.history import history_of
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.relocations import find_relocation
+from relocation.ledger.results import RelocationCompleted
 from relocation.ledger.tables import NoticeState, events, is_open, relocations
 from relocation.ledger.tables import notices as notices_table
 from relocation.ledger.tries import is_done, needed_result
 from relocation.model import Relocation
 from relocation.notices.kinds import NoticeKind
 from relocation.notices.recipients import addressees
-from relocation.results import RelocationCompleted
 from relocation.settings import Settings
 from relocation.steps import LifecycleEvent, Status, Task
 from relocation.transfer.database.schema import IMPORT_CHUNK, reflect

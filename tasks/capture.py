@@ -2,8 +2,8 @@
 
 from relocation.archive.keys import public_key_of
 from relocation.catalogue import Scope
+from relocation.ledger.results import BaselineCaptured, CollidingUsersCaptured, ExportScanned
 from relocation.ledger.tries import needed_result
-from relocation.results import BaselineCaptured, CollidingUsersCaptured, ExportScanned
 from relocation.steps import Task
 from relocation.transfer.database.exporting import export_records
 from relocation.transfer.load.accounts import check_plan

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from relocation.errors import DifferencesError
 from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
-from relocation.results import ImportTried, ImportVerified
+from relocation.ledger.results import ImportTried, ImportVerified
 from relocation.steps import Task
 from relocation.text import counted
 from relocation.transfer.compare.arrival import verify_import as verify

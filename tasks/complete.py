@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
+from relocation.ledger.results import ExportScanned, RelocationCompleted
 from relocation.ledger.tries import needed_result
 from relocation.model import MovedOrganization
 from relocation.notices.handover_kit import MAX_ATTACHED, kit_archive
 from relocation.notices.labels import label
 from relocation.notices.success import HandOver, claim_drafts, success_drafts
-from relocation.results import ExportScanned, RelocationCompleted
 from relocation.steps import Task
 from relocation.transfer.handover_facts import handover_facts
 from relocation.transfer.load.importing import import_report

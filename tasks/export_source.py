@@ -4,7 +4,7 @@ from tempfile import TemporaryFile
 
 from relocation.archive.keys import public_key_of
 from relocation.errors import MissingOrganizationError
-from relocation.results import SourceExported
+from relocation.ledger.results import SourceExported
 from relocation.steps import Task
 from relocation.text import listed
 from relocation.transfer.live import export_live

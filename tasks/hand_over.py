@@ -1,8 +1,8 @@
 """POSTPROCESSING and REVEALING: the organizations get their owner and become visible."""
 
 from relocation.errors import PersonError
+from relocation.ledger.results import ArchiveReceived, OrganizationsRevealed, OwnershipGranted
 from relocation.ledger.tries import needed_result
-from relocation.results import ArchiveReceived, OrganizationsRevealed, OwnershipGranted
 from relocation.steps import Task
 from relocation.transfer.load.ownership import find_user
 from relocation.transfer.load.ownership import grant_ownership as grant

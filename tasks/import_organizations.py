@@ -1,7 +1,7 @@
 """IMPORTING: the organizations arrive, hidden."""
 
 from relocation.errors import ExportError
-from relocation.results import OrganizationsImported
+from relocation.ledger.results import OrganizationsImported
 from relocation.steps import Task
 from relocation.transfer.load.importing import import_records
 from relocation.transfer.load.mappings import mapping_findings

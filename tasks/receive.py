@@ -2,8 +2,8 @@
 
 from relocation.errors import MissingArchiveError
 from relocation.ledger.admission import admit
+from relocation.ledger.results import ArchiveReceived
 from relocation.request import check_size
-from relocation.results import ArchiveReceived
 from relocation.steps import Task
 from relocation.text import one_line
 from tasks.people import resolve_people

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import get_relocation
+from relocation.ledger.results import RelocationCompleted, TaskResult
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import (
     begin_try,
@@ -30,7 +31,6 @@ from relocation.notices.kinds import NoticeDraft
 from relocation.prefect_api.artifacts import show_next_steps
 from relocation.prefect_api.flow_runs import FlowRuns
 from relocation.process import worker_name
-from relocation.results import RelocationCompleted, TaskResult
 from relocation.settings import Settings
 from relocation.steps import Policy, Task, backoff
 from tasks.resources import Resources, resources_for

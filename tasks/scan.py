@@ -6,9 +6,9 @@ from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.records import read_records
 from relocation.ledger.reports import keep_report
+from relocation.ledger.results import ExportScanned, SourceExported
 from relocation.ledger.tries import done_result
 from relocation.notices.success import started_drafts
-from relocation.results import ExportScanned, SourceExported
 from relocation.steps import Task
 from relocation.transfer.prepare.origin import Origin
 from relocation.transfer.prepare.scan import scan_export as scan

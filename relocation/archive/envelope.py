@@ -1,6 +1,6 @@
 """Encrypt an export into an archive, and open one (T-1 to T-6)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO
@@ -15,9 +15,17 @@ from relocation.archive.keys import (
     load_public_key,
     public_pem_of,
 )
-from relocation.archive.records import detect_encoding
+from relocation.archive.records import detect_encoding, read_records
 from relocation.archive.tarball import DATA_KEY, PUBLIC_KEY, TOKEN, read_members, token_member
-from relocation.errors import ArchiveError, ConfigurationError, EncryptionError
+from relocation.errors import (
+    ArchiveError,
+    ConfigurationError,
+    EncryptionError,
+    MissingOrganizationError,
+)
+from relocation.text import listed
+
+_ORGANIZATION = "sentry.organization"
 
 _HEAD = 512  # bytes, the length of a tar's first header
 _PIECE = 256 * 1024
@@ -90,3 +98,25 @@ def _unseal_key(sealed: bytes, public_pem: bytes, private_key: rsa.RSAPrivateKey
         return TokenKey(private_key.decrypt(sealed, KEY_PADDING))
     except ValueError as err:
         raise EncryptionError("The data key in the archive can't be decrypted.") from err
+
+
+def check_archive(
+    archive: BinaryIO, private_pem: str, wanted: Collection[str], *, accept_plain: bool
+) -> None:
+    """Refuse what is no archive for this key, or lacks organizations that are wanted.
+
+    Reads no further than to the last of them. Raises PermanentError as `open_export` does, and
+    MissingOrganizationError.
+    """
+    missing, held = set(wanted), set()
+    for record in read_records(open_export(archive, private_pem, accept_plain=accept_plain)):
+        if record.model == _ORGANIZATION:
+            slug = str(record.fields.get("slug") or "")
+            held.add(slug)
+            missing.discard(slug)
+            if not missing:
+                return
+    raise MissingOrganizationError(
+        f"The archive does not hold {listed(sorted(missing), show=5)}. It holds "
+        f"{listed(sorted(held), show=10) or 'no organizations'}."
+    )

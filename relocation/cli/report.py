@@ -10,8 +10,8 @@ import typer
 from relocation.cli.ids import Id, full_id
 from relocation.cli.output import AsJson, errors, out, plain_errors, print_json, print_table
 from relocation.findings import Finding
+from relocation.ledger.results import ExportScanned, OrganizationsImported
 from relocation.notices.handover_kit import write_csv
-from relocation.results import ExportScanned, OrganizationsImported
 from relocation.settings import Settings
 from relocation.steps import Task
 from relocation.text import counted

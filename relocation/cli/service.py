@@ -58,7 +58,7 @@ def setup(
     from relocation.prefect_api.blocks import load_destination  # noqa: PLC0415 - imports Prefect: seconds
     from relocation.prefect_api.deployments import deploy  # noqa: PLC0415
     from relocation.prefect_api.setup import set_up  # noqa: PLC0415
-    from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
+    from relocation.transfer.load.accounts import add_users  # noqa: PLC0415
 
     with plain_errors():
         if overwrite and blocks is None and pool is None:

@@ -128,7 +128,7 @@ def submit(
 
 def _check(file: Path, request: RelocationRequest, settings: Settings) -> None:
     """Refuse an archive that the service would refuse for its form, its key or its slugs."""
-    from relocation.archive.checking import check_archive  # noqa: PLC0415
+    from relocation.archive.envelope import check_archive  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_private_key  # noqa: PLC0415
 
     key = load_private_key(settings)

@@ -71,7 +71,7 @@ def _add_example(stack: "Stack") -> None:
     from relocation.archive.keys import public_key_of  # noqa: PLC0415
     from relocation.example import example_archive, example_export  # noqa: PLC0415
     from relocation.prefect_api.blocks import load_private_key, load_storage  # noqa: PLC0415
-    from relocation.transfer.load.embedded import add_users  # noqa: PLC0415
+    from relocation.transfer.load.accounts import add_users  # noqa: PLC0415
 
     add_users(stack.destination, (OWNER,))
     key = public_key_of(load_private_key(stack.settings))

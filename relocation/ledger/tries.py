@@ -19,13 +19,13 @@ from sqlalchemy import (
 
 from relocation.database import database_time, reading
 from relocation.errors import FencedOut, RelocationError, StaleWorkError, TriesUsedUpError
-from relocation.faults import fault_of
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.outbox import enqueue
+from relocation.ledger.results import R, RelocationCompleted, TaskResult, from_json, to_json
 from relocation.ledger.tables import TryOutcome, task_tries, tasks_done
+from relocation.notices.faults import fault_of
 from relocation.notices.kinds import NoticeDraft
-from relocation.results import R, RelocationCompleted, TaskResult, from_json, to_json
 from relocation.steps import LifecycleEvent, Policy, Status, Task
 
 _LEAVE_FILES = (

@@ -69,8 +69,8 @@ def failed_drafts(
 ) -> list[NoticeDraft]:
     """Return the notice of a failure that its owner cannot fix.
 
-    `fault` is what an operator may read of the internal error (`relocation.faults`). Those of one
-    cause wait for each other within the window.
+    `fault` is what an operator may read of the internal error (`faults.py`). Those of one cause
+    wait for each other within the window.
     """
     context = {
         "matter": OperatorAlert.FAILED.value,

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from relocation.errors import RelocationError, TriesUsedUpError, needs_operator
-from relocation.faults import INTERRUPTED, UNEXPLAINED, fault_of, kind_of
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import Try, last_try, tries_used
 from relocation.model import Relocation
 from relocation.notices.failure import Destination
+from relocation.notices.faults import INTERRUPTED, UNEXPLAINED, fault_of, kind_of
 from relocation.notices.kinds import MAX_CAUSE, NoticeDraft, Window
 from relocation.notices.operator import Operator, failed_drafts, stuck_drafts, unsettled_drafts
 from relocation.recovery.context import RecoveryContext

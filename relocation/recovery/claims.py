@@ -20,13 +20,13 @@ from relocation.ledger.holds import release, take_hold
 from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.outbox import FORGOTTEN, HELD_BACK, Notice
 from relocation.ledger.relocations import get_relocation
+from relocation.ledger.results import ExportScanned
 from relocation.ledger.tables import LEASED, NoticeState
 from relocation.ledger.tries import done_result
 from relocation.model import Relocation, RenewedClaims
 from relocation.notices.operator import Operator
 from relocation.notices.success import claim_drafts
 from relocation.recovery.context import RecoveryContext
-from relocation.results import ExportScanned
 from relocation.steps import Status
 
 _log = logging.getLogger(__name__)

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from sqlalchemy import Engine
 
 from relocation.errors import NOTHING_TO_DO, MissingOrganizationError
+from relocation.ledger.results import RelocationCompleted
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import done_result, last_try
 from relocation.model import Relocation
 from relocation.notices.failure import Destination
 from relocation.notices.recipients import mailable
 from relocation.recovery.settlement import destination_state
-from relocation.results import RelocationCompleted
 from relocation.steps import RollBackState, Status
 from relocation.text import listed, one_line
 

@@ -35,7 +35,7 @@ from relocation.recovery.decision import (
 from relocation.recovery.runs import Run, RunState
 from relocation.recovery.settlement import end_relocation, is_revealed, tolerant_request
 from relocation.settings import Settings
-from relocation.steps import Status, backoff
+from relocation.steps import LifecycleEvent, Status, backoff
 
 _log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def _handle_pause(case: _Case) -> ReconcileResult:
     context, relocation, run = case.context, case.facts.relocation, case.facts.run
     if relocation is None or run is None:
         raise AssertionError(case.move)
-    done: object = None
+    done: LifecycleEvent | bool | None = None
     match case.move:
         case Move.PAUSE:
             done = pause_abandoned(context.ledger, relocation, run.since, case.facts.now)

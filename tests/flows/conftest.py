@@ -28,7 +28,7 @@ from relocation.prefect_api.blocks import (
 )
 from relocation.prefect_api.setup import set_up
 from relocation.settings import Settings
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from relocation.local.demo.scenario import ROOM, Scenario
 from relocation.local.processes import Server
 from relocation.local.stack import Stack
 from relocation.request import RelocationRequest
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 CHUNKS = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
 

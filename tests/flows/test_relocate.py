@@ -97,8 +97,8 @@ def test_a_real_export_is_told_to_its_owner_and_its_users(
 def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
     service: Service, fresh_install: str
 ) -> None:
+    from relocation.ledger.results import ExportScanned
     from relocation.ledger.tries import needed_result
-    from relocation.results import ExportScanned
 
     service.relocate(fresh_install, "testing")
     result = needed_result(service.ledger, service.only().id, ExportScanned)

@@ -20,7 +20,7 @@ from relocation.prefect_api import blocks
 from relocation.prefect_api.blocks import load_destination
 from relocation.steps import Status, Step, Task
 from relocation.transfer.database.schema import create_embedded
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 # SQLAlchemy 2.1 cannot tell of a constraint that is not valid yet, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:Can't validate argument")

@@ -32,8 +32,8 @@ from relocation.prefect_api.setup import set_up
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 from relocation.steps import Status
+from relocation.transfer.load.accounts import add_users
 from relocation.transfer.load.chunks import written_chunks
-from relocation.transfer.load.embedded import add_users
 
 
 def ids() -> dict[str, str]:

@@ -18,6 +18,7 @@ from relocation.errors import (
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation, get_relocation
+from relocation.ledger.results import BaselineCaptured, ExportScanned, RelocationCompleted
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import (
@@ -34,7 +35,6 @@ from relocation.ledger.tries import (
 )
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
-from relocation.results import BaselineCaptured, ExportScanned, RelocationCompleted
 from relocation.steps import POLICIES, Status, Step, Task
 
 SCAN = Task.SCAN_EXPORT

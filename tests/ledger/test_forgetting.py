@@ -35,10 +35,10 @@ from relocation.ledger.holds import take_hold
 from relocation.ledger.outbox import enqueue, notices_of, requeue
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.reports import reports_of
+from relocation.ledger.results import ArchiveReceived, OrganizationsImported, OrganizationsRevealed
 from relocation.ledger.tables import NoticeState
 from relocation.ledger.tries import needed_result, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
-from relocation.results import ArchiveReceived, OrganizationsImported, OrganizationsRevealed
 from relocation.steps import LifecycleEvent, Status, Task
 
 MONTH = timedelta(days=30)

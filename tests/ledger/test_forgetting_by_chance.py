@@ -34,11 +34,11 @@ from relocation.ledger.holds import Hold, hold_of, release, take_hold
 from relocation.ledger.outbox import GIVEN_UP, notices_of, requeue
 from relocation.ledger.relocations import find_relocation, get_relocation, list_relocations
 from relocation.ledger.reports import reports_of
+from relocation.ledger.results import OrganizationsImported
 from relocation.ledger.tables import OPEN, NoticeState
 from relocation.ledger.tries import was_tried
 from relocation.model import Relocation
 from relocation.notices.kinds import NoticeDraft, NoticeKind
-from relocation.results import OrganizationsImported
 from relocation.steps import RollBackState, Status, Task
 
 OWNERS = {"r-1": "olivia", "r-2": "noah", "r-3": "emma"}

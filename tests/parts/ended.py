@@ -18,6 +18,13 @@ from relocation.ledger.dispatch import (
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.reports import keep_report
+from relocation.ledger.results import (
+    ArchiveReceived,
+    OrganizationsImported,
+    OrganizationsRevealed,
+    RelocationCompleted,
+    TaskResult,
+)
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tables import metadata
 from relocation.ledger.transitions import begin_roll_back, end_roll_back
@@ -27,13 +34,6 @@ from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.notices.operator import Operator
 from relocation.plan import Plan
 from relocation.request import RelocationRequest
-from relocation.results import (
-    ArchiveReceived,
-    OrganizationsImported,
-    OrganizationsRevealed,
-    RelocationCompleted,
-    TaskResult,
-)
 from relocation.steps import POLICIES, Status, Task
 
 DOMAIN = "mail.test"

@@ -1,6 +1,6 @@
 """Results with which tests let a task be done."""
 
-from relocation.results import (
+from relocation.ledger.results import (
     ArchiveReceived,
     ExportScanned,
     OrganizationsImported,

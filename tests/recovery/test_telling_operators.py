@@ -11,10 +11,10 @@ from relocation.errors import (
     OwnerBusyError,
     TransientError,
 )
-from relocation.faults import fault_of
 from relocation.ledger.outbox import Notice, notices_of
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.tries import begin_try, end_try
+from relocation.notices.faults import fault_of
 from relocation.notices.kinds import Channel, NoticeKind
 from relocation.recovery.reconcile import reconcile
 from relocation.recovery.runs import RunState

@@ -10,7 +10,7 @@ from service_operator import Operator
 
 from relocation.local.inbox import Inbox
 from relocation.local.processes import free_port, prefect_server, prefect_worker
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 QUICK = {
     # What the server else takes a minute and more to find: a worker that is gone, a late run.

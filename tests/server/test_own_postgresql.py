@@ -19,7 +19,7 @@ from relocation.example import example_export, write_export
 from relocation.local.inbox import Inbox
 from relocation.local.processes import free_port, prefect_server, prefect_worker
 from relocation.transfer.database.schema import embedded_tables
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-postgresql.md").read_text(encoding="utf-8")
 COMMANDS = [

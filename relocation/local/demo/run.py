@@ -7,7 +7,7 @@ from relocation.errors import CommandError
 from relocation.local.console import Console
 from relocation.local.processes import free_port
 from relocation.local.stack import running_stack
-from relocation.transfer.load.embedded import add_users
+from relocation.transfer.load.accounts import add_users
 
 OWNERS = ("olivia", "marcus", "nadia", "petra")
 """Users of the destination: each owns one relocation of the demo."""

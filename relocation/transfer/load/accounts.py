@@ -1,10 +1,11 @@
-"""Accounts of the destination that users of an export may become, where a plan says so."""
+"""Accounts of the destination: those that users of an export may become, and new ones."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from relocation.catalogue import load_catalogue
 from relocation.errors import RequestError
@@ -13,6 +14,7 @@ from relocation.text import listed, one_line
 from relocation.transfer.database.rows import same_text, select_in
 from relocation.transfer.database.schema import ModelTable, reflect
 from relocation.transfer.load.naming import look_alikes, visible_form
+from relocation.transfer.load.ownership import find_user
 
 _USER: Final = "sentry.user"
 _ADDRESS: Final = "sentry.useremail"
@@ -170,3 +172,32 @@ def _names_in_use(connection: Connection, tables: Tables, names: Collection[str]
     asked = {*names, *map(visible_form, names)}
     found = [name for (name,) in select_in(connection, select(column), same_text(column), asked)]
     return set(map(visible_form, [*found, *look_alikes(connection, column, names)]))
+
+
+def add_users(destination: Engine, usernames: tuple[str, ...]) -> list[str]:
+    """Add users who can own what is relocated, with addresses at example.org; idempotent.
+
+    Returns those that were not there.
+    """
+    users = reflect(destination, [load_catalogue()[_USER]])[_USER].table
+    added = []
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for name in usernames:
+        if find_user(destination, name) is not None:
+            continue
+        added.append(name)
+        with destination.begin() as connection:
+            connection.execute(
+                insert(users).values(
+                    username=name,
+                    email=f"{name}@example.org",
+                    first_name=name.title(),
+                    password="!",  # noqa: S106 - no password can match it
+                    is_active=True,
+                    is_staff=False,
+                    is_superuser=False,
+                    is_unclaimed=False,
+                    date_joined=now,
+                )
+            )
+    return added

@@ -17,7 +17,7 @@ from relocation.text import one_line
 INTERRUPTED = "Interrupted: its process ended before it was done"
 UNEXPLAINED = "Unexplained: its flow run ended, and nothing says why"
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _OURS = tuple(str(_ROOT / name) for name in ("flows", "tasks", "relocation"))
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 _LINKS = 3

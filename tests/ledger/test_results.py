@@ -7,8 +7,7 @@ from task_results import RESULTS, result_of
 
 from relocation.errors import StaleWorkError
 from relocation.findings import Finding, FindingKind
-from relocation.model import ExportedOrganization, RecordCounts
-from relocation.results import (
+from relocation.ledger.results import (
     ArchiveReceived,
     ExportScanned,
     ImportTried,
@@ -19,6 +18,7 @@ from relocation.results import (
     from_json,
     to_json,
 )
+from relocation.model import ExportedOrganization, RecordCounts
 from relocation.steps import Task
 
 FINDING = Finding(FindingKind.RENAMED, "sentry.user", "The name is taken.", "username", 3)
