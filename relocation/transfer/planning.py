@@ -12,6 +12,7 @@ from relocation.archive.keys import create_private_key, public_key_of
 from relocation.archive.records import read_records
 from relocation.archive.storage import FolderStorage
 from relocation.transfer.load.accounts import propose
+from relocation.transfer.prepare.key_table import natural_key
 from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import scan_export
 
@@ -48,7 +49,8 @@ def proposal(
             names[user.pk] = str(user.fields.get("username"))
             addresses[names[user.pk]] = {str(user.fields.get("email") or "")} - {""}
         for row in form.records("sentry.useremail"):
-            name = names.get(row.fields.get("user", 0))
-            if name is not None and row.fields.get("email"):
+            user_key = row.fields.get("user")
+            name = names.get(user_key) if type(user_key) is int else natural_key(user_key)
+            if name in addresses and row.fields.get("email"):
                 addresses[name].add(str(row.fields["email"]))
     return list(propose(destination, addresses, [one.slug for one in report.organizations]))

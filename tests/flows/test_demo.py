@@ -19,10 +19,16 @@ from relocation.local.demo.run import OWNERS
 from relocation.local.demo.scenario import ROOM, Scenario
 from relocation.local.processes import Server
 from relocation.local.stack import Stack
+from relocation.prefect_api.flow_runs import RELOCATE
 from relocation.request import RelocationRequest
 from relocation.transfer.load.accounts import add_users
 
 CHUNKS = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
+
+
+def _never_begun(_request: RelocationRequest, *, deployment: str) -> str:
+    assert deployment == RELOCATE
+    return "00000000-0000-4000-8000-000000000001"
 
 
 def _chunks(service: Service, relocation_id: str) -> int:
@@ -36,7 +42,8 @@ def stack(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "200")
     add_users(service.destination, OWNERS)
 
-    def submit(request: RelocationRequest) -> str:
+    def submit(request: RelocationRequest, *, deployment: str) -> str:
+        assert deployment == RELOCATE
         state = relocate(request, return_state=True)
         return str(state.state_details.flow_run_id)
 
@@ -101,7 +108,7 @@ def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
 ) -> None:
     assert isinstance(stack.worker, subprocess.Popen)
     stack.worker.communicate()
-    monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    monkeypatch.setattr(scenario, "submit", _never_begun)
     with pytest.raises(CommandError, match="ended unexpectedly"):
         Scenario(stack, Console()).play()
 
@@ -110,6 +117,6 @@ def test_a_relocation_that_does_not_move_is_given_up_in_words(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenario, "STALL_SECONDS", 0.2)
-    monkeypatch.setattr(scenario, "submit", lambda _request: "00000000-0000-4000-8000-000000000001")
+    monkeypatch.setattr(scenario, "submit", _never_begun)
     with pytest.raises(CommandError, match="not begun"):
         Scenario(stack, Console()).play()

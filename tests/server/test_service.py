@@ -156,7 +156,8 @@ def test_doctor_finds_nothing_to_mend(operator: Operator) -> None:
         checks = operator.json("doctor")
         return checks if all(check["good"] for check in checks) else None
 
-    assert len(operator.until(healthy)) == 18
+    checked = {check["what"] for check in operator.until(healthy)}
+    assert checked >= {"Prefect server", "worker", "automations", "pool", "sweep", "templates"}
 
 
 def test_doctor_says_how_to_mend_a_server_that_is_away(operator: Operator) -> None:

@@ -1,13 +1,15 @@
 """Old and odd files, from the file to the rows: nothing of them is a traceback."""
 
+import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from destinations import Rows
 from dict_storage import DictStorage
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
@@ -17,6 +19,7 @@ from relocation.errors import ConfigurationError, ExportError, PermanentError
 from relocation.example import example_export
 from relocation.findings import FindingKind
 from relocation.transfer.load.importing import ImportReport, bind, import_records
+from relocation.transfer.planning import proposal
 from relocation.transfer.prepare.normalised import open_normalised
 from relocation.transfer.prepare.scan import ScanReport, scan_export
 
@@ -91,6 +94,18 @@ def test_natural_keys_are_resolved(relocate: Relocate, rows: Rows) -> None:
     [_, ben] = rows("sentry.user")
     assert ben["id"] in {one["user_id"] for one in rows("sentry.organizationmember")}
     assert report.accounts["sentry.recentsearch"].dropped == 1
+
+
+@pytest.mark.parametrize("user_key", [1, ["ann"], ["gone"], [], {}, None])
+def test_a_plan_reads_the_addresses_of_old_and_odd_files(
+    destination: Engine, keys: tuple[str, str], tmp_path: Path, user_key: object
+) -> None:
+    """T-13"""
+    address = record("useremail", 1, user=user_key, email="Ann@elsewhere.example")
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([one._asdict() for one in (*FILE, address)]))
+    planned = proposal(destination, file, ["acme"], private_pem=keys[0])
+    assert "ann" in {row["name"] for row in planned}
 
 
 def test_removed_models_and_fields_are_left_out_and_told(relocate: Relocate, rows: Rows) -> None:
@@ -204,6 +219,7 @@ PLACES = [
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(place=st.sampled_from(PLACES), junk=JUNK)
+@example(place=(42, "status"), junk=[])
 def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
     relocate: Relocate, place: tuple[int, str], junk: object
 ) -> None:

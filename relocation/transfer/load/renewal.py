@@ -23,7 +23,7 @@ UNUSABLE: Final = "!"
 
 CREATING: Final = 1
 """Status of a query subscription that the product has still to create where queries run."""
-_NOT_WANTED: Final = frozenset({3, 4})
+_NOT_WANTED: Final = (3, 4)
 """Statuses of those that are about to be deleted, or disabled."""
 
 
