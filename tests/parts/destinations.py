@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypedDict
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.pool import NullPool
 
-from relocation.catalogue import Scope
+from relocation.catalogue import Scope, load_catalogue
 from relocation.database import engine_options, prepare
 from relocation.plan import Plan
-from relocation.transfer.database.schema import create_embedded
+from relocation.transfer.database.schema import create_embedded, read_once, reflect
 
 Rows = Callable[[str], list[dict[str, Any]]]
 """Reads all rows of a model, by field, in the order of their primary keys."""
@@ -69,6 +69,7 @@ class Databases:
         self._numbers = count()
         self._name = f"d{uuid.uuid4().hex[:12]}"
         self._template: Engine | None = None
+        self._read: dict[str, Engine] = {}
 
     @property
     def template(self) -> Engine:
@@ -85,12 +86,26 @@ class Databases:
 
     def embedded(self) -> Engine:
         """Make a database with the embedded schema."""
-        return self._copy(self.template)
+        return self.copy_of(self.template)
 
     def copy_of(self, template: Engine) -> Engine:
-        """Make a database like another, to which nobody may be connected."""
+        """Make a database like another, to which nobody may be connected.
+
+        The tables of all copies are read once, until a test changes those of its own.
+        """
+        name = str(template.url.database)
+        if name not in self._read:
+            self._read[name] = read_once(template)
+            reflect(self._read[name], load_catalogue().values())
         template.dispose()
-        return self._copy(template)
+        copy = read_once(self._copy(template), like=self._read[name])
+
+        @event.listens_for(copy, "before_cursor_execute")
+        def read_again(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+            if sql.lstrip().upper().startswith(("ALTER", "CREATE", "DROP")):
+                copy.update_execution_options(**read_once(copy).get_execution_options())
+
+        return copy
 
     def remove(self, engine: Engine) -> None:
         """Remove a database."""

@@ -2,7 +2,7 @@
 
 import pytest
 from destinations import Add
-from sqlalchemy import Engine, create_mock_engine, inspect, text
+from sqlalchemy import Engine, create_mock_engine, event, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import ExecutableDDLElement
 
@@ -36,6 +36,20 @@ def test_tables_that_are_read_once_are_asked_for_once(destination: Engine) -> No
     assert reflect(once, CATALOGUE.values())["sentry.team"].table is before["sentry.team"].table
     assert "colour" in reflect(destination, CATALOGUE.values())["sentry.team"].table.c
     assert "colour" in reflect(read_once(destination), CATALOGUE.values())["sentry.team"].table.c
+
+
+def test_a_model_without_a_table_lets_no_table_be_read_again(destination: Engine) -> None:
+    once, models = read_once(destination), load_catalogue().values()
+    before = reflect(once, models)
+    assert len(before) < len(models)
+    statements = []
+
+    @event.listens_for(once, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        statements.append(sql)
+
+    assert reflect(once, models) == before
+    assert len([sql for sql in statements if not sql.startswith("BEGIN")]) == 1  # which there are
 
 
 def test_creating_an_embedded_destination_again_keeps_its_rows(

@@ -271,7 +271,8 @@ def reflect(engine: Engine, models: Iterable[Model]) -> dict[str, ModelTable]:
             for model in wanted
             if model.table in present and model.table not in metadata.tables
         ]
-        metadata.reflect(engine, only=names, resolve_fks=False)
+        if names:  # without any, SQLAlchemy would read all
+            metadata.reflect(engine, only=names, resolve_fks=False)
     found = {}
     for model in wanted:
         table = metadata.tables.get(model.table)

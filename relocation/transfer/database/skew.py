@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from sqlalchemy import Engine, Enum, String
+from sqlalchemy import Engine, Enum, String, inspect
 
 from relocation.archive.records import Record
 from relocation.catalogue import FieldType, load_catalogue
@@ -12,7 +12,6 @@ from relocation.transfer.database.schema import (
     LOST_PASSWORDS,
     ModelTable,
     is_mandatory,
-    lost_passwords,
     missing_columns,
     reflect,
     requires_value,
@@ -63,7 +62,7 @@ def check_later_steps(engine: Engine) -> list[Finding]:
         if model not in tables
     ]
     with engine.connect() as connection:
-        if lost_passwords(connection) is None:
+        if not inspect(connection).has_table(LOST_PASSWORDS):
             findings.append(Finding(FindingKind.MISSING_TABLE, LOST_PASSWORDS, _NO_CLAIMS))
     return findings + [
         Finding(FindingKind.NEEDED_COLUMN, model, _NEEDED, field=field)
