@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, text, update
 
 from benchmarks.soak_machines import Postgres
-from relocation.database import engine_options, prepare
+from relocation.database import database_time, engine_options, prepare
 from relocation.ledger.dispatch import lease_due
 from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.migrate import migrate
@@ -55,7 +55,7 @@ def compare_settling(home: Path) -> None:
 
 def _settling(engine: Engine, relocation_id: str) -> float:
     request = RelocationRequest(archive="a", organizations=["acme"], owner=relocation_id)
-    hold = hold_of(open_relocation(engine, relocation_id, request))
+    hold = hold_of(open_relocation(engine, relocation_id, request, database_time))
     drafts = [
         NoticeDraft(NoticeKind.FAILED, f"{who}@example.org", {"reason": "No."})
         for who in ("a", "b")
@@ -69,6 +69,7 @@ def _settling(engine: Engine, relocation_id: str) -> float:
             sender_domain="example.org",
             seen=hold,
             request=request,
+            now=utc_now(),
         )
     )
 

@@ -71,7 +71,7 @@ def main(mails: int = MAILS, rounds: int = ROUNDS) -> None:
     with tempfile.TemporaryDirectory(prefix="relocation-bench-") as folder:
         for name, ledger in ledgers(Path(folder)):
             request = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
-            open_relocation(ledger, RELOCATION, request, NOW)
+            open_relocation(ledger, RELOCATION, request, lambda _: NOW)
             compare = _sqlite if name == "SQLite" else _postgresql
             rows += compare(ledger, mails // rounds, rounds)
     print(f"\n### The outbox, {mails:,} CLAIM notices in {rounds} rounds; {versions()}\n")

@@ -1,7 +1,7 @@
 """Make engines, clocks and inserts behave the same whatever database is behind them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +51,10 @@ def engine_options(dialect: str) -> dict[str, Any]:
 def reading(engine: Engine) -> AbstractContextManager[Connection]:
     """Open a transaction that only reads: on SQLite, others can write at the same time."""
     return engine.execution_options(reads=True).begin()
+
+
+Clock = Callable[[Connection], datetime]
+"""What tells the time inside a transaction: `database_time`, but for tests."""
 
 
 def database_time(connection: Connection) -> datetime:

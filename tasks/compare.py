@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from relocation.database import database_now
 from relocation.errors import DifferencesError
 from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
@@ -72,7 +73,8 @@ def verify_import(work: Work) -> Done:
 def _refuse_differences(work: Work, task: Task, findings: Sequence[Finding], reason: str) -> None:
     """Keep all findings in the ledger; raises DifferencesError where there are any."""
     report = {"findings": [finding.as_json() for finding in findings]}
-    keep_report(work.resources.ledger, work.hold, task, report)
+    ledger = work.resources.ledger
+    keep_report(ledger, work.hold, task, report, database_now(ledger))
     if findings:
         show_findings(work.hold.relocation_id, findings)
         raise DifferencesError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from relocation.database import database_now
 from relocation.findings import Finding
 from relocation.ledger.reports import keep_report
 from relocation.ledger.results import ExportScanned, RelocationCompleted
@@ -75,6 +76,7 @@ def _keep_kit(
         ingest_url=(work.settings.ingest_url or work.settings.base_url).rstrip("/"),
         label=label,
     )
-    keep_report(resources.ledger, work.hold, Task.COMPLETE, facts)
+    now = database_now(resources.ledger)
+    keep_report(resources.ledger, work.hold, Task.COMPLETE, facts, now)
     attached = len(kit_archive(facts)) < MAX_ATTACHED
     return HandOver.ATTACHED if attached else HandOver.ON_REQUEST

@@ -81,13 +81,14 @@ def _deliver(settings: Settings, ledger: Engine, relocation_id: str | None) -> D
                 held.enter_context(_turn(settings.mail_limit))
         except ConfigurationError:
             # What goes through blocks must not wait for what mails lack.
-            deliver_due(delivery, worker=worker_name(), relocation_id=relocation_id)
+            deliver_due(delivery, worker=worker_name(), relocation_id=relocation_id, now=utc_now)
             raise
         mailer = held.enter_context(server.mailer(settings.sender_email))
         return deliver_due(
             replace(delivery, mailer=mailer, signing_key=signing_key),
             worker=worker_name(),
             relocation_id=relocation_id,
+            now=utc_now,
         )
 
 

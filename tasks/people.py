@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from relocation.database import database_now
 from relocation.errors import PersonError
 from relocation.ledger.admission import record_people
 from relocation.notices.recipients import check_addresses
@@ -27,11 +28,13 @@ def resolve_people(work: Work) -> People:
     request = work.relocation.request
     owner = find_user(work.resources.destination, request.owner)
     creator = find_user(work.resources.destination, request.creator or request.owner)
+    ledger = work.resources.ledger
     record_people(
-        work.resources.ledger,
+        ledger,
         work.hold,
         owner.email if owner else None,
         creator.email if creator else None,
+        database_now(ledger),
     )
     people = People(
         owner=_existing("owner", request.owner, owner),

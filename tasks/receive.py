@@ -1,5 +1,6 @@
 """UPLOADING: the request can be carried out, and the archive is there."""
 
+from relocation.database import database_now
 from relocation.errors import MissingArchiveError
 from relocation.ledger.admission import admit
 from relocation.ledger.results import ArchiveReceived
@@ -19,7 +20,8 @@ def receive_archive(work: Work) -> Done:
     people = resolve_people(work)
     size = _size(work, work.relocation.archive)
     sizes, limit = work.settings.daily_limits.of(size)
-    admit(work.resources.ledger, work.hold, size, sizes=sizes, limit=limit)
+    ledger = work.resources.ledger
+    admit(ledger, work.hold, size, sizes=sizes, limit=limit, now=database_now(ledger))
     work.log.info("The archive of relocation %s has %d bytes", work.hold.relocation_id, size)
     return Done(ArchiveReceived(size, people.owner.id))
 

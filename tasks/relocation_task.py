@@ -13,6 +13,7 @@ from prefect.exceptions import ExternalSignal
 from prefect.states import Completed
 from sqlalchemy import Engine
 
+from relocation.database import database_now
 from relocation.errors import FencedOut, PermanentError
 from relocation.ledger.holds import Hold
 from relocation.ledger.relocations import get_relocation
@@ -116,7 +117,9 @@ def _try(
     ledger, settings = resources.ledger, resources.settings
     if is_done(ledger, hold.relocation_id, name):
         return Completed(name="Skipped", message="Already done, as recorded in the ledger.")
-    number = begin_try(ledger, hold, name, settings.policy(name), worker_name())
+    number = begin_try(
+        ledger, hold, name, settings.policy(name), worker_name(), now=database_now(ledger)
+    )
     relocation = get_relocation(ledger, hold.relocation_id)
     work = Work(settings, resources, hold, relocation, get_run_logger())
     try:
@@ -127,7 +130,8 @@ def _try(
         outcome = _outcome(err)
         error = "".join(traceback.format_exception(err))
         try:
-            end_try(ledger, hold, name, number, outcome, error=error, cause=err)
+            now = database_now(ledger)
+            end_try(ledger, hold, name, number, outcome, error=error, cause=err, now=now)
         except Exception:  # what failed matters more than its record, which the next try makes up
             work.log.exception("How a try of %s ended could not be recorded", name)
         raise
@@ -144,11 +148,14 @@ def _outcome(err: BaseException) -> TryOutcome:
 
 def _record_done(work: Work, number: int, done: Done) -> None:
     ledger, result, domain = work.resources.ledger, done.result, work.settings.sender_domain
+    now = database_now(ledger)
     if not isinstance(result, RelocationCompleted):
-        complete_task(ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain)
+        complete_task(
+            ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain, now=now
+        )
     else:
         event = succeed(
-            ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain
+            ledger, work.hold, number, result, drafts=done.notices, sender_domain=domain, now=now
         )
         FlowRuns().announce(work.relocation, event)
         show_next_steps(ledger, work.relocation.id)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from relocation.archive.envelope import open_export
 from relocation.archive.keys import public_key_of
 from relocation.archive.records import read_records
+from relocation.database import database_now
 from relocation.ledger.reports import keep_report
 from relocation.ledger.results import ExportScanned, SourceExported
 from relocation.ledger.tries import done_result
@@ -36,7 +37,8 @@ def scan_export(work: Work) -> Done:
     form = open_files(work, Task.SCAN_EXPORT)
     # For longer than the working files: what a relocation left out is asked for later.
     left_out = {"left_out": form.facts["left_out"]}
-    keep_report(work.resources.ledger, work.hold, Task.SCAN_EXPORT, left_out)
+    ledger = work.resources.ledger
+    keep_report(ledger, work.hold, Task.SCAN_EXPORT, left_out, database_now(ledger))
     work.log.info(
         "The export of relocation %s holds %d records, %d of them to be moved",
         relocation.id,

@@ -16,6 +16,7 @@ from prefect.tasks import Task as PrefectTask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from relocation.database import database_time
 from relocation.errors import FencedOut, PermanentError, StoppedError
 from relocation.ledger.holds import Hold, OpenedRelocation, hold_of, open_relocation, release
 from relocation.ledger.leases import LeaseKeeper
@@ -159,6 +160,7 @@ def begin_relocation(request: RelocationRequest, resources: Resources) -> Opened
         resources.ledger,
         str(runtime.flow_run.id),
         request,
+        database_time,
         lease_seconds=settings.lease_seconds,
         worker=worker_name(),
         pause_before=settings.pause_before,

@@ -115,4 +115,4 @@ def _carry_out(discard: Discard, ledger: Engine, storage: Storage) -> None:
     if get_relocation(ledger, discard.relocation_id).round == discard.last_round:
         # Else a new round exports there, and removes it in the end.
         storage.delete(live_archive(discard.relocation_id))
-    end_discarding(ledger, discard)
+    end_discarding(ledger, discard, utc_now())

@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from ledgers import sqlite_ledger
+from ledgers import at, sqlite_ledger
 from rich.console import Console
 from sqlalchemy import Engine
 
@@ -37,7 +37,7 @@ def failed(tmp_path: Path) -> Engine:
     ledger = sqlite_ledger(tmp_path / "ledger.db")
     migrate(ledger)
     request = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
-    hold = hold_of(open_relocation(ledger, ID, request, NOW))
+    hold = hold_of(open_relocation(ledger, ID, request, at(NOW)))
     begin_try(ledger, hold, LONGEST, POLICIES[LONGEST], "vm:1", now=NOW)
     settlement = Settlement(
         Status.FAILURE,

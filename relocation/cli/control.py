@@ -33,7 +33,7 @@ def pause(relocation_id: Id, before: StepName = None, as_json: AsJson = False) -
     with plain_errors(f"relocation show {relocation_id}"):
         later = _step(before)
         context, relocation_id = _context_of(relocation_id)
-        step = schedule_pause(context.ledger, relocation_id, later)
+        step = schedule_pause(context.ledger, relocation_id, later, context.clock())
     _say(as_json, f"It will pause before {step.name}.", id=relocation_id, pause_before=step.name)
 
 

@@ -20,7 +20,7 @@ from relocation.ledger.dispatch import (
 )
 from relocation.ledger.groups import Relay, keep_bytes, lease_group, relaying, release, renew
 from relocation.ledger.outbox import Notice
-from relocation.ledger.tables import NoticeState, utc_now
+from relocation.ledger.tables import NoticeState
 from relocation.notices.building import NoticeError
 from relocation.notices.kinds import Channel
 from relocation.notices.wire import bare_address
@@ -52,7 +52,7 @@ def deliver_due(
     *,
     worker: str,
     relocation_id: str | None = None,
-    now: Callable[[], datetime] = utc_now,
+    now: Callable[[], datetime],
 ) -> DeliveryReport:
     """Send each due notice once, of one relocation or of all; safe to run several times at once.
 

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, func, select, text
 
-from relocation.database import database_time
 from relocation.errors import DailyLimitError
 from relocation.ledger.holds import Hold, write_held
 from relocation.ledger.tables import relocations
@@ -18,7 +17,7 @@ def record_people(
     hold: Hold,
     owner_email: str | None,
     creator_email: str | None,
-    now: datetime | None = None,
+    now: datetime,
 ) -> None:
     """Keep the addresses to which notices of this relocation go; raises FencedOut."""
     with engine.begin() as connection:
@@ -32,7 +31,7 @@ def admit(
     *,
     sizes: range,
     limit: int | None,
-    now: datetime | None = None,
+    now: datetime,
 ) -> None:
     """Admit an archive unless the limit of its size class is reached (R-30); idempotent.
 
@@ -43,7 +42,6 @@ def admit(
         if limit is not None and connection.dialect.name == "postgresql":
             # Two that count at the same moment must not both find the last place.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        now = now or database_time(connection)
         admitted = (
             select(func.count())
             .select_from(relocations)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from relocation.database import database_time
+from relocation.database import Clock
 from relocation.errors import EndedError, FencedOut, OwnerBusyError
 from relocation.ledger.history import record_event
 from relocation.ledger.relocations import insert_relocation, to_relocation
@@ -42,7 +42,7 @@ def open_relocation(
     engine: Engine,
     relocation_id: str,
     request: RelocationRequest,
-    now: datetime | None = None,
+    clock: Clock,
     *,
     lease_seconds: float = 30,
     worker: str = "",
@@ -51,17 +51,16 @@ def open_relocation(
     """Take a relocation over for this process, and create it where it is new.
 
     An active one goes on in its round; one that had failed begins a new round, without the reason
-    of the old one (W-8). Each call raises the fence and begins a lease, by the ledger's clock. A
-    new relocation pauses before `pause_before` (R-31). Raises PermanentError where the relocation
-    has ended for good, and where its owner has another active one (B-9): it is then left FAILURE
-    with that reason, and not settled in its round.
+    of the old one (W-8). Each call raises the fence and begins a lease, by the `clock` as it is
+    once the relocation is locked. A new relocation pauses before `pause_before` (R-31). Raises
+    PermanentError where the relocation has ended for good, and where its owner has another active
+    one (B-9): it is then left FAILURE with that reason, and not settled in its round.
     """
     with engine.begin() as connection:
         # A new relocation is one that failed in round 0: it opens as any other does.
-        arrived = now or database_time(connection)
-        insert_relocation(connection, relocation_id, request, round_=0, now=arrived)
+        insert_relocation(connection, relocation_id, request, round_=0, now=clock(connection))
         row = connection.execute(_locked(relocation_id)).one()
-        now = now or database_time(connection)
+        now = clock(connection)
         if row.status in _ENDED:
             raise EndedError(_ENDED[row.status])
         changes: dict[str, Any] = {
@@ -122,9 +121,7 @@ def _take_over(
         return connection.execute(take.values(values)).one(), busy
 
 
-def write_held(
-    connection: Connection, hold: Hold, now: datetime | None = None, **values: Any
-) -> None:
+def write_held(connection: Connection, hold: Hold, now: datetime, **values: Any) -> None:
     """Update the relocation as the process that holds it.
 
     Raises FencedOut where another process has taken it over, or it has ended, in the meantime.
@@ -134,7 +131,6 @@ def write_held(
         relocations.c.fence == hold.fence,
         relocations.c.status == Status.IN_PROGRESS,
     )
-    now = now or database_time(connection)
     statement = update(relocations).where(*held).values(updated_at=now, **values)
     if connection.execute(statement).rowcount == 0:
         raise fenced_out(hold)
@@ -148,11 +144,12 @@ def fenced_out(hold: Hold) -> FencedOut:
     )
 
 
-def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None = None) -> None:
+def renew(engine: Engine, hold: Hold, lease_seconds: float, clock: Clock) -> None:
     """Say that the process that holds the relocation is alive.
 
     A no-op where it has recorded its success: its process has notices to send and a flow to end.
     Raises FencedOut where another one has taken it over, or it was paused, interrupted or settled.
+    The `clock` is read once the relocation is locked: waiting for that does not shorten the lease.
     """
     held = (
         relocations.c.id == hold.relocation_id,
@@ -168,7 +165,7 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, now: datetime | None
     )
     with engine.begin() as connection:
         connection.execute(_locked(hold.relocation_id))
-        until = (now or database_time(connection)) + timedelta(seconds=lease_seconds)
+        until = clock(connection) + timedelta(seconds=lease_seconds)
         if connection.execute(lease.values(lease_until=until)).rowcount:
             return
         if connection.execute(succeeded).one_or_none() is None:
@@ -202,7 +199,7 @@ def take_hold(
     lease_seconds: float,
     worker: str,
     own: Hold | None = None,
-    now: datetime | None = None,
+    now: datetime,
     silently: bool = False,
 ) -> Hold | None:
     """Hold a relocation in order to undo it, whatever its status; None where another process does.
@@ -210,8 +207,6 @@ def take_hold(
     Its status stays as it is. Its history tells of it, unless this is done `silently`.
     """
     with engine.begin() as connection:
-        connection.execute(_locked(relocation.id))
-        now = now or database_time(connection)
         statement = (
             update(relocations)
             .where(relocations.c.id == relocation.id, is_free(as_seen(relocation, own), now))
@@ -230,10 +225,10 @@ def take_hold(
     return hold
 
 
-def record_taken_over(engine: Engine, hold: Hold, worker: str, now: datetime | None = None) -> None:
+def record_taken_over(engine: Engine, hold: Hold, worker: str, now: datetime) -> None:
     """Tell the history of a hold that was taken silently, once its process changes anything."""
     with engine.begin() as connection:
-        _record_taken_over(connection, hold, worker, now or database_time(connection))
+        _record_taken_over(connection, hold, worker, now)
 
 
 def _record_taken_over(connection: Connection, hold: Hold, worker: str, now: datetime) -> None:

@@ -11,6 +11,7 @@ from typing import Self
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from relocation.database import database_time
 from relocation.errors import FencedOut
 from relocation.ledger.holds import Hold, renew
 from relocation.ledger.tables import sweep_lease
@@ -63,7 +64,7 @@ class LeaseKeeper:
     def _keep(self) -> None:
         while not self._stop.wait(self._every):
             try:
-                renew(self._engine, self._hold, self._lease_seconds)
+                renew(self._engine, self._hold, self._lease_seconds, database_time)
             except FencedOut:
                 if not self._stop.is_set():
                     self._lost()

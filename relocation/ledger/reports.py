@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -9,15 +10,17 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from relocation.database import reading
 from relocation.ledger.holds import Hold, write_held
-from relocation.ledger.tables import task_reports, utc_now
+from relocation.ledger.tables import task_reports
 from relocation.steps import Task
 
 
-def keep_report(engine: Engine, hold: Hold, task: Task, report: Mapping[str, Any]) -> None:
+def keep_report(
+    engine: Engine, hold: Hold, task: Task, report: Mapping[str, Any], now: datetime
+) -> None:
     """Keep JSON data as the report of a task, in place of an earlier one; raises FencedOut."""
     with engine.begin() as connection:
-        write_held(connection, hold)
-        _replace(connection, hold, task, zlib.compress(orjson.dumps(report), level=6))
+        write_held(connection, hold, now)
+        _replace(connection, hold, task, zlib.compress(orjson.dumps(report), level=6), now)
 
 
 def reports_of(engine: Engine, relocation_id: str) -> dict[Task, dict[str, Any]]:
@@ -29,9 +32,7 @@ def reports_of(engine: Engine, relocation_id: str) -> dict[Task, dict[str, Any]]
     return {task: found[task] for task in Task if task in found}
 
 
-def _replace(connection: Connection, hold: Hold, task: Task, report: bytes) -> None:
+def _replace(connection: Connection, hold: Hold, task: Task, report: bytes, now: datetime) -> None:
     key = {"relocation_id": hold.relocation_id, "task": task}
     connection.execute(delete(task_reports).filter_by(**key))
-    connection.execute(
-        insert(task_reports).values(**key, round=hold.round, at=utc_now(), report=report)
-    )
+    connection.execute(insert(task_reports).values(**key, round=hold.round, at=now, report=report))

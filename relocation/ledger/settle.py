@@ -6,7 +6,6 @@ from datetime import datetime
 
 from sqlalchemy import Engine, select, update
 
-from relocation.database import database_time
 from relocation.errors import MAX_REASON
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, is_free
@@ -57,7 +56,7 @@ def settle(
     sender_domain: str,
     seen: Hold | int,
     request: RelocationRequest | None = None,
-    now: datetime | None = None,
+    now: datetime,
 ) -> LifecycleEvent | None:
     """Settle the relocation's round, with its notices, in one transaction; idempotent.
 
@@ -70,7 +69,6 @@ def settle(
     `fail_relocation`.
     """
     with engine.begin() as connection:
-        now = now or database_time(connection)
         if request is not None:
             insert_relocation(connection, relocation_id, request, round_=1, now=now)
         unsettled = (

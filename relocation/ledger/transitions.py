@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
-from relocation.database import database_time
 from relocation.errors import CommandError
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, as_seen, fenced_out, is_free
@@ -245,10 +244,8 @@ def _pause(
         return record_event(connection, relocation_id, round_, what, at=now, detail=detail)
 
 
-def schedule_pause(
-    engine: Engine, relocation_id: str, step: Step | None = None, now: datetime | None = None
-) -> Step:
-    """Let the relocation pause before a later step, by default the next one (A-131).
+def schedule_pause(engine: Engine, relocation_id: str, step: Step | None, now: datetime) -> Step:
+    """Let the relocation pause before a later step, the next one if none is named (A-131).
 
     Returns the step. Raises PermanentError where it has ended, or there is no such later step.
     """
@@ -266,10 +263,8 @@ def schedule_pause(
     return step
 
 
-def schedule_cancel(
-    engine: Engine, relocation_id: str, step: Step | None = None, now: datetime | None = None
-) -> Step:
-    """Let the relocation be cancelled before a later step, by default the next one (A-132).
+def schedule_cancel(engine: Engine, relocation_id: str, step: Step | None, now: datetime) -> Step:
+    """Let the relocation be cancelled before a later step, the next one if none is named (A-132).
 
     Returns the step; raises as `schedule_pause` does.
     """
@@ -288,7 +283,7 @@ def schedule_cancel(
 
 
 def reschedule_pause(
-    engine: Engine, relocation_id: str, until: Step | None, now: datetime | None = None
+    engine: Engine, relocation_id: str, until: Step | None, now: datetime
 ) -> Relocation:
     """Set or remove the next pause of a relocation that is paused or shall pause (A-134).
 
@@ -333,7 +328,7 @@ def _change(
     what: LifecycleEvent,
     *,
     detail: str,
-    now: datetime | None,
+    now: datetime,
 ) -> None:
     """Schedule something, unless the relocation has moved on since it was looked at."""
     unmoved = (
@@ -343,7 +338,6 @@ def _change(
         relocations.c.round == relocation.round,
     )
     with engine.begin() as connection:
-        now = now or database_time(connection)
         changed = connection.execute(update(relocations).where(*unmoved).values(values)).rowcount
         if not changed:
             raise CommandError(

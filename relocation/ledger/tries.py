@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from relocation.database import database_time, reading
+from relocation.database import reading
 from relocation.errors import FencedOut, RelocationError, StaleWorkError, TriesUsedUpError
 from relocation.ledger.history import record_event
 from relocation.ledger.holds import Hold, write_held
@@ -65,7 +65,7 @@ def begin_try(
     policy: Policy,
     worker: str,
     *,
-    now: datetime | None = None,
+    now: datetime,
 ) -> int:
     """Record that a try of the task begins; returns its number within the round, from 1.
 
@@ -73,7 +73,6 @@ def begin_try(
     FencedOut, and TriesUsedUpError where this round has none left.
     """
     with engine.begin() as connection:
-        now = now or database_time(connection)
         anew = {"roll_back": None} if task is Task.IMPORT_ORGANIZATIONS else {}
         write_held(connection, hold, now, step=policy.step, task=task, **anew)
         interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
@@ -159,7 +158,7 @@ def end_try(
     *,
     error: str,
     cause: BaseException | None = None,
-    now: datetime | None = None,
+    now: datetime,
 ) -> bool:
     """Record how a try that did not get done ended; `error` is for operators alone.
 
@@ -171,7 +170,6 @@ def end_try(
     if isinstance(cause, RelocationError):
         told |= {"reason": cause.reason, "advice": cause.next_step}
     with engine.begin() as connection:
-        now = now or database_time(connection)
         write_held(connection, hold, now)
         return _end(connection, hold, task, number, now, outcome=outcome, error=error, **told)
 
@@ -238,14 +236,13 @@ def complete_task(
     *,
     drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
-    now: datetime | None = None,
+    now: datetime,
 ) -> None:
     """Record a task as done, with its result and its notices, in one transaction.
 
     Raises FencedOut, also where another process has begun a later try under the same hold.
     """
     with engine.begin() as connection:
-        now = now or database_time(connection)
         write_held(connection, hold, now, resumes=0)
         _record_done(connection, hold, number, result, now)
         enqueue(
@@ -261,14 +258,13 @@ def succeed(
     *,
     drafts: Sequence[NoticeDraft] = (),
     sender_domain: str,
-    now: datetime | None = None,
+    now: datetime,
 ) -> LifecycleEvent:
     """Record the last task as done and the relocation as SUCCESS, with its notices, in one go.
 
     Raises FencedOut, as `complete_task` does.
     """
     with engine.begin() as connection:
-        now = now or database_time(connection)
         write_held(
             connection,
             hold,

@@ -9,13 +9,7 @@ from sqlalchemy import Engine, and_, not_, or_, select, update
 from relocation.database import reading
 from relocation.ledger.history import record_event
 from relocation.ledger.relocations import to_relocation
-from relocation.ledger.tables import (
-    has_files,
-    is_discarding,
-    is_open,
-    relocations,
-    utc_now,
-)
+from relocation.ledger.tables import has_files, is_discarding, is_open, relocations
 from relocation.ledger.tries import forget_work
 from relocation.model import Relocation
 from relocation.steps import LifecycleEvent, Status
@@ -108,7 +102,7 @@ def to_discard(engine: Engine, relocation_id: str | None = None) -> list[Discard
         return [Discard(id_, gone + 1, last) for id_, gone, last in connection.execute(wanted)]
 
 
-def end_discarding(engine: Engine, discard: Discard, now: datetime | None = None) -> None:
+def end_discarding(engine: Engine, discard: Discard, now: datetime) -> None:
     """Record that working files are gone; a no-op where another process has recorded it."""
     gone = (
         update(relocations)
@@ -125,5 +119,5 @@ def end_discarding(engine: Engine, discard: Discard, now: datetime | None = None
                 discard.relocation_id,
                 discard.last_round,
                 LifecycleEvent.FILES_DISCARDED,
-                at=now or utc_now(),
+                at=now,
             )

@@ -15,6 +15,7 @@ from prefect_blocks import save_block
 from pydantic import SecretStr
 
 from flows.notify import notify
+from relocation.database import database_time
 from relocation.errors import ConfigurationError
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import enqueue, notices_of
@@ -35,7 +36,7 @@ def put(
 ) -> None:
     """Put a sample of a notice into the outbox, as if that had been some seconds ago."""
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
-    open_relocation(service.ledger, "r-1", request)
+    open_relocation(service.ledger, "r-1", request, database_time)
     sample = next(one for one in samples() if one.kind is kind)
     draft = NoticeDraft(kind, recipient, dict(sample.context), channel=channel)
     when = datetime.now(UTC) - timedelta(seconds=age)

@@ -10,9 +10,11 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from sqlalchemy import text
 
 from flows.relocate import relocate
+from relocation.database import database_time
 from relocation.example import example_export
 from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import notices_of
+from relocation.ledger.tables import utc_now
 from relocation.ledger.tries import begin_try, tries_of
 from relocation.request import RelocationRequest
 from relocation.steps import POLICIES, Status, Task
@@ -56,10 +58,10 @@ def test_no_wait_precedes_a_try_that_earlier_processes_have_used_up(service: Ser
     request = RelocationRequest(archive="archives/gone.tar", organizations=["acme"], owner="olivia")
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(relocate, parameters={"request": request.model_dump()})
-        hold = hold_of(open_relocation(service.ledger, str(run.id), request))
+        hold = hold_of(open_relocation(service.ledger, str(run.id), request, database_time))
         policy = POLICIES[Task.RECEIVE_ARCHIVE]
         for _ in range(policy.tries - 1):
-            begin_try(service.ledger, hold, Task.RECEIVE_ARCHIVE, policy, "dead")
+            begin_try(service.ledger, hold, Task.RECEIVE_ARCHIVE, policy, "dead", now=utc_now())
         assert run_again(run).is_failed()
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
         tasks = {one.name: one for one in client.read_task_runs(flow_run_filter=mine)}
@@ -207,13 +209,12 @@ def test_a_mail_server_that_is_down_changes_no_outcome(service: Service, archive
 
 def test_an_owner_has_one_active_relocation(service: Service, archive: str) -> None:
     """B-9, A-127."""
-    from datetime import UTC, datetime
 
     from relocation.ledger.relocations import get_relocation, list_relocations
 
     other = "00000000-0000-4000-8000-000000000001"
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
-    open_relocation(service.ledger, other, request, datetime.now(UTC))
+    open_relocation(service.ledger, other, request, database_time)
     state = service.relocate(archive, "acme")
     assert state.is_failed()
     (refused,) = [one for one in list_relocations(service.ledger) if one.id != other]

@@ -16,6 +16,7 @@ from flows.handle_failure import handle_failure
 from flows.relocate import relocate
 from flows.sweep import sweep
 from relocation.archive.storage import FolderStorage
+from relocation.database import database_time
 from relocation.example import example_export
 from relocation.ledger.history import history_of
 from relocation.ledger.holds import open_relocation
@@ -114,7 +115,7 @@ def test_a_silent_run_without_a_deployment_fails_and_is_told(
         run = client.create_flow_run(
             relocate, parameters={"request": request.model_dump()}, state=Running()
         )
-    open_relocation(service.ledger, str(run.id), request, lease_seconds=0)
+    open_relocation(service.ledger, str(run.id), request, database_time, lease_seconds=0)
     sweep()
     assert get_relocation(service.ledger, str(run.id)).status is Status.FAILURE
     with get_client(sync_client=True) as client:
@@ -143,7 +144,7 @@ def test_a_sweep_of_which_a_part_fails_fails_when_the_rest_is_done(
 
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     relocation_id = str(uuid4())
-    open_relocation(service.ledger, relocation_id, request, lease_seconds=0)
+    open_relocation(service.ledger, relocation_id, request, database_time, lease_seconds=0)
 
     def fail(*_: object) -> None:
         raise OSError("the destination is away")

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine
 
 from flows.sweep import sweep
 from relocation.example import example_export
+from relocation.ledger.tables import utc_now
 from relocation.ledger.transitions import schedule_cancel
 from relocation.notices.kinds import NoticeKind
 from relocation.prefect_api import blocks
@@ -183,7 +184,7 @@ def test_a_row_that_a_roll_back_cannot_remove_is_nowhere_to_be_read(
     )
 
     def then_cancel(relocation_id: str, *_: object) -> None:
-        schedule_cancel(on_postgres.ledger, relocation_id, Step.POSTPROCESSING)
+        schedule_cancel(on_postgres.ledger, relocation_id, Step.POSTPROCESSING, utc_now())
 
     monkeypatch.setattr(sys.modules["tasks.import_organizations"], "show_accounts", then_cancel)
     on_postgres.relocate(on_postgres.archive(example_export(organizations=1)), "acme")

@@ -16,10 +16,12 @@ from prefect.states import Cancelled, Cancelling, Failed, Suspended
 
 from flows.handle_failure import handle_failure
 from flows.sweep import sweep
+from relocation.database import database_time
 from relocation.example import example_export
 from relocation.findings import Finding
 from relocation.ledger.holds import open_relocation
 from relocation.ledger.outbox import notices_of
+from relocation.ledger.tables import utc_now
 from relocation.ledger.transitions import schedule_cancel, schedule_pause
 from relocation.ledger.tries import tries_of
 from relocation.steps import Status, Step, Task
@@ -77,7 +79,7 @@ def test_it_is_cancelled_before_the_step_that_was_named(
     service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     """A-132, W-43: and its people are told."""
-    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.IMPORTING))
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.IMPORTING, utc_now()))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
     assert service.only().status is Status.CANCELLED
@@ -91,7 +93,7 @@ def test_it_pauses_before_the_step_that_was_named(
     service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
     """A-98, W-1: the reference could not pause before validating."""
-    meanwhile(lambda id_: schedule_pause(service.ledger, id_, Step.VALIDATING))
+    meanwhile(lambda id_: schedule_pause(service.ledger, id_, Step.VALIDATING, utc_now()))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
     paused = service.only()
@@ -140,7 +142,7 @@ def test_a_process_that_was_taken_over_stops_and_reports_nothing(
     """DESIGN 6.6: two engines on one run."""
 
     def another_takes_over(relocation_id: str) -> None:
-        open_relocation(service.ledger, relocation_id, service.only().request)
+        open_relocation(service.ledger, relocation_id, service.only().request, database_time)
 
     meanwhile(another_takes_over)
     with pytest.raises(Abort):
@@ -155,7 +157,7 @@ def test_a_process_that_was_taken_over_stops_and_reports_nothing(
 def test_what_a_cancelled_relocation_imported_is_removed(
     service: Service, archive: str, meanwhile: Meanwhile
 ) -> None:
-    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING, utc_now()))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
     assert last_task(service) is Task.VERIFY_IMPORT
@@ -180,7 +182,7 @@ def test_a_cancelled_relocation_ends_also_where_people_added_to_what_it_imported
         return []
 
     monkeypatch.setattr(sys.modules["tasks.compare"], "verify", add_a_team)
-    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING, utc_now()))
     with pytest.raises(Abort):
         service.relocate(archive, "acme")
     stored = service.only()
@@ -233,7 +235,7 @@ def test_a_cancellation_that_fails_in_its_roll_back_imports_nothing_again(
     service: Service, archive: str, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = sys.modules["relocation.prefect_api.context"]
-    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING))
+    meanwhile(lambda id_: schedule_cancel(service.ledger, id_, Step.POSTPROCESSING, utc_now()))
     undo = context.roll_back
     times: list[int] = []
 

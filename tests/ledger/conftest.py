@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ledgers import sqlite_ledger
+from ledgers import at, sqlite_ledger
 from sqlalchemy import Engine
 
 from relocation.ledger.holds import Hold, hold_of, open_relocation
@@ -59,4 +59,4 @@ def ask() -> Callable[..., RelocationRequest]:
 @pytest.fixture
 def hold(ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime) -> Hold:
     """The hold of a relocation that has just been opened."""
-    return hold_of(open_relocation(ledger, "r-1", ask(), now))
+    return hold_of(open_relocation(ledger, "r-1", ask(), at(now)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from ledgers import at
 from sqlalchemy import Engine
 
 from relocation.errors import PermanentError
@@ -24,7 +25,7 @@ def begin(
     limits = DailyLimits(small=1, medium=2)
 
     def relocate(name: str, size: int, now: datetime) -> None:
-        hold = hold_of(open_relocation(ledger, name, ask(name), now))
+        hold = hold_of(open_relocation(ledger, name, ask(name), at(now)))
         sizes, limit = limits.of(size)
         admit(ledger, hold, size, sizes=sizes, limit=limit, now=now)
 
@@ -72,7 +73,7 @@ def test_a_new_relocation_pauses_where_the_settings_say(
     ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime
 ) -> None:
     """R-31, A-129."""
-    opened = open_relocation(ledger, "r-1", ask(), now, pause_before=Step.IMPORTING)
+    opened = open_relocation(ledger, "r-1", ask(), at(now), pause_before=Step.IMPORTING)
     assert opened.pause_before_step is Step.IMPORTING
 
 

@@ -35,7 +35,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def held(postgres_ledger: Engine, ask: Ask) -> Hold:
     """The hold of a relocation that was opened by the ledger's clock."""
-    return hold_of(open_relocation(postgres_ledger, "r-1", ask()))
+    return hold_of(open_relocation(postgres_ledger, "r-1", ask(), database_time))
 
 
 def close_to_now(time: datetime | None) -> bool:
@@ -49,7 +49,7 @@ def test_a_lease_begins_and_is_kept_by_the_ledgers_clock(
     opened = get_relocation(postgres_ledger, "r-1")
     assert close_to_now(opened.held_since)
     assert close_to_now(opened.lease_until)
-    renew(postgres_ledger, held, 30)
+    renew(postgres_ledger, held, 30, database_time)
     assert close_to_now(get_relocation(postgres_ledger, "r-1").lease_until)
     assert abandoned(postgres_ledger, database_now(postgres_ledger)) == []
 
@@ -57,9 +57,9 @@ def test_a_lease_begins_and_is_kept_by_the_ledgers_clock(
 def test_a_hold_is_taken_by_the_ledgers_clock(
     postgres_ledger: Engine, wrong: None, held: Hold
 ) -> None:
-    seen = get_relocation(postgres_ledger, "r-1")
-    assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b") is None
-    assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b", own=held)
+    seen, now = get_relocation(postgres_ledger, "r-1"), database_now(postgres_ledger)
+    assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b", now=now) is None
+    assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b", own=held, now=now)
     assert close_to_now(get_relocation(postgres_ledger, "r-1").lease_until)
 
 
@@ -75,7 +75,9 @@ def test_a_lease_is_as_long_as_it_is_meant_though_its_row_was_locked(
     postgres_ledger: Engine, held: Hold
 ) -> None:
     """The time is read when the lock is had, not before."""
-    waits = threading.Thread(target=renew, args=(postgres_ledger, held, LEASE.total_seconds()))
+    waits = threading.Thread(
+        target=renew, args=(postgres_ledger, held, LEASE.total_seconds(), database_time)
+    )
     with postgres_ledger.begin() as connection:
         row = select(relocations).where(relocations.c.id == "r-1").with_for_update()
         connection.execute(row)

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import StatementError
 from task_results import COMPLETED, result_of
 
+from relocation.database import database_time
 from relocation.errors import (
     NOTHING_TO_DO,
     FencedOut,
@@ -20,7 +21,7 @@ from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.results import BaselineCaptured, ExportScanned, RelocationCompleted
 from relocation.ledger.settle import Settlement, settle
-from relocation.ledger.tables import TryOutcome
+from relocation.ledger.tables import TryOutcome, utc_now
 from relocation.ledger.tries import (
     begin_try,
     complete_task,
@@ -45,12 +46,12 @@ def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     own = hold_of(seen) if seen else 0
-    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own)
+    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own, now=utc_now())
     return new is not None
 
 
 def _begin(ledger: Engine, hold: Hold, task: Task = SCAN) -> int:
-    return begin_try(ledger, hold, task, POLICIES[SCAN], "host:1")
+    return begin_try(ledger, hold, task, POLICIES[SCAN], "host:1", now=utc_now())
 
 
 def _outcomes(ledger: Engine) -> list[TryOutcome | None]:
@@ -73,7 +74,7 @@ def test_when_the_tries_are_used_up_the_last_that_could_tell_says_why(
     """An interruption tells nothing, and must not hide what its owner can mend."""
     missing = MissingArchiveError("There is no archive a.tar; upload it again.")
     number = _begin(ledger, hold)
-    end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=missing)
+    end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=missing, now=utc_now())
     for _ in range(POLICIES[SCAN].tries - 1):
         _begin(ledger, hold)
     with pytest.raises(TriesUsedUpError) as used_up:
@@ -88,7 +89,7 @@ def test_when_the_tries_are_used_up_a_later_fault_of_ours_counts_more(
 ) -> None:
     for cause in (MissingArchiveError("There is no archive."), OSError("the disk is away")) * 2:
         number = _begin(ledger, hold)
-        end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=cause)
+        end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="", cause=cause, now=utc_now())
     with pytest.raises(TriesUsedUpError) as used_up:
         _begin(ledger, hold)
     assert used_up.value.reason == POLICIES[SCAN].reason
@@ -99,7 +100,9 @@ def test_the_same_task_again_counts_up(ledger: Engine, hold: Hold) -> None:
     """A-97."""
     for number in (1, 2, 3):
         assert _begin(ledger, hold) == number
-        assert end_try(ledger, hold, SCAN, number, TryOutcome.FAILED, error="refused")
+        assert end_try(
+            ledger, hold, SCAN, number, TryOutcome.FAILED, error="refused", now=utc_now()
+        )
     assert tries_used(ledger, "r-1", 1, SCAN) == 3
     assert tries_used(ledger, "r-1", 1, Task.RECEIVE_ARCHIVE) == 0
 
@@ -109,7 +112,7 @@ def test_a_try_of_a_process_that_went_away_is_used_up(
 ) -> None:
     """A task that keeps killing its worker runs out of tries as well (DESIGN 6.1)."""
     _begin(ledger, hold)
-    successor = hold_of(open_relocation(ledger, "r-1", ask()))
+    successor = hold_of(open_relocation(ledger, "r-1", ask(), database_time))
     assert tries_used(ledger, "r-1", 1, SCAN) == 1
     assert _begin(ledger, successor) == 2
     assert _outcomes(ledger) == [TryOutcome.INTERRUPTED, None]
@@ -123,7 +126,7 @@ def test_the_tries_of_all_rounds_are_read_in_the_order_they_began(
         began = now + timedelta(minutes=minute)
         begin_try(ledger, hold, task, POLICIES[SCAN], "host:1", now=began)
     _settle(ledger, "r-1", Settlement(Status.FAILURE, "No."))
-    second = hold_of(open_relocation(ledger, "r-1", ask()))
+    second = hold_of(open_relocation(ledger, "r-1", ask(), database_time))
     begin_try(ledger, second, SCAN, POLICIES[SCAN], "host:2", now=now)
     tries = tries_of(ledger, "r-1")
     assert [(one.round, one.task, one.number) for one in tries] == [
@@ -141,7 +144,7 @@ def test_a_new_round_renews_the_tries(
 ) -> None:
     _begin(ledger, hold)
     _settle(ledger, "r-1", Settlement(Status.FAILURE, "No."))
-    second = hold_of(open_relocation(ledger, "r-1", ask()))
+    second = hold_of(open_relocation(ledger, "r-1", ask(), database_time))
     assert tries_used(ledger, "r-1", 2, SCAN) == 0
     assert _begin(ledger, second) == 1
     assert was_tried(ledger, "r-1", SCAN)
@@ -150,7 +153,15 @@ def test_a_new_round_renews_the_tries(
 
 def test_a_failed_try_keeps_its_error_within_bounds(ledger: Engine, hold: Hold) -> None:
     _begin(ledger, hold)
-    end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="Traceback\n" * 9000 + "OSError: disk")
+    end_try(
+        ledger,
+        hold,
+        SCAN,
+        1,
+        TryOutcome.FAILED,
+        error="Traceback\n" * 9000 + "OSError: disk",
+        now=utc_now(),
+    )
     (error,) = _errors(ledger)
     assert error is not None
     assert len(error) <= 20_000
@@ -160,8 +171,10 @@ def test_a_failed_try_keeps_its_error_within_bounds(ledger: Engine, hold: Hold) 
 
 def test_a_try_ends_once(ledger: Engine, hold: Hold) -> None:
     _begin(ledger, hold)
-    complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
-    assert not end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="after the commit")
+    complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN, now=utc_now())
+    assert not end_try(
+        ledger, hold, SCAN, 1, TryOutcome.FAILED, error="after the commit", now=utc_now()
+    )
     assert _outcomes(ledger) == [TryOutcome.DONE]
     assert _errors(ledger) == [None]
 
@@ -182,7 +195,7 @@ def test_a_task_is_done_with_its_result_and_notices(
 
 def test_a_task_whose_result_says_nothing_is_done_all_the_same(ledger: Engine, hold: Hold) -> None:
     _begin(ledger, hold, Task.CAPTURE_BASELINE)
-    complete_task(ledger, hold, 1, BaselineCaptured(), sender_domain=DOMAIN)
+    complete_task(ledger, hold, 1, BaselineCaptured(), sender_domain=DOMAIN, now=utc_now())
     assert done_result(ledger, "r-1", BaselineCaptured) == BaselineCaptured()
 
 
@@ -204,9 +217,11 @@ def test_a_notice_that_cannot_be_stored_leaves_the_task_undone(
     ]
     with pytest.raises(StatementError):
         if last:
-            succeed(ledger, hold, 1, COMPLETED, drafts=drafts, sender_domain=DOMAIN)
+            succeed(ledger, hold, 1, COMPLETED, drafts=drafts, sender_domain=DOMAIN, now=utc_now())
         else:
-            complete_task(ledger, hold, 1, result_of(task), drafts=drafts, sender_domain=DOMAIN)
+            complete_task(
+                ledger, hold, 1, result_of(task), drafts=drafts, sender_domain=DOMAIN, now=utc_now()
+            )
     assert not is_done(ledger, "r-1", task)
     assert notices_of(ledger, "r-1") == []
     assert _outcomes(ledger) == [None]
@@ -230,7 +245,7 @@ def test_the_last_task_ends_the_relocation_in_success(
 def test_success_cannot_be_turned_into_failure(ledger: Engine, hold: Hold) -> None:
     """W-42."""
     number = _begin(ledger, hold, Task.COMPLETE)
-    succeed(ledger, hold, number, COMPLETED, sender_domain=DOMAIN)
+    succeed(ledger, hold, number, COMPLETED, sender_domain=DOMAIN, now=utc_now())
     failure = Settlement(
         Status.FAILURE, "No.", drafts=[NoticeDraft(NoticeKind.FAILED, "olivia@example.org")]
     )
@@ -244,15 +259,15 @@ def test_a_process_that_was_fenced_out_writes_nothing(
 ) -> None:
     """DESIGN 6.6."""
     _begin(ledger, hold)
-    open_relocation(ledger, "r-1", ask())
+    open_relocation(ledger, "r-1", ask(), database_time)
     with pytest.raises(FencedOut):
         _begin(ledger, hold)
     with pytest.raises(FencedOut):
-        end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="late")
+        end_try(ledger, hold, SCAN, 1, TryOutcome.FAILED, error="late", now=utc_now())
     with pytest.raises(FencedOut):
-        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
+        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN, now=utc_now())
     with pytest.raises(FencedOut):
-        succeed(ledger, hold, 1, COMPLETED, sender_domain=DOMAIN)
+        succeed(ledger, hold, 1, COMPLETED, sender_domain=DOMAIN, now=utc_now())
     assert _outcomes(ledger) == [None]
     assert not is_done(ledger, "r-1", SCAN)
 
@@ -263,7 +278,7 @@ def test_a_try_that_was_overtaken_under_the_same_hold_is_not_done(
     _begin(ledger, hold)
     _begin(ledger, hold)
     with pytest.raises(FencedOut):
-        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN)
+        complete_task(ledger, hold, 1, result_of(SCAN), sender_domain=DOMAIN, now=utc_now())
     assert not is_done(ledger, "r-1", SCAN)
-    complete_task(ledger, hold, 2, result_of(SCAN), sender_domain=DOMAIN)
+    complete_task(ledger, hold, 2, result_of(SCAN), sender_domain=DOMAIN, now=utc_now())
     assert _outcomes(ledger) == [TryOutcome.INTERRUPTED, TryOutcome.DONE]

@@ -38,7 +38,7 @@ def fail(ledger: Engine, ask: Callable[..., RelocationRequest]) -> Fail:
 
     def fail(*ids: str, at: datetime, cause: str = "A", operator: Operator = OPERATOR) -> None:
         for id_ in ids:
-            open_relocation(ledger, id_, ask(owner=id_), at)
+            open_relocation(ledger, id_, ask(owner=id_), lambda _: at)
             drafts = failed_drafts(
                 operator,
                 [f"org-{id_}"],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from ledgers import at
 from sqlalchemy import Engine
 from task_results import result_of
 
@@ -10,6 +11,7 @@ from relocation.ledger.history import history_of
 from relocation.ledger.holds import Hold, hold_of, open_relocation, take_hold
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.tables import utc_now
 from relocation.ledger.transitions import begin_roll_back
 from relocation.ledger.tries import begin_try, complete_task, done_round, is_done
 from relocation.ledger.worklist import (
@@ -28,8 +30,8 @@ Ask = Callable[..., RelocationRequest]
 
 def do(ledger: Engine, hold: Hold, *tasks: Task) -> None:
     for task in tasks:
-        number = begin_try(ledger, hold, task, POLICIES[task], "host:1")
-        complete_task(ledger, hold, number, result_of(task), sender_domain=DOMAIN)
+        number = begin_try(ledger, hold, task, POLICIES[task], "host:1", now=utc_now())
+        complete_task(ledger, hold, number, result_of(task), sender_domain=DOMAIN, now=utc_now())
 
 
 def fail(ledger: Engine, hold: Hold, now: datetime) -> None:
@@ -72,7 +74,7 @@ def test_a_new_round_keeps_its_files_while_those_of_the_old_one_go(
     do(ledger, hold, Task.SCAN_EXPORT)
     fail(ledger, hold, now)
     begin_discarding(ledger, "r-1")
-    again = hold_of(open_relocation(ledger, "r-1", ask(), now))
+    again = hold_of(open_relocation(ledger, "r-1", ask(), at(now)))
     assert not is_done(ledger, "r-1", Task.SCAN_EXPORT)
     do(ledger, again, Task.SCAN_EXPORT)
     assert to_discard(ledger) == [Discard("r-1", 1, 1)]
@@ -89,7 +91,7 @@ def test_what_was_done_in_an_earlier_round_is_found_there(
 ) -> None:
     do(ledger, hold, Task.SCAN_EXPORT)
     fail(ledger, hold, now)
-    again = hold_of(open_relocation(ledger, "r-1", ask(), now))
+    again = hold_of(open_relocation(ledger, "r-1", ask(), at(now)))
     assert again.round == 2
     assert done_round(ledger, "r-1", Task.SCAN_EXPORT) == 1
     assert done_round(ledger, "r-1", Task.CAPTURE_BASELINE) is None

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from ledgers import at
 from sqlalchemy import Connection, Engine, event, text
 
 from relocation.ledger.dispatch import (
@@ -481,7 +482,7 @@ def test_the_next_notice_is_found_without_looking_at_those_done_with(
     postgres_ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime
 ) -> None:
     """Partial indexes serve the claims, also once PostgreSQL plans them without their values."""
-    open_relocation(postgres_ledger, "r-1", ask(), now)
+    open_relocation(postgres_ledger, "r-1", ask(), at(now))
     done = [NoticeDraft(NoticeKind.CLAIM, f"{n}@example.org", about=str(n)) for n in range(3_000)]
     _enqueue(postgres_ledger, done, now)
     with postgres_ledger.begin() as connection:

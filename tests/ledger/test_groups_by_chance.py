@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from ledgers import sqlite_ledger
+from ledgers import at, sqlite_ledger
 from sqlalchemy import Connection, create_engine, event, update
 
 from relocation.database import prepare
@@ -40,7 +40,7 @@ def _migrated() -> Path:
     ledger = sqlite_ledger(path)
     migrate(ledger)
     request = RelocationRequest(archive="a.tar", organizations=["acme"], owner="olivia")
-    open_relocation(ledger, "r-1", request, NOW)
+    open_relocation(ledger, "r-1", request, at(NOW))
     ledger.dispose()
     return path
 

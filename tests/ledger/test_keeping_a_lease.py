@@ -9,6 +9,7 @@ from task_results import COMPLETED
 from relocation.ledger.holds import Hold, take_hold
 from relocation.ledger.leases import LeaseKeeper
 from relocation.ledger.relocations import get_relocation
+from relocation.ledger.tables import utc_now
 from relocation.ledger.tries import begin_try, succeed
 from relocation.steps import POLICIES, Task
 
@@ -23,9 +24,11 @@ def test_a_process_that_has_succeeded_is_not_told_that_it_lost_its_relocation(
     ledger: Engine, hold: Hold
 ) -> None:
     lost = threading.Event()
-    number = begin_try(ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "worker")
+    number = begin_try(
+        ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "worker", now=utc_now()
+    )
     with _keeper(ledger, hold, lost):
-        succeed(ledger, hold, number, COMPLETED, sender_domain="example.org")
+        succeed(ledger, hold, number, COMPLETED, sender_domain="example.org", now=utc_now())
         assert not lost.wait(0.3)
     assert get_relocation(ledger, hold.relocation_id).lease_until is None
 

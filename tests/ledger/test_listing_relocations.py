@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from ledgers import at
 from sqlalchemy import Engine
 
 from relocation.errors import FencedOut
@@ -11,6 +12,7 @@ from relocation.ledger.admission import record_people
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.relocations import find_relocation, get_relocation, list_relocations
 from relocation.ledger.settle import Settlement, settle
+from relocation.ledger.tables import utc_now
 from relocation.request import RelocationRequest
 from relocation.steps import Status
 
@@ -21,7 +23,7 @@ def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     own = hold_of(seen) if seen else 0
-    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own)
+    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own, now=utc_now())
     return new is not None
 
 
@@ -30,7 +32,7 @@ def three(ledger: Engine, ask: Callable[..., RelocationRequest], now: datetime) 
     """Three relocations, one a minute."""
     asked = [("one", "olivia", "acme"), ("two", "noah", "Acme-labs"), ("three", "mia", "pct_100")]
     for minute, (id_, owner, slug) in enumerate(asked):
-        open_relocation(ledger, id_, ask(owner, slug), now + timedelta(minutes=minute))
+        open_relocation(ledger, id_, ask(owner, slug), at(now + timedelta(minutes=minute)))
 
 
 def test_the_newest_comes_first(ledger: Engine, three: None) -> None:
@@ -65,7 +67,7 @@ def test_words_are_parts_of_id_usernames_or_slugs(
 def test_a_creator_is_found_by_name(ledger: Engine, now: datetime) -> None:
     """A-130."""
     asked = RelocationRequest(archive="a", organizations=["x"], owner="olivia", creator="Carla")
-    open_relocation(ledger, "one", asked, now)
+    open_relocation(ledger, "one", asked, at(now))
     assert [one.id for one in list_relocations(ledger, words=["carl"])] == ["one"]
     assert list_relocations(ledger, words=["none"]) == []
 
@@ -79,7 +81,7 @@ def test_status_and_owner_narrow_the_list(ledger: Engine, three: None) -> None:
 
 
 def test_addresses_are_kept(ledger: Engine, hold: Hold) -> None:
-    record_people(ledger, hold, "olivia@example.org", None)
+    record_people(ledger, hold, "olivia@example.org", None, utc_now())
     relocation = get_relocation(ledger, "r-1")
     assert (relocation.owner_email, relocation.creator_email) == ("olivia@example.org", None)
 
@@ -87,5 +89,5 @@ def test_addresses_are_kept(ledger: Engine, hold: Hold) -> None:
 def test_a_settled_relocation_takes_no_more_addresses(ledger: Engine, hold: Hold) -> None:
     _settle(ledger, "r-1", Settlement(Status.FAILURE, "No."))
     with pytest.raises(FencedOut):
-        record_people(ledger, hold, "late@example.org", None)
+        record_people(ledger, hold, "late@example.org", None, utc_now())
     assert get_relocation(ledger, "r-1").owner_email is None

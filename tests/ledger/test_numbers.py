@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from ledgers import at
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event, insert, text
@@ -14,7 +15,7 @@ from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.stats import read_stats
-from relocation.ledger.tables import NoticeState, TryOutcome, task_tries
+from relocation.ledger.tables import NoticeState, TryOutcome, task_tries, utc_now
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
 from relocation.steps import LifecycleEvent, Status, Task
@@ -48,15 +49,16 @@ def test_an_empty_ledger_has_every_status_at_zero(either_ledger: Engine, now: da
 def test_relocations_are_counted_by_status_and_the_oldest_open_one_has_an_age(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
-    failed = open_relocation(either_ledger, "r-0", ask("anna"), now - timedelta(hours=9))
+    failed = open_relocation(either_ledger, "r-0", ask("anna"), at(now - timedelta(hours=9)))
     settle(
         either_ledger,
         "r-0",
         Settlement(Status.FAILURE, "It failed."),
         sender_domain="example.org",
         seen=hold_of(failed),
+        now=utc_now(),
     )
-    open_relocation(either_ledger, "r-1", ask("olivia"), now - timedelta(minutes=5))
+    open_relocation(either_ledger, "r-1", ask("olivia"), at(now - timedelta(minutes=5)))
     numbers = read_stats(either_ledger, now)
     assert numbers.relocations[Status.FAILURE] == 1
     assert numbers.relocations[Status.IN_PROGRESS] == 1
@@ -67,7 +69,7 @@ def test_relocations_are_counted_by_status_and_the_oldest_open_one_has_an_age(
 def test_unsent_notices_are_counted_and_the_oldest_has_an_age(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
-    open_relocation(either_ledger, "r-1", ask(), now)
+    open_relocation(either_ledger, "r-1", ask(), at(now))
     with either_ledger.begin() as connection:
         draft = NoticeDraft(NoticeKind.STARTED, "o@example.org", {})
         enqueue(connection, "r-1", 1, [draft], sender_domain="example.org", now=now)
@@ -79,7 +81,7 @@ def test_unsent_notices_are_counted_and_the_oldest_has_an_age(
 def test_only_tries_of_the_last_hour_count_with_their_percentiles(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
-    open_relocation(either_ledger, "r-1", ask(), now)
+    open_relocation(either_ledger, "r-1", ask(), at(now))
     _try(either_ledger, 1, TryOutcome.DONE, now - timedelta(minutes=61), 1_000)
     for number in range(2, 102):
         _try(either_ledger, number, TryOutcome.DONE, now, number - 1)
@@ -95,7 +97,7 @@ def test_only_tries_of_the_last_hour_count_with_their_percentiles(
 def test_what_happened_in_the_last_hour_is_counted_from_the_histories(
     either_ledger: Engine, ask: Ask, now: datetime
 ) -> None:
-    open_relocation(either_ledger, "r-1", ask(), now)
+    open_relocation(either_ledger, "r-1", ask(), at(now))
     assert read_stats(either_ledger, now).happenings[LifecycleEvent.OPENED] == 1
     later = now + timedelta(hours=2)
     assert read_stats(either_ledger, later).happenings[LifecycleEvent.OPENED] == 0
@@ -119,7 +121,7 @@ def test_no_query_walks_a_whole_table(file_ledger: Engine, now: datetime) -> Non
 
 
 def test_prometheus_reads_the_numbers(either_ledger: Engine, ask: Ask, now: datetime) -> None:
-    open_relocation(either_ledger, "r-1", ask(), now)
+    open_relocation(either_ledger, "r-1", ask(), at(now))
     registry = CollectorRegistry()
     registry.register(Collector(either_ledger))
     families = {

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
+from relocation.database import database_time
 from relocation.errors import UnknownRelocationError
 from relocation.ledger.dispatch import MOST_REFUSALS, DeliveryPolicy, finish, lease_due
 from relocation.ledger.holds import open_relocation
@@ -22,7 +23,7 @@ LATER = timedelta(days=3)
 def started(ledger: Engine, now: datetime) -> None:
     """A relocation with a notice to its owner and one to a user."""
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
-    open_relocation(ledger, "r-1", request)
+    open_relocation(ledger, "r-1", request, database_time)
     drafts = [
         NoticeDraft(NoticeKind.STARTED, "olivia@example.org"),
         NoticeDraft(NoticeKind.CLAIM, "ann@example.org", {"token": "t"}),

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from ended import CREATOR, MEMBER, OWNER, address, do, drafts, ends, opened, sends, succeeds
+from ledgers import at
 from sqlalchemy import Engine
 from task_results import result_of
 
@@ -13,7 +14,7 @@ from relocation.ledger.holds import hold_of, open_relocation, take_hold
 from relocation.ledger.outbox import enqueue, notices_of, requeue
 from relocation.ledger.relocations import get_relocation
 from relocation.ledger.restoring import hold_back
-from relocation.ledger.tables import NoticeState
+from relocation.ledger.tables import NoticeState, utc_now
 from relocation.ledger.tries import is_done, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.steps import POLICIES, Status, Task
@@ -44,7 +45,7 @@ def test_what_goes_on_mails_nobody_by_itself_but_operators(ledger: Engine, now: 
     before = opened(ledger, "r-1", now)
     do(ledger, before, result_of(Task.SCAN_EXPORT), now)
     assert hold_back(ledger).open_relocations == ["r-1"]
-    hold = hold_of(open_relocation(ledger, "r-1", get_relocation(ledger, "r-1").request, now))
+    hold = hold_of(open_relocation(ledger, "r-1", get_relocation(ledger, "r-1").request, at(now)))
     assert hold.fence > before.fence + 100, "the destination may have seen many"
     assert hold.round == before.round
     assert not is_done(ledger, "r-1", Task.SCAN_EXPORT), "its files may be gone"
@@ -84,7 +85,9 @@ def test_a_link_that_was_held_back_is_renewed_when_a_person_asks(
     (claim,) = newest_claims(ledger, "r-1").values()
     reminded = dead_claims(ledger, reminders=3, now=now + timedelta(days=1))
     assert reminded == {}, "no sweep does it unasked"
-    hold = take_hold(ledger, get_relocation(ledger, "r-1"), worker="host:1", lease_seconds=60)
+    hold = take_hold(
+        ledger, get_relocation(ledger, "r-1"), worker="host:1", lease_seconds=60, now=utc_now()
+    )
     assert hold is not None
     new = NoticeDraft(
         NoticeKind.CLAIM, address(MEMBER), {"claim_url": "n3w"}, about=MEMBER, edition=claim.id
@@ -99,13 +102,13 @@ def test_holding_back_again_lets_no_process_go_on_without_its_work(
     opened(ledger, "r-1", now)
     hold_back(ledger)
     request = get_relocation(ledger, "r-1").request
-    at_work = hold_of(open_relocation(ledger, "r-1", request, now))
+    at_work = hold_of(open_relocation(ledger, "r-1", request, at(now)))
     do(ledger, at_work, result_of(Task.SCAN_EXPORT), now)
     hold_back(ledger)
     assert not is_done(ledger, "r-1", Task.SCAN_EXPORT)
     with pytest.raises(FencedOut):
         do(ledger, at_work, result_of(Task.CAPTURE_BASELINE), now)
-    next_one = hold_of(open_relocation(ledger, "r-1", request, now))
+    next_one = hold_of(open_relocation(ledger, "r-1", request, at(now)))
     do(ledger, next_one, result_of(Task.SCAN_EXPORT), now)
 
 
@@ -114,7 +117,7 @@ def test_work_that_was_lost_uses_up_no_tries(ledger: Engine, now: datetime) -> N
     request = get_relocation(ledger, "r-1").request
     for _ in range(POLICIES[Task.SCAN_EXPORT].tries + 1):
         hold_back(ledger)
-        hold = hold_of(open_relocation(ledger, "r-1", request, now))
+        hold = hold_of(open_relocation(ledger, "r-1", request, at(now)))
         do(ledger, hold, result_of(Task.SCAN_EXPORT), now)
     numbers = [one.number for one in tries_of(ledger, "r-1")]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import StatementError
 
+from relocation.database import database_time
 from relocation.errors import MAX_REASON, PermanentError
 from relocation.ledger.holds import Hold, hold_of, open_relocation
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.settle import UNEXPLAINED, Settlement, settle
-from relocation.ledger.tables import TryOutcome, relocations
+from relocation.ledger.tables import TryOutcome, relocations, utc_now
 from relocation.ledger.tries import begin_try, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
 from relocation.request import RelocationRequest
@@ -37,7 +38,15 @@ def _settle(
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
     own = hold_of(seen) if seen else 0
-    new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own, request=request, now=now)
+    new = settle(
+        ledger,
+        id_,
+        settlement,
+        sender_domain=DOMAIN,
+        seen=own,
+        request=request,
+        now=now or utc_now(),
+    )
     return new is not None
 
 
@@ -93,7 +102,7 @@ def test_of_many_that_settle_at_once_one_does(ledger: Engine, hold: Hold) -> Non
 
 def test_each_round_is_settled_and_told_on_its_own(ledger: Engine, hold: Hold, ask: Ask) -> None:
     _settle(ledger, "r-1", _failure("First.", OWNER))
-    open_relocation(ledger, "r-1", ask())
+    open_relocation(ledger, "r-1", ask(), database_time)
     assert _settle(ledger, "r-1", _failure("Second.", OWNER))
     assert get_relocation(ledger, "r-1").reason == "Second."
     assert [notice.round for notice in notices_of(ledger, "r-1")] == [1, 2]
@@ -135,7 +144,7 @@ def test_an_internal_error_that_no_database_likes_is_stored(ledger: Engine, hold
 
 
 def test_settling_interrupts_the_try_that_was_open(ledger: Engine, hold: Hold) -> None:
-    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1")
+    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1", now=utc_now())
     _settle(ledger, "r-1", _failure())
     (ended,) = tries_of(ledger, "r-1")
     assert ended.outcome is TryOutcome.INTERRUPTED
@@ -146,7 +155,7 @@ def test_a_notice_that_cannot_be_stored_leaves_the_relocation_unsettled(
     ledger: Engine, hold: Hold
 ) -> None:
     """W-44: state and notices are one transaction."""
-    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1")
+    begin_try(ledger, hold, Task.SCAN_EXPORT, POLICIES[Task.SCAN_EXPORT], "host:1", now=utc_now())
     before = get_relocation(ledger, "r-1")
     broken = NoticeDraft(NoticeKind.FAILED, "carl@example.org", {"not": object()})
     with pytest.raises(StatementError):
@@ -189,7 +198,7 @@ def test_a_request_changes_nothing_about_a_relocation_that_exists(
 
 def test_a_relocation_settled_from_its_request_can_be_begun_again(ledger: Engine, ask: Ask) -> None:
     _settle(ledger, "r-1", _failure("No.", OWNER), request=ask())
-    assert hold_of(open_relocation(ledger, "r-1", ask())) == Hold("r-1", 2, 1)
+    assert hold_of(open_relocation(ledger, "r-1", ask(), database_time)) == Hold("r-1", 2, 1)
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.CANCELLED])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledgers import at
 from sqlalchemy import Engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import StatementError
@@ -58,7 +59,7 @@ def test_a_time_of_another_zone_is_stored_as_the_same_moment(
     ledger: Engine, ask: Callable[..., RelocationRequest]
 ) -> None:
     here = datetime(2026, 3, 1, 9, tzinfo=timezone(timedelta(hours=-7)))
-    open_relocation(ledger, "r-1", ask(), here)
+    open_relocation(ledger, "r-1", ask(), at(here))
     created = get_relocation(ledger, "r-1").created_at
     assert created == here
     assert created.tzinfo is UTC
@@ -68,4 +69,4 @@ def test_a_time_without_a_zone_is_refused(
     ledger: Engine, ask: Callable[..., RelocationRequest]
 ) -> None:
     with pytest.raises(StatementError, match="zone"):
-        open_relocation(ledger, "r-1", ask(), datetime(2026, 3, 1))  # noqa: DTZ001 - the point
+        open_relocation(ledger, "r-1", ask(), at(datetime(2026, 3, 1)))  # noqa: DTZ001 - the point

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import mail_parts
 import pytest
 from aiosmtpd.controller import Controller
-from ledgers import sqlite_ledger
+from ledgers import at, sqlite_ledger
 from mail_parts import Build
 from smtp_peer import Peer, ServerAt, ServerChanges
 from sqlalchemy import Engine
@@ -175,7 +175,7 @@ def html_of() -> Callable[[EmailMessage], str]:
 
 def _open(ledger: Engine) -> Engine:
     asked = RelocationRequest(archive="archives/a.tar", organizations=["acme"], owner="olivia")
-    open_relocation(ledger, RELOCATION, asked, datetime(2026, 3, 19, 14, tzinfo=UTC))
+    open_relocation(ledger, RELOCATION, asked, at(datetime(2026, 3, 19, 14, tzinfo=UTC)))
     return ledger
 
 

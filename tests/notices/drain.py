@@ -9,6 +9,7 @@ from relocation.delivery.context import DeliveryContext
 from relocation.delivery.deliver import deliver_due
 from relocation.delivery.smtp import Mailer, MailServerSettings
 from relocation.ledger.dispatch import DeliveryPolicy
+from relocation.ledger.tables import utc_now
 from relocation.notices.building import Branding
 from relocation.notices.operator import Operator
 from relocation.notices.rendering import load_templates
@@ -27,4 +28,5 @@ if __name__ == "__main__":
             DeliveryPolicy(Operator("operator@example.org"), "example.org", resend_unknown=True),
         )
         input("ready\n")  # all of them begin at once
-        print(deliver_due(delivery, worker=name))  # noqa: T201 - for the test that reads it
+        report = deliver_due(delivery, worker=name, now=utc_now)
+        print(report)  # noqa: T201 - for the test that reads it

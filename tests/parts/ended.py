@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from ledgers import at
 from sqlalchemy import Engine, select
 
 from relocation.findings import Finding, FindingKind
@@ -56,7 +57,7 @@ def opened(ledger: Engine, relocation_id: str, now: datetime, owner: str = OWNER
         creator=CREATOR,
         plan=Plan(users={MEMBER: 42}),
     )
-    hold = hold_of(open_relocation(ledger, relocation_id, request, now))
+    hold = hold_of(open_relocation(ledger, relocation_id, request, at(now)))
     record_people(ledger, hold, address(owner), address(CREATOR), now)
     return hold
 
@@ -82,7 +83,7 @@ def succeeds(
     renamed = Finding(FindingKind.RENAMED, "sentry.user", f"The user {MEMBER} took another name.")
     do(ledger, hold, OrganizationsImported(ACCOUNTS, (renamed,)), now)
     do(ledger, hold, OrganizationsRevealed(), now)
-    keep_report(ledger, hold, Task.COMPLETE, KIT)
+    keep_report(ledger, hold, Task.COMPLETE, KIT, now)
     number = begin_try(ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "host:1", now=now)
     claim = NoticeDraft(
         NoticeKind.CLAIM,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypedDict
 
+from ledgers import at
 from memory_runs import MemoryRuns
 
 from relocation.ledger.holds import Hold, hold_of, open_relocation
@@ -42,7 +43,7 @@ class World:
             self.context.ledger,
             relocation_id,
             request,
-            self.now,
+            at(self.now),
             lease_seconds=self.context.settings.lease_seconds,
             worker="host:1",
         )

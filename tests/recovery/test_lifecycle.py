@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from ledgers import at
 from memory_runs import MemoryRuns
 from recovery_world import Seen
 from sqlalchemy import Engine, create_engine, event
@@ -184,7 +185,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         self.asked.discard(id_)
         try:
-            opened = open_relocation(self.engine, id_, request, self.now)
+            opened = open_relocation(self.engine, id_, request, at(self.now))
         except PermanentError as err:
             ended = before is not None and before.status in {Status.SUCCESS, Status.CANCELLED}
             busy = [
@@ -274,7 +275,7 @@ class Lifecycle(RuleBasedStateMachine):
         if self.ledger_is_away:
             return
         try:
-            renew(self.engine, hold, 30, self.now)
+            renew(self.engine, hold, 30, at(self.now))
         except FencedOut:
             self.alive.remove(hold)
 
@@ -401,9 +402,9 @@ class Lifecycle(RuleBasedStateMachine):
                     with self._noting():
                         unpause(self.context, id_, None)
                 case "pause":
-                    schedule_pause(self.engine, id_, now=self.now)
+                    schedule_pause(self.engine, id_, None, self.now)
                 case "cancel":
-                    schedule_cancel(self.engine, id_, now=self.now)
+                    schedule_cancel(self.engine, id_, None, self.now)
         except PermanentError:
             after = self._stored(id_)
             assert after == before

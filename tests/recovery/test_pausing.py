@@ -230,7 +230,7 @@ def test_what_is_not_paused_cannot_be_unpaused(world: World) -> None:
     world.open()
     with pytest.raises(CommandError, match="not paused"):
         unpause(world.context, "r-1", None)
-    schedule_pause(world.context.ledger, "r-1", Step.IMPORTING)
+    schedule_pause(world.context.ledger, "r-1", Step.IMPORTING, world.now)
     assert not unpause(world.context, "r-1", None)
     assert world.runs.rescheduled == []
 

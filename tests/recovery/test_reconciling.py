@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Unpack
 
 import pytest
+from ledgers import at
 from recovery_world import REQUEST, Seen, World
 from task_results import COMPLETED
 
@@ -235,7 +236,16 @@ def test_what_a_dead_process_was_refused_is_not_tried_again(world: World) -> Non
     number = begin(world, hold)
     refusal = PermanentError("Only acme is in the export.")
     ledger = world.context.ledger
-    end_try(ledger, hold, SCAN, number, TryOutcome.REFUSED, error="Traceback", cause=refusal)
+    end_try(
+        ledger,
+        hold,
+        SCAN,
+        number,
+        TryOutcome.REFUSED,
+        error="Traceback",
+        cause=refusal,
+        now=world.now,
+    )
     world.wait(31)
     assert look(world) is ReconcileResult.SETTLED
     assert world.stored().reason == "Only acme is in the export."
@@ -386,7 +396,7 @@ def test_waiting_ends_early_where_the_process_is_alive(world: World) -> None:
 
     def sleep(seconds: float) -> None:
         world.wait(seconds)
-        renew(world.context.ledger, hold, 30, world.now)
+        renew(world.context.ledger, hold, 30, at(world.now))
 
     assert not wait_until_free(world.context, "r-1", sleep=sleep)
     assert world.now - opened < timedelta(seconds=5)
@@ -419,7 +429,7 @@ def test_what_has_ended_for_good_cannot_be_rerun(world: World, status: Status) -
         world.runs.put("r-1", RunState.CANCELLED)
         look(world, own=hold)
     with pytest.raises(PermanentError) as refused:
-        open_relocation(world.context.ledger, "r-1", world.stored().request, world.now)
+        open_relocation(world.context.ledger, "r-1", world.stored().request, at(world.now))
     world.runs.put("r-1", RunState.FAILED)
     assert look(world, error=refused.value, set_state=False) is ReconcileResult.LEFT
     assert world.stored().status is status

@@ -39,8 +39,10 @@ def finish(world: World, id_: str) -> None:
     """Let a relocation go on and succeed."""
     ledger = world.context.ledger
     hold = world.open(id_, get_relocation(ledger, id_).request)
-    number = begin_try(ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "host:1")
-    succeed(ledger, hold, number, COMPLETED, sender_domain="example.org")
+    number = begin_try(
+        ledger, hold, Task.COMPLETE, POLICIES[Task.COMPLETE], "host:1", now=world.now
+    )
+    succeed(ledger, hold, number, COMPLETED, sender_domain="example.org", now=world.now)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from service_operator import Operator
 
+from relocation.ledger.tables import utc_now
 from relocation.ledger.transitions import schedule_pause
 from relocation.steps import Step
 
@@ -33,7 +34,9 @@ def test_a_second_pause_holds_and_resume_in_the_ui_ends_it(operator: Operator) -
     """Prefect refuses to suspend a run twice under one key, and says nothing."""
     relocation_id = operator.submitted("twice", "gerd")
     operator.begun(relocation_id, "receive_archive")
-    schedule_pause(operator.ledger, relocation_id, Step.VALIDATING)  # the command takes too long
+    schedule_pause(
+        operator.ledger, relocation_id, Step.VALIDATING, utc_now()
+    )  # the command takes too long
     for step, then in (("VALIDATING", ("--before", "IMPORTING")), ("IMPORTING", None)):
         operator.until(lambda: operator.stored(relocation_id).suspended_since)
         assert operator.stored(relocation_id).step.name == step
