@@ -1,6 +1,6 @@
 """Hold a relocation: fence, lease, and what only the process that holds it may write."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,10 @@ class Hold:
     relocation_id: str
     round: int
     fence: int
+
+
+Seen = Relocation | Hold
+"""A relocation as a caller saw it, or the caller's own hold of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +89,9 @@ def open_relocation(
     raise refused
 
 
-def hold_of(relocation: Relocation) -> Hold:
-    """Return the hold of the process that opened this relocation."""
-    return Hold(relocation.id, relocation.round, relocation.fence)
+def hold_of(seen: Seen) -> Hold:
+    """Return the hold of the process that took the relocation over last, as it was seen."""
+    return seen if isinstance(seen, Hold) else Hold(seen.id, seen.round, seen.fence)
 
 
 def _take_over(
@@ -172,21 +176,20 @@ def renew(engine: Engine, hold: Hold, lease_seconds: float, clock: Clock) -> Non
             raise fenced_out(hold)
 
 
-def as_seen(relocation: Relocation | None, own: Hold | None = None) -> Hold | int:
-    """Return the caller's own hold while it is valid, else the fence that it sees, 0 for none."""
-    fence = relocation.fence if relocation else 0
-    return own if own is not None and own.fence == fence else fence
+def as_seen(relocation: Relocation, own: Hold | None) -> Seen:
+    """Return the caller's own hold while it is valid, else the relocation."""
+    return own if own is not None and own.fence == relocation.fence else relocation
 
 
-def is_free(seen: Hold | int, now: datetime) -> ColumnElement[bool]:
+def is_free(seen: Seen | None, now: datetime) -> ColumnElement[bool]:
     """Match the relocation while nobody has taken it over since, and nobody holds it.
 
-    `seen` is its fence as the caller saw it, or the caller's own hold: that one need not wait for
-    its lease to end (DESIGN 6.6).
+    The caller's own hold need not wait for its lease to end (DESIGN 6.6). None is for a relocation
+    that the caller did not see: it matches while nobody has opened it.
     """
+    unchanged = relocations.c.fence == (0 if seen is None else seen.fence)
     if isinstance(seen, Hold):
-        return relocations.c.fence == seen.fence
-    unchanged = relocations.c.fence == seen
+        return unchanged
     return and_(
         unchanged, or_(relocations.c.lease_until.is_(None), relocations.c.lease_until <= now)
     )
@@ -194,11 +197,10 @@ def is_free(seen: Hold | int, now: datetime) -> ColumnElement[bool]:
 
 def take_hold(
     engine: Engine,
-    relocation: Relocation,
+    seen: Seen,
     *,
     lease_seconds: float,
     worker: str,
-    own: Hold | None = None,
     now: datetime,
     silently: bool = False,
 ) -> Hold | None:
@@ -206,12 +208,14 @@ def take_hold(
 
     Its status stays as it is. Its history tells of it, unless this is done `silently`.
     """
+    last = hold_of(seen)
+    hold = replace(last, fence=last.fence + 1)
     with engine.begin() as connection:
         statement = (
             update(relocations)
-            .where(relocations.c.id == relocation.id, is_free(as_seen(relocation, own), now))
+            .where(relocations.c.id == hold.relocation_id, is_free(seen, now))
             .values(
-                fence=relocation.fence + 1,
+                fence=hold.fence,
                 held_since=now,
                 lease_until=now + timedelta(seconds=lease_seconds),
                 updated_at=now,
@@ -219,7 +223,6 @@ def take_hold(
         )
         if connection.execute(statement).rowcount == 0:
             return None
-        hold = Hold(relocation.id, relocation.round, relocation.fence + 1)
         if not silently:
             _record_taken_over(connection, hold, worker, now)
     return hold

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select, update
 
 from relocation.errors import MAX_REASON
 from relocation.ledger.history import record_event
-from relocation.ledger.holds import Hold, is_free
+from relocation.ledger.holds import Seen, is_free
 from relocation.ledger.outbox import enqueue
 from relocation.ledger.relocations import insert_relocation, unknown_relocation
 from relocation.ledger.tables import is_open, relocations
@@ -54,19 +54,18 @@ def settle(
     settlement: Settlement,
     *,
     sender_domain: str,
-    seen: Hold | int,
+    seen: Seen | None,
     request: RelocationRequest | None = None,
     now: datetime,
 ) -> LifecycleEvent | None:
     """Settle the relocation's round, with its notices, in one transaction; idempotent.
 
-    `seen` is the caller's own hold, else the fence with which it saw the relocation, 0 for none.
-    None, and nothing changes, where the round is settled already or the relocation has ended for
-    good (R-10), where it was taken over since, and where another process still holds it
-    (DESIGN 6.6). A relocation that the ledger does not have is created from the
-    request, whatever it holds: its run was refused before it opened one. Raises PermanentError
-    where there is neither a relocation nor a request. In place of the reference's
-    `fail_relocation`.
+    `seen` is None where the caller saw no relocation. Returns None, and nothing changes, where the
+    round is settled already or the relocation has ended for good (R-10), where it was taken over
+    since, and where another process still holds it (DESIGN 6.6). A relocation that the ledger does
+    not have is created from the request, whatever it holds: its run was refused before it opened
+    one. Raises PermanentError where there is neither a relocation nor a request. In place of the
+    reference's `fail_relocation`.
     """
     with engine.begin() as connection:
         if request is not None:

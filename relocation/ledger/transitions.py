@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, or_, update
 
 from relocation.errors import CommandError
 from relocation.ledger.history import record_event
-from relocation.ledger.holds import Hold, as_seen, fenced_out, is_free
+from relocation.ledger.holds import Hold, Seen, fenced_out, hold_of, is_free
 from relocation.ledger.relocations import get_relocation, insert_relocation
 from relocation.ledger.tables import relocations, tasks_done
 from relocation.ledger.tries import forget_work, interrupt_open_tries
@@ -27,40 +27,28 @@ _SCHEDULABLE = (
 )
 
 
-def interrupt(
-    engine: Engine,
-    relocation: Relocation,
-    detail: str,
-    *,
-    own: Hold | None = None,
-    now: datetime,
-) -> LifecycleEvent | None:
+def interrupt(engine: Engine, seen: Seen, detail: str, now: datetime) -> LifecycleEvent | None:
     """Record that the process that worked on the relocation is gone, and it is to be resumed.
 
     None, and nothing changes, where another process has or had it since.
     """
+    hold = hold_of(seen)
     values = {"status": Status.INTERRUPTED, "lease_until": None, "updated_at": now}
     statement = (
         update(relocations)
         .where(
-            relocations.c.id == relocation.id,
+            relocations.c.id == hold.relocation_id,
             relocations.c.status == Status.IN_PROGRESS,
-            is_free(as_seen(relocation, own), now),
+            is_free(seen, now),
         )
         .values(values)
     )
     with engine.begin() as connection:
         if connection.execute(statement).rowcount == 0:
             return None
-        interrupt_open_tries(connection, relocation.id, relocation.round, now)
-        return record_event(
-            connection,
-            relocation.id,
-            relocation.round,
-            LifecycleEvent.INTERRUPTED,
-            at=now,
-            detail=detail,
-        )
+        interrupt_open_tries(connection, hold.relocation_id, hold.round, now)
+        what = LifecycleEvent.INTERRUPTED
+        return record_event(connection, hold.relocation_id, hold.round, what, at=now, detail=detail)
 
 
 def record_unopened(
@@ -159,7 +147,7 @@ def pause_abandoned(
     abandoned = (
         relocations.c.id == relocation.id,
         relocations.c.status.in_((Status.IN_PROGRESS, Status.INTERRUPTED)),
-        is_free(relocation.fence, now),
+        is_free(relocation, now),
     )
     detail = "its flow run was paused"
     return _pause(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from relocation.errors import FencedOut, PermanentError, RevealedError
-from relocation.ledger.holds import Hold
+from relocation.ledger.holds import Hold, as_seen
 from relocation.ledger.relocations import find_relocation, get_relocation
 from relocation.ledger.tables import TryOutcome
 from relocation.ledger.transitions import (
@@ -274,7 +274,8 @@ def _handle_interruption(case: _Case) -> ReconcileResult:
         too_late = "a cancellation came too late: the organizations are already visible"
         detail = too_late if run.state in CANCELS else run.message
         detail = detail or f"its flow run was {run.state.lower()}, its process gone"
-        event = interrupt(context.ledger, relocation, detail, own=case.own, now=case.facts.now)
+        seen = as_seen(relocation, case.own)
+        event = interrupt(context.ledger, seen, detail, case.facts.now)
         if event is None:
             return ReconcileResult.LEFT
         context.runs.announce(relocation, event)

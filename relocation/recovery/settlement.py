@@ -56,10 +56,9 @@ def end_relocation(
     if cancelled and relocation is not None and may_have_imported(context.ledger, relocation):
         hold = take_hold(
             context.ledger,
-            relocation,
+            as_seen(relocation, own),
             lease_seconds=context.settings.lease_seconds,
             worker=context.worker,
-            own=own,
             now=context.clock(),
         )
         if hold is None:
@@ -89,7 +88,7 @@ def end_relocation(
         relocation_id,
         settlement,
         sender_domain=context.settings.sender_domain,
-        seen=own or as_seen(relocation),
+        seen=own or relocation,
         request=request,
         now=context.clock(),
     )

@@ -59,7 +59,7 @@ def test_a_hold_is_taken_by_the_ledgers_clock(
 ) -> None:
     seen, now = get_relocation(postgres_ledger, "r-1"), database_now(postgres_ledger)
     assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b", now=now) is None
-    assert take_hold(postgres_ledger, seen, lease_seconds=30, worker="b", own=held, now=now)
+    assert take_hold(postgres_ledger, held, lease_seconds=30, worker="b", now=now)
     assert close_to_now(get_relocation(postgres_ledger, "r-1").lease_until)
 
 

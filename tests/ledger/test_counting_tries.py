@@ -45,7 +45,7 @@ DOMAIN = "example.org"
 def _settle(ledger: Engine, id_: str, settlement: Settlement) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
-    own = hold_of(seen) if seen else 0
+    own = hold_of(seen) if seen else None
     new = settle(ledger, id_, settlement, sender_domain=DOMAIN, seen=own, now=utc_now())
     return new is not None
 

@@ -37,8 +37,7 @@ def test_a_process_whose_relocation_was_taken_over_is_told(
     ledger: Engine, hold: Hold, now: datetime
 ) -> None:
     lost = threading.Event()
-    relocation = get_relocation(ledger, hold.relocation_id)
-    taken = take_hold(ledger, relocation, lease_seconds=30, worker="b", own=hold, now=now)
+    taken = take_hold(ledger, hold, lease_seconds=30, worker="b", now=now)
     assert taken is not None
     with _keeper(ledger, hold, lost):
         assert lost.wait(SOON)

@@ -37,7 +37,7 @@ def _settle(
 ) -> bool:
     """Settle as the process that holds the relocation."""
     seen = find_relocation(ledger, id_)
-    own = hold_of(seen) if seen else 0
+    own = hold_of(seen) if seen else None
     new = settle(
         ledger,
         id_,
