@@ -16,6 +16,7 @@ from relocation.ledger.holds import hold_of, open_relocation
 from relocation.ledger.migrate import migrate
 from relocation.ledger.outbox import notices_of
 from relocation.ledger.relocations import get_relocation
+from relocation.ledger.restoring import hold_back
 from relocation.ledger.settle import Settlement, settle
 from relocation.ledger.tries import begin_try, tries_of
 from relocation.notices.kinds import NoticeDraft, NoticeKind
@@ -89,3 +90,14 @@ def test_a_mail_that_waits_is_shown_with_the_time_of_its_next_try(
     assert "sent (UTC)" not in said  # nothing was, and there is little room
     assert f"{notice.not_before:%m-%d %H:%M:%S}" in said
     assert relocations._notice_as_json(notice)["next_try"] == notice.not_before
+
+
+def test_emails_that_are_held_back_after_a_restore_are_told_in_one_line(
+    failed: Engine, terminal: StringIO
+) -> None:
+    held = "After a restore, its emails are held back until you resend them."
+    assert held not in _shown(failed, terminal)
+    assert relocations._as_json(get_relocation(failed, ID))["held_back"] is False
+    hold_back(failed)
+    assert held in _shown(failed, terminal)
+    assert relocations._as_json(get_relocation(failed, ID))["held_back"] is True

@@ -219,6 +219,8 @@ def _print_history(
     for what, step in (("pauses", one.pause_before_step), ("is cancelled", one.cancel_before_step)):
         if step:
             out.print(f"It {what} before {step.name}.")
+    if one.held_back:
+        out.print("After a restore, its emails are held back until you resend them.")
     out.print("\n[bold]History[/bold]")
     print_table(
         ("when (UTC)", "round", "what", ""),
