@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from relocation.cli import output, relocations, server
@@ -92,6 +94,19 @@ def test_help_shows_every_command_in_a_group_and_what_is_needed_first_at_the_top
     assert headings == ["Options", *groups]
     words = said.split()
     assert words.index("submit") < words.index("scan") < words.index("up")
+
+
+def test_no_name_of_an_option_is_cut_off_in_a_help_of_eighty_columns() -> None:
+    commands = [("", get_command(app))]
+    for path, command in commands:
+        said = run.invoke(app, [*path.split(), "--help"], env={"COLUMNS": "80"}).stdout
+        assert max(map(len, said.splitlines())) <= 80
+        names = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+        options = {name for name in names if name.startswith("-")}
+        assert options <= set(re.split(r"[\s,]+", said)), path
+        if isinstance(command, TyperGroup):
+            commands += [(f"{path} {name}", one) for name, one in command.commands.items()]
+    assert {" submit", " claims renew"} <= dict(commands).keys()
 
 
 @pytest.mark.parametrize(

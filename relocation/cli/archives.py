@@ -41,6 +41,7 @@ def scan(
             "--organizations",
             "--organization",
             "-o",
+            metavar="SLUGS",
             help="Slugs to move, separated by commas; by default all in the file.",
         ),
     ] = None,

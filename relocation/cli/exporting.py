@@ -54,6 +54,7 @@ Slugs = Annotated[
         "--organizations",
         "-o",
         callback=lambda given: split_slugs(given) if given else None,
+        metavar="SLUGS",
         help="Slugs of organizations, separated by commas; repeatable.",
     ),
 ]
@@ -66,16 +67,22 @@ def export(
     scope: Annotated[
         ScopeName,
         typer.Option(
+            metavar="SCOPE",
             help="organization: organizations and their members; user: accounts alone; config: "
-            "settings and privileged accounts; global: everything."
+            "settings and privileged accounts; global: everything.",
         ),
     ] = ScopeName.ORGANIZATION,
     username: Annotated[
         list[str] | None,
-        typer.Option(help="With --scope user: only this account; repeatable."),
+        typer.Option(metavar="USERNAME", help="With --scope user: only this account; repeatable."),
     ] = None,
     end: Annotated[
-        End, typer.Option("--from", help="Which block names the database.")
+        End,
+        typer.Option(
+            "--from",
+            metavar="BLOCK",
+            help="Which block names the database: source or destination.",
+        ),
     ] = End.SOURCE,
     plain: Annotated[bool, typer.Option("--plain", help="Write unencrypted JSON.")] = False,
     key: PublicKey = None,

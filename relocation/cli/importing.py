@@ -29,8 +29,9 @@ def import_(
     scope: Annotated[
         ScopeName,
         typer.Option(
+            metavar="SCOPE",
             help="organization: organizations and their members; user: accounts alone; config: "
-            "settings and privileged accounts; global: everything, into an empty destination."
+            "settings and privileged accounts; global: everything, into an empty destination.",
         ),
     ] = ScopeName.ORGANIZATION,
     merge_users: Annotated[

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from typer import rich_utils
 
 from relocation.cli import (
     archives,
@@ -33,6 +34,9 @@ from relocation.cli.output import VERBOSE, errors
 from relocation.cli.server import on_server
 from relocation.errors import MAX_REASON
 from relocation.text import one_line
+
+# One blank between the columns of a help, not two: the longest option has room at 80 columns.
+rich_utils.STYLE_OPTIONS_TABLE_PADDING = (0, 1, 0, 0)  # type: ignore[assignment]
 
 app = typer.Typer(
     name="relocation",

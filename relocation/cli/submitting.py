@@ -38,6 +38,7 @@ def submit(
             "--organizations",
             "-o",
             callback=split_slugs,
+            metavar="SLUGS",
             help="Slugs to move, separated by commas; repeatable.",
         ),
     ],
