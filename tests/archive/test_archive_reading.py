@@ -229,7 +229,7 @@ def outcome(records: Iterator[Record]) -> tuple[list[Record], str]:
     return found, ""
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     fields=st.lists(st.dictionaries(st.text("xyz"), VALUES), max_size=4),
     change=st.none()

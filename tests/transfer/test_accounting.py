@@ -93,7 +93,7 @@ def rows_of(engine: Engine, tables: dict[str, ModelTable]) -> Counter[str]:
         )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(data=st.data())
 def test_every_record_of_any_export_is_accounted_for(
     data: st.DataObject,

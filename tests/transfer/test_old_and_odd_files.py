@@ -217,7 +217,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(place=st.sampled_from(PLACES), junk=JUNK)
 @example(place=(42, "status"), junk=[])
 def test_whatever_a_field_holds_there_is_a_report_or_a_reason(
