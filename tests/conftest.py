@@ -94,6 +94,18 @@ def postgres_server() -> Iterator[URL]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_prefect(pytestconfig: pytest.Config) -> Path:
+    """An empty database of Prefect's, to be copied: to make it costs more than to start a server.
+
+    It is kept in pytest's cache, which the processes of a run share.
+    """
+    from prefect_database import migrated_database
+
+    assert pytestconfig.cache is not None
+    return migrated_database(pytestconfig.cache.mkdir("prefect"))
+
+
 def _run_on(server: URL, statement: str) -> None:
     engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:

@@ -120,7 +120,8 @@ def _functions(tree: ast.Module) -> dict[str, set[str]]:
 
 def test_whatever_starts_a_server_or_a_browser_is_a_fixture_with_a_tier() -> None:
     """Else `make test-fast` would start it too."""
-    starts = {"prefect_server", "prefect_worker", "prefect_test_harness", "sync_playwright"}
+    harnesses = {"prefect_test_harness", "prefect_harness"}
+    starts = {"prefect_server", "prefect_worker", "sync_playwright", *harnesses}
     starting = {
         name
         for tree in TESTS.values()
@@ -133,4 +134,4 @@ def test_whatever_starts_a_server_or_a_browser_is_a_fixture_with_a_tier() -> Non
         if isinstance(one, ast.Assign) and getattr(one.targets[0], "id", "") == "TIERS"
     ]
     assert {"operator", "prefect_server", "world", "browser"} <= starting
-    assert starting <= tiers.keys()
+    assert starting <= tiers.keys() | harnesses

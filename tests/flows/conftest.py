@@ -13,8 +13,8 @@ from prefect.settings import (
     PREFECT_LOGGING_TO_API_ENABLED,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
 from prefect_blocks import save_block
+from prefect_database import prefect_harness
 from pydantic import SecretStr
 
 from relocation.archive.keys import create_private_key
@@ -32,10 +32,10 @@ from relocation.transfer.load.accounts import add_users
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def prefect_server(migrated_prefect: Path) -> Iterator[None]:
     """A Prefect server of this process's own."""
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with prefect_test_harness(server_startup_timeout=300), temporary_settings(quiet):
+    with prefect_harness(migrated_prefect), temporary_settings(quiet):
         yield
 
 

@@ -12,8 +12,8 @@ from mortal_world import ENVIRONMENT, World
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 from prefect_blocks import save_block
+from prefect_database import prefect_harness
 from pydantic import SecretStr
 
 from flows.relocate import relocate
@@ -32,13 +32,13 @@ from relocation.transfer.load.accounts import add_users
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A service with one archive, and processes that die when they are told to."""
     home = tmp_path_factory.mktemp("kill")
     variables = {**ENVIRONMENT, "RELOCATION_HOME": str(home / "data")}
     with (
         pytest.MonkeyPatch.context() as patch,
-        prefect_test_harness(server_startup_timeout=300),
+        prefect_harness(migrated_prefect),
         Inbox(home / "inbox") as inbox,
     ):
         for name, value in variables.items():

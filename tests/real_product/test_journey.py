@@ -15,7 +15,7 @@ from prefect.settings import (
     PREFECT_LOGGING_TO_API_ENABLED,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
+from prefect_database import prefect_harness
 from real_sentry import RealServers
 from real_world import OWNER, PASSWORD, SOURCE, World
 from sqlalchemy import text
@@ -43,10 +43,10 @@ READER = """
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
+def prefect_server(migrated_prefect: Path) -> Iterator[None]:
     """A Prefect server of this process's own."""
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with prefect_test_harness(server_startup_timeout=300), temporary_settings(quiet):
+    with prefect_harness(migrated_prefect), temporary_settings(quiet):
         yield
 
 

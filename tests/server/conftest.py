@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from command_line import COMMAND
+from prefect_database import place_database
 from service_operator import Operator
 
 from relocation.local.inbox import Inbox
@@ -21,7 +23,9 @@ QUICK = {
 
 
 @pytest.fixture(scope="session")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(
+    migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
     """The service, set up and with a worker, and whoever operates it."""
     home = tmp_path_factory.mktemp("service")
     with ExitStack() as stack:
@@ -29,11 +33,12 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         for name, value in QUICK.items():
             patch.setenv(name, value)
         inbox = stack.enter_context(Inbox(home / "inbox"))
-        url = stack.enter_context(prefect_server(home / "prefect", free_port())).url
+        prefect_home = place_database(migrated_prefect, home / "prefect")
+        url = stack.enter_context(prefect_server(prefect_home, free_port())).url
         environment = {
             **os.environ,
             "PREFECT_API_URL": url,
-            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_HOME": str(prefect_home),
             "RELOCATION_HOME": str(home / "data"),
             "RELOCATION_BACKOFF": "0.1",
             "RELOCATION_CHUNK_RECORDS": "50",
@@ -49,7 +54,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         ).stdout
         add_users(one.destination, ("marcus", "nadia", "petra", "carl", "dora", "emil", "gerd"))
         one.start_worker = lambda: stack.enter_context(
-            prefect_worker(home / "prefect", url, "relocation", environment, limit=10)
+            prefect_worker(prefect_home, url, "relocation", environment, limit=10)
         )
         one.worker = one.start_worker()
         yield one

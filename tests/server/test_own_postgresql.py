@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import COMMAND, PATIENCE
+from prefect_database import place_database
 from sqlalchemy import URL, create_engine, text
 
 from relocation.archive.envelope import seal_export
@@ -47,18 +48,19 @@ def databases(postgres_server: URL) -> Iterator[dict[str, URL]]:
 
 @pytest.fixture
 def own_postgresql(
-    databases: dict[str, URL], tmp_path: Path
+    databases: dict[str, URL], migrated_prefect: Path, tmp_path: Path
 ) -> Iterator[tuple[dict[str, str], Callable[[], object]]]:
     """The environment of a server with an inbox beside it, and what starts its worker."""
     ((name, described),) = re.findall(r"`([\w.]+)`:\n\n```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     (tmp_path / name).write_text(described, encoding="utf-8")
     with ExitStack() as stack:
         inbox = stack.enter_context(Inbox(tmp_path / "inbox"))
-        url = stack.enter_context(prefect_server(tmp_path / "prefect", free_port())).url
+        prefect_home = place_database(migrated_prefect, tmp_path / "prefect")
+        url = stack.enter_context(prefect_server(prefect_home, free_port())).url
         environment: dict[str, str] = {
             **os.environ,
             "PREFECT_API_URL": url,
-            "PREFECT_HOME": str(tmp_path / "prefect"),
+            "PREFECT_HOME": str(prefect_home),
             "RELOCATION_HOME": str(tmp_path / "data"),
             "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
             INBOX_PORT: str(inbox.port),
@@ -67,7 +69,7 @@ def own_postgresql(
         yield (
             environment,
             lambda: stack.enter_context(
-                prefect_worker(tmp_path / "prefect", url, "relocation", environment)
+                prefect_worker(prefect_home, url, "relocation", environment)
             ),
         )
 
