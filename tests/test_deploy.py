@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import prefect
 import pytest
 import yaml
 from ledgers import sqlite_ledger
-from prefect.server.utilities import encryption
 from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_settings_fields
 from prometheus_client import CollectorRegistry
@@ -25,9 +25,10 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 _PREFECT = re.compile(r"\bPREFECT_[A-Z_]+\b")
 _OURS = re.compile(r"\bRELOCATION_[A-Z_]+\b")
+_ENCRYPTION = Path(prefect.__file__).parent / "server" / "utilities" / "encryption.py"
 KNOWN = (
     _get_settings_fields(PrefectSettings).keys()
-    | set(_PREFECT.findall(Path(encryption.__file__).read_text()))
+    | set(_PREFECT.findall(_ENCRYPTION.read_text()))
     | {f"RELOCATION_{name.upper()}" for name in Settings.model_fields}
 )
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())

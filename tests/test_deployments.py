@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import prefect.server
+import prefect
 import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
@@ -18,8 +18,6 @@ from prefect._internal.infrastructure_exit_codes import (
     INFRASTRUCTURE_EXIT_HINTS,
     get_infrastructure_exit_info,
 )
-from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig
-from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule
 from prefect.client.schemas.objects import DeploymentSchedule, State
 from prefect.client.schemas.schedules import (
     SCHEDULE_TYPES,
@@ -30,8 +28,6 @@ from prefect.client.schemas.schedules import (
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import TerminationSignal
 from prefect.flows import load_flow_from_entrypoint
-from prefect.server.events.schemas.automations import EventTrigger
-from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Crashed, Failed, exception_to_crashed_state
 from prefect.utilities.callables import parameter_schema
 
@@ -62,7 +58,7 @@ def loaded(entrypoint: str) -> Flow[..., Any]:
 @pytest.fixture(scope="module")
 def worker_types() -> Metadata:
     """What Prefect knows of the workers of each type, as its server tells it offline."""
-    views = Path(prefect.server.__file__).parent / "api" / "collections_data" / "views"
+    views = Path(prefect.__file__).parent / "server" / "api" / "collections_data" / "views"
     known: Metadata = json.loads(
         (views / "aggregate-worker-metadata.json").read_text(encoding="utf-8")
     )
@@ -79,6 +75,8 @@ def test_every_deployment_names_a_flow_that_loads(name: str) -> None:
 
 def test_prefect_takes_the_file_and_knows_every_word_of_it() -> None:
     """Prefect itself silently ignores what it does not know."""
+    from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig
+
     PrefectYamlModel.model_validate(FILE)
     assert FILE.keys() <= {"name", "pull", "definitions", "deployments"}
     for deployment in DEPLOYMENTS.values():
@@ -121,6 +119,8 @@ def test_no_relocation_is_deployed_with_a_schedule() -> None:
 
 
 def test_the_schedule_that_the_docs_give_as_an_example_fits_the_deployment() -> None:
+    from prefect.cli.deploy._models import RawScheduleConfig
+
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     example = (
         page.partition("a schedule of your own")[2].partition("```yaml")[2].partition("```")[0]
@@ -144,6 +144,8 @@ def _stored(
 
 
 def test_schedules_that_only_the_server_has_are_kept_as_they_are() -> None:
+    from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule
+
     anchor = datetime(2026, 1, 1, tzinfo=UTC)
     present = [
         _stored(
@@ -248,6 +250,9 @@ def test_every_end_without_success_leads_to_handle_failure() -> None:
 
 def _alarms(state: State[Any], deployment: str = "sweep/sweep") -> bool:
     """Say whether the operator is alarmed by a state of a run, by the server's own matching."""
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+
     (one,) = [each for each in AUTOMATIONS if "safety net" in each["name"]]
     trigger = EventTrigger.model_validate(_ids(one)["trigger"])
     run = {

@@ -1,18 +1,18 @@
 """Every setting of Prefect's that the docs name is one that the installed Prefect has."""
 
-import inspect
 import re
 from pathlib import Path
 
+import prefect
 import pytest
-from prefect.server.utilities import encryption
 from prefect.settings import Settings
 from prefect.settings.legacy import _get_settings_fields
 
 ROOT = Path(__file__).parents[1]
 _NAME = re.compile(r"\bPREFECT_[A-Z_]+\b")
 # The key of the blocks is no setting, but read from the environment where it is used.
-KNOWN = _get_settings_fields(Settings).keys() | set(_NAME.findall(inspect.getsource(encryption)))
+_ENCRYPTION = Path(prefect.__file__).parent / "server" / "utilities" / "encryption.py"
+KNOWN = _get_settings_fields(Settings).keys() | set(_NAME.findall(_ENCRYPTION.read_text()))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -7,15 +7,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(
-    path for folder in ("flows", "tasks", "relocation") for path in (ROOT / folder).rglob("*.py")
-)
 
 
 def test_imports_keep_the_contracts() -> None:
@@ -25,9 +23,15 @@ def test_imports_keep_the_contracts() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_has_at_most_400_lines(module: Path) -> None:
-    assert len(module.read_text(encoding="utf-8").splitlines()) <= 400
+def test_a_module_has_at_most_400_lines() -> None:
+    modules = [
+        path
+        for folder in ("flows", "tasks", "relocation")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    lines = {str(one): len(one.read_text(encoding="utf-8").splitlines()) for one in modules}
+    assert len(lines) > 100
+    assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
 @pytest.mark.parametrize("name", ["flows", "tasks", "relocation", "templates"])
@@ -73,17 +77,19 @@ def test_a_lock_holds_what_pyproject_asks_for(
     assert names <= {pin.lower() for pin in pins}
 
 
-TESTS = {
-    str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "tests").rglob("*.py"))
-    if "node_modules" not in path.parts
-}
+@cache
+def _tests() -> dict[str, ast.Module]:
+    return {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if "node_modules" not in path.parts
+    }
 
 
 def test_every_fixture_says_what_it_gives() -> None:
     silent = [
         f"{file}:{one.lineno}"
-        for file, tree in TESTS.items()
+        for file, tree in _tests().items()
         for one in ast.walk(tree)
         if isinstance(one, ast.FunctionDef)
         and any(ast.unparse(by).startswith("pytest.fixture") for by in one.decorator_list)
@@ -96,7 +102,7 @@ def test_no_parameter_of_a_test_may_be_anything() -> None:
     """mypy would check nothing of what is done with it."""
     loose = [
         f"{file}:{one.lineno}"
-        for file, tree in TESTS.items()
+        for file, tree in _tests().items()
         for one in ast.walk(tree)
         if isinstance(one, ast.arg)
         and one.annotation is not None
@@ -124,13 +130,13 @@ def test_whatever_starts_a_server_or_a_browser_is_a_fixture_with_a_tier() -> Non
     starts = {"prefect_server", "prefect_worker", "sync_playwright", *harnesses}
     starting = {
         name
-        for tree in TESTS.values()
+        for tree in _tests().values()
         for name, calls in _functions(tree).items()
         if calls & starts
     }
     (tiers,) = [
         ast.literal_eval(one.value)
-        for one in TESTS["tests/conftest.py"].body
+        for one in _tests()["tests/conftest.py"].body
         if isinstance(one, ast.Assign) and getattr(one.targets[0], "id", "") == "TIERS"
     ]
     assert {"operator", "prefect_server", "world", "browser"} <= starting

@@ -8,8 +8,6 @@ from typing import Any
 
 from prefect.exceptions import Abort, Pause
 from prefect.filesystems import RemoteFileSystem
-from prefect.server.api import admin
-from prefect.server.events.schemas.events import Resource, ResourceSpecification
 from prefect.states import Suspended
 from prefect.utilities.schema_tools import validate
 from prefect.workers.base import BaseJobConfiguration
@@ -44,6 +42,8 @@ def test_a_process_of_a_run_knows_the_flow_it_runs() -> None:
 
 
 def test_the_server_tells_its_version_where_we_ask_for_it() -> None:
+    from prefect.server.api import admin
+
     paths = [getattr(route, "path", "") for route in admin.router.routes]
     assert "/admin/version" in paths
 
@@ -55,6 +55,8 @@ def test_the_schema_of_a_worker_refuses_what_it_does_not_know() -> None:
 
 
 def test_an_automation_matches_any_of_several_deployments() -> None:
+    from prefect.server.events.schemas.events import Resource, ResourceSpecification
+
     wanted = ResourceSpecification.model_validate(
         {"prefect.resource.id": ["prefect.deployment.a", "prefect.deployment.b"]}
     )

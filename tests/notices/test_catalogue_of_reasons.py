@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,14 +113,14 @@ class _Module:
             case ast.Name(id=name) if name in self.parameters:
                 return [
                     sentence
-                    for module in MODULES
+                    for module in _modules()
                     for passed in module.passed(*self.parameters[name])
                     for sentence in module.sentences(passed)
                 ]
             case ast.Name(id=name) if name in self.imported:
                 return [
                     sentence
-                    for module in MODULES
+                    for module in _modules()
                     if module.name == self.imported[name]
                     for value in module.assigned.get(name, ())
                     for sentence in module.sentences(value)
@@ -129,79 +130,89 @@ class _Module:
         return [sentence for option in options for sentence in self.sentences(option)]
 
 
-MODULES = [
-    _Module(path)
-    for folder in ("flows", "tasks", "relocation")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-]
-SITES = [
-    (module, cls, argument, f"{module.name}:{line}")
-    for module in MODULES
-    for line, cls, argument in module.errors()
-    if module.name not in {"relocation/errors.py", "relocation/notices/samples.py"}
-]
-TOLD = [
-    *[
-        pytest.param(cls, sentence, id=f"{site}-{number}")
-        for module, cls, argument, site in SITES
-        if cls not in UNTOLD
-        for number, sentence in enumerate(module.sentences(argument))
-    ],
-    *[pytest.param(None, policy.reason, id=task.value) for task, policy in POLICIES.items()],
-    *[
-        pytest.param(None, sentence, id=f"settled-{number}")
-        for number, sentence in enumerate(
-            sentence
-            for module in MODULES
-            if module.name == "relocation/recovery/settlement.py"
-            for said in module.functions["_why"]
-            if isinstance(said, ast.Tuple)
-            for sentence in module.sentences(said.elts[0])
-        )
-    ],
-    pytest.param(None, UNEXPLAINED, id="unexplained"),
-]
+@cache
+def _modules() -> list[_Module]:
+    return [
+        _Module(path)
+        for folder in ("flows", "tasks", "relocation")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+
+
+@cache
+def _sites() -> list[tuple[str, _Module, type[RelocationError], ast.expr]]:
+    """Return each call of an error class: its place, the module, the class and what it is given."""
+    return [
+        (f"{module.name}:{line}", module, cls, argument)
+        for module in _modules()
+        for line, cls, argument in module.errors()
+        if module.name not in {"relocation/errors.py", "relocation/notices/samples.py"}
+    ]
+
+
+def _told() -> Iterator[tuple[str, type[RelocationError] | None, str]]:
+    """Yield the sentences that a FAILED notice can tell: the place, the class and the sentence."""
+    for site, module, cls, argument in _sites():
+        if cls not in UNTOLD:
+            yield from ((site, cls, sentence) for sentence in module.sentences(argument))
+    yield from ((task.value, None, policy.reason) for task, policy in POLICIES.items())
+    yield from (("settled", None, sentence) for sentence in _settled())
+    yield "unexplained", None, UNEXPLAINED
+
+
+def _settled() -> list[str]:
+    """Return what the settling process says where nothing was raised, or not in it."""
+    return [
+        sentence
+        for module in _modules()
+        if module.name == "relocation/recovery/settlement.py"
+        for said in module.functions["_why"]
+        if isinstance(said, ast.Tuple)
+        for sentence in module.sentences(said.elts[0])
+    ]
 
 
 def test_the_walk_finds_the_raise_sites() -> None:
     """It would prove nothing if it found none: these are few of many, in every layer."""
-    found = {module.name for module, _, _, _ in SITES}
+    found = {module.name for _, module, _, _ in _sites()}
     assert {
         "tasks/receive.py",
         "relocation/request.py",
         "relocation/transfer/prepare/scan.py",
     } <= found
-    assert len(TOLD) > 60
-    # What the settling process says where nothing was raised, or not in it.
-    assert "it was interrupted" in " ".join(str(param.values[1]) for param in TOLD)
+    assert len(list(_told())) > 60
+    assert "it was interrupted" in " ".join(_settled())
 
 
-@pytest.mark.parametrize(
-    ("module", "cls", "argument"),
-    [pytest.param(module, cls, argument, id=site) for module, cls, argument, site in SITES],
-)
-def test_a_reason_is_raised_as_a_class_of_the_catalogue(
-    module: _Module, cls: type[RelocationError], argument: ast.expr
-) -> None:
-    assert cls not in {errors.RelocationError, errors.PermanentError}, (
-        "say what its reader can do: choose a subclass in relocation/errors.py, or add one"
-    )
-    assert module.sentences(argument), "write the sentence where the walk can read it"
+def test_a_reason_is_raised_as_a_class_of_the_catalogue(subtests: pytest.Subtests) -> None:
+    for site, module, cls, argument in _sites():
+        with subtests.test(site):
+            assert cls not in {errors.RelocationError, errors.PermanentError}, (
+                "say what its reader can do: choose a subclass in relocation/errors.py, or add one"
+            )
+            assert module.sentences(argument), "write the sentence where the walk can read it"
 
 
-@pytest.mark.parametrize(("cls", "sentence"), TOLD)
 def test_every_reason_gives_a_mail_that_says_what_failed_and_what_to_do(
-    cls: type[RelocationError] | None,
-    sentence: str,
-    *,
+    subtests: pytest.Subtests,
     branding: Branding,
     templates: Templates,
     text_of: Callable[[EmailMessage], str],
     html_of: Callable[[EmailMessage], str],
 ) -> None:
-    advice = cls(sentence).next_step if cls else NOTHING_TO_DO
-    assert len(sentence) <= MAX_REASON
-    assert sentence.rstrip()[-1] in ".:"
+    for place, cls, sentence in _told():
+        advice = cls(sentence).next_step if cls else NOTHING_TO_DO
+        with subtests.test(place, sentence=sentence):
+            assert len(sentence) <= MAX_REASON
+            assert sentence.rstrip()[-1] in ".:"
+            message = _mail(sentence, advice, branding, templates)
+            for part in (text_of(message), html_of(message)):
+                shown = part.replace("\u2060", "").replace("&#34;", '"').replace("&#39;", "'")
+                assert sentence.strip() in shown
+                assert advice.replace("'", "&#39;") in part or advice in shown
+
+
+def _mail(sentence: str, advice: str, branding: Branding, templates: Templates) -> EmailMessage:
     request = RelocationRequest(archive="a", organizations=["acme"], owner="olivia")
     (draft,) = failure_drafts(
         request,
@@ -211,7 +222,7 @@ def test_every_reason_gives_a_mail_that_says_what_failed_and_what_to_do(
         operator="operator@example.org",
         now=datetime(2026, 3, 19, 14, 5, tzinfo=UTC),
     )
-    message = build_notice(
+    return build_notice(
         draft.kind,
         recipient=draft.recipient,
         context={**draft.context, "relocation_id": "r-1"},
@@ -220,10 +231,6 @@ def test_every_reason_gives_a_mail_that_says_what_failed_and_what_to_do(
         branding=branding,
         templates=templates,
     )
-    for part in (text_of(message), html_of(message)):
-        shown = part.replace("\u2060", "").replace("&#34;", '"').replace("&#39;", "'")
-        assert sentence.strip() in shown
-        assert advice.replace("'", "&#39;") in part or advice in shown
 
 
 def test_only_a_fault_that_an_operator_mends_leaves_the_reader_nothing_to_do() -> None:

@@ -6,16 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import boto3
-from botocore.config import Config
-from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.s3 import S3Bucket
+from typing import TYPE_CHECKING, Any
 
 from relocation.local.processes import free_port
 from relocation.prefect_api.storage import RemoteStorage
+
+if TYPE_CHECKING:  # else every process of a test run would import it
+    from prefect_aws.s3 import S3Bucket
 
 KEY_ID, SECRET, REGION = "relocation", "s3cr3t-of-the-bucket", "us-east-1"
 PLAIN, VERSIONED = "plain", "versioned"
@@ -26,6 +23,9 @@ class S3Server:
     """A running server, as a test sees it."""
 
     def __init__(self, url: str) -> None:
+        import boto3
+        from botocore.config import Config
+
         self.url = url
         self.client: Any = boto3.client(
             "s3",
@@ -42,8 +42,12 @@ class S3Server:
         where = {"region_name": REGION, "aws_client_parameters": {"endpoint_url": self.url}}
         return {"bucket_name": bucket, "bucket_folder": "kept", "credentials": access | where}
 
-    def block(self, bucket: str = PLAIN) -> S3Bucket:
+    def block(self, bucket: str = PLAIN) -> "S3Bucket":
         """Return Prefect's block of a bucket."""
+        from prefect_aws import AwsCredentials
+        from prefect_aws.client_parameters import AwsClientParameters
+        from prefect_aws.s3 import S3Bucket
+
         credentials = AwsCredentials(
             aws_access_key_id=KEY_ID,
             aws_secret_access_key=SECRET,
