@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,9 @@ def test_setup_makes_everything_and_prints_no_secret(operator: Operator) -> None
 
 def test_the_server_schedules_runs(operator: Operator) -> None:
     """A newer SQLAlchemy or FastAPI stops this, the first of them silently."""
-    prefect = [str(Path(sys.executable).parent / "prefect"), "deployment", "schedule", "create"]
-    subprocess.run(
-        [*prefect, "notify/notify", "--interval", "86400"],
-        env=operator.environment,
-        check=True,
-        capture_output=True,
-    )
+    notify = operator.api("GET", "deployments/name/notify/notify").json()
+    daily = [{"schedule": {"interval": 86400}, "active": True}]
+    operator.api("POST", f"deployments/{notify['id']}/schedules", daily)
 
     def scheduled() -> list[dict[str, Any]]:
         waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
