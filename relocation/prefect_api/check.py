@@ -22,6 +22,10 @@ class Check:
         return asdict(self)
 
 
+Look = tuple[str, Callable[[], str], str]
+"""What is looked at, what looks, and the remedy."""
+
+
 class WarningError(Exception):
     """What was looked at works, and misleads people; the message says how."""
 

@@ -22,7 +22,7 @@ from relocation.prefect_api.blocks import (
     load_private_key,
     load_source,
 )
-from relocation.prefect_api.check import Check, FailedCheckError, WarningError, check
+from relocation.prefect_api.check import Check, FailedCheckError, Look, WarningError, check
 from relocation.prefect_api.pools import environment_differences, workers_online
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
@@ -51,70 +51,74 @@ def run_checks(settings: Settings) -> list[Check]:
     )
     if not server.good:
         return [server]
+    return [server, *(check(*look) for look in looks(settings))]
+
+
+def looks(settings: Settings) -> list[Look]:
+    """Return all that can be looked at where the server answers."""
     start_worker = f"prefect worker start --pool {settings.work_pool}"
     return [
-        server,
-        check("Prefect version", _version, "install the same version here and at the server"),
-        check("clock", _clock, "synchronize the clocks of all machines with NTP"),
-        check("deployments", lambda: _deployments(settings), _SET_UP),
-        check(
+        ("Prefect version", _version, "install the same version here and at the server"),
+        ("clock", _clock, "synchronize the clocks of all machines with NTP"),
+        ("deployments", lambda: _deployments(settings), _SET_UP),
+        (
             "automations",
             lambda: _automations(settings),
             f"{_SET_UP}; enable disabled ones in the Prefect UI",
         ),
-        check("worker", lambda: _worker(settings), start_worker),
-        check(
+        ("worker", lambda: _worker(settings), start_worker),
+        (
             "pool",
             lambda: _pool(settings),
             "set the same in both; the pool's with: relocation setup --pool FILE --overwrite",
         ),
-        check(
+        (
             "sweep",
             lambda: _sweep(settings),
             "read the log of its last run in the Prefect UI, then run it there",
         ),
-        check(f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
-        check(
+        (f"ledger ({settings.ledger_block})", lambda: _ledger(settings), _SET_UP),
+        (
             f"destination ({settings.destination_block})",
             lambda: _destination(settings),
             f"{_SET_UP}; or {_BLOCK}",
         ),
         *(
-            [check(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
+            [(f"source ({settings.source_block})", lambda: _source(settings), _BLOCK)]
             if block_id(f"sqlalchemy-connector/{settings.source_block}")
             else []
         ),
-        check(
+        (
             "mappings",
             lambda: _mappings(settings),
             "let the cron and the worker of the product run; or see docs/real-product.md",
         ),
-        check(
+        (
             "claim links",
             lambda: doctor_mail.claim_links(settings),
             "give the destination its lost-password table, set RELOCATION_CLAIM_URL and "
             "RELOCATION_BASE_URL",
         ),
-        check(
+        (
             f"storage ({settings.storage_block})",
             lambda: doctor_storage.storage(settings),
             f"{_SET_UP}; or {_BLOCK}",
         ),
-        check(f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
-        check(
+        (f"key ({settings.key_block})", lambda: _key(settings), f"{_SET_UP}; or {_BLOCK}"),
+        (
             "archives",
             lambda: doctor_storage.archives(settings),
             "restore the key in its block, or ask for new archives made with: relocation "
             "keys public",
         ),
-        check("product", lambda: doctor_mail.product_name(settings), "set RELOCATION_PRODUCT_NAME"),
-        check("templates", lambda: doctor_mail.templates(settings), "fix it, or remove it"),
-        check(
+        ("product", lambda: doctor_mail.product_name(settings), "set RELOCATION_PRODUCT_NAME"),
+        ("templates", lambda: doctor_mail.templates(settings), "fix it, or remove it"),
+        (
             f"mail ({settings.mail_block})",
             lambda: doctor_mail.mail(settings),
             f"start the mail server, or {_BLOCK}",
         ),
-        check(f"alerts ({settings.alert_block})", lambda: doctor_mail.alerts(settings), _BLOCK),
+        (f"alerts ({settings.alert_block})", lambda: doctor_mail.alerts(settings), _BLOCK),
         *doctor_mail.mail_limit(settings),
         *doctor_mail.operator_block(settings),
     ]

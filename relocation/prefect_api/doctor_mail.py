@@ -16,7 +16,7 @@ from relocation.prefect_api.blocks import (
     load_mail_server,
     load_notification_block,
 )
-from relocation.prefect_api.check import Check, FailedCheckError, WarningError, check
+from relocation.prefect_api.check import FailedCheckError, Look, WarningError
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
 from relocation.text import counted
@@ -86,8 +86,8 @@ def mail(settings: Settings) -> str:
     return f"{server.host}:{server.port} ({server.tls}{signed})"
 
 
-def mail_limit(settings: Settings) -> list[Check]:
-    """Look at the limit that senders hold, where one is named."""
+def mail_limit(settings: Settings) -> list[Look]:
+    """Return what looks at the limit that senders hold, where one is named."""
     name = settings.mail_limit
     if not name:
         return []
@@ -100,11 +100,11 @@ def mail_limit(settings: Settings) -> list[Check]:
                 raise FailedCheckError("does not exist, and so no mail is sent") from err
         return f"lets {counted(limit.limit, 'process', 'processes')} send at a time"
 
-    return [check(f"mail limit ({name})", look, f"prefect gcl create {name} --limit 1")]
+    return [(f"mail limit ({name})", look, f"prefect gcl create {name} --limit 1")]
 
 
-def operator_block(settings: Settings) -> list[Check]:
-    """Look at the block that tells operators, where one is named."""
+def operator_block(settings: Settings) -> list[Look]:
+    """Return what looks at the block that tells operators, where one is named."""
     name = settings.operator_block
     if not name:
         return []
@@ -113,7 +113,7 @@ def operator_block(settings: Settings) -> list[Check]:
         load_notification_block(name)
         return "gets the operators' notices"
 
-    return [check(f"operators ({name})", look, "create the block in the Prefect UI")]
+    return [(f"operators ({name})", look, "create the block in the Prefect UI")]
 
 
 def alerts(settings: Settings) -> str:
