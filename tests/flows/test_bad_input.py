@@ -36,44 +36,19 @@ def changed(model: str, **fields: object) -> list[dict[str, Any]]:
     return records
 
 
-def element(**parts: object) -> list[dict[str, Any]]:
-    """The example with one more element, of which some part is wrong."""
-    whole = {"model": "sentry.team", "pk": 999, "fields": {}}
-    return [*example(), {key: part for key, part in {**whole, **parts}.items() if part != "absent"}]
-
-
 def members(sealed: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(sealed)) as tar:
         return {one.name: tar.extractfile(one).read() for one in tar.getmembers()}  # type: ignore[union-attr]
 
 
-def tar_of(contents: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
+def tar_of(contents: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in contents.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-        for name, target in (links or {}).items():
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = tarfile.SYMTYPE, target
-            tar.addfile(info)
     return out.getvalue()
-
-
-def without(service: Service, name: str) -> bytes:
-    parts = members(service.seal(plain(example())))
-    return tar_of({key: part for key, part in parts.items() if key != name})
-
-
-def with_member(service: Service, name: str) -> bytes:
-    return tar_of({**members(service.seal(plain(example()))), name: b"x"})
-
-
-def with_symlink(service: Service) -> bytes:
-    parts = members(service.seal(plain(example())))
-    del parts["key.pub"]
-    return tar_of(parts, {"key.pub": "/etc/passwd"})
 
 
 def tampered(service: Service) -> bytes:
@@ -87,41 +62,19 @@ def wrong_key(service: Service) -> bytes:
     return service.seal(plain(example()), public_key_of(create_private_key(2048)))
 
 
+# One for each place that refuses; all that each of them refuses is tested beside it.
 ARCHIVES: dict[str, tuple[Content, str]] = {
-    "file is empty": (lambda _: b"", "empty"),
-    "not a tar": (lambda _: b"hello" * 400, "tar"),
-    "truncated": (lambda s: s.seal(plain(example()))[:2000], "archive"),
-    "a member is missing": (lambda s: without(s, "data.key"), "data.key"),
-    "a member too many": (lambda s: with_member(s, "more.json"), "more.json"),
-    "absolute path": (lambda s: with_member(s, "/etc/passwd"), "archive"),
-    "symlink": (with_symlink, "archive"),
-    "wrong key": (wrong_key, "key"),
-    "tampered": (tampered, "changed after it was encrypted"),
-    "not JSON": (lambda s: s.seal(b"[{]"), "JSON"),
-    "cut-off JSON": (lambda s: s.seal(plain(example())[:-20]), "cut off"),
-    "not a list": (lambda s: s.seal(b'{"model": 1}'), "list"),
-    "an element that is no object": (lambda s: s.seal(b"[1]"), "1"),
-    "no model": (lambda s: s.seal(plain(element(model="absent"))), "model"),
-    "no pk": (lambda s: s.seal(plain(element(pk="absent"))), "pk"),
-    "no fields": (lambda s: s.seal(plain(element(fields="absent"))), "fields"),
-    "pk that is text": (lambda s: s.seal(plain(element(pk="12"))), "pk"),
-    "huge pk": (lambda s: s.seal(plain(element(pk=2**70))), "too large"),
-    "NUL": (lambda s: s.seal(plain(changed("sentry.team", name="a\0b"))), "sentry.team"),
-    "lone surrogate": (
-        lambda s: s.seal(plain(changed("sentry.team", name="a\ud800b"))),
-        "",
-    ),
-    "a date that is none": (
+    "before it is opened": (lambda _: b"", "empty"),
+    "as it is opened": (wrong_key, "key"),
+    "while it is decrypted": (tampered, "changed after it was encrypted"),
+    "while it is read": (lambda s: s.seal(plain(example())[:-20]), "cut off"),
+    "when a value is converted": (
         lambda s: s.seal(plain(changed("sentry.team", date_added="yesterday"))),
         "date",
     ),
-    "a string too long": (
+    "when a column is too narrow": (
         lambda s: s.seal(plain(changed("sentry.team", name="x" * 300))),
         "300",
-    ),
-    "no users": (
-        lambda s: s.seal(plain([r for r in example() if r["model"] != "sentry.user"])),
-        "user",
     ),
 }
 
@@ -160,46 +113,18 @@ def test_a_bad_archive_fails_with_a_reason_and_one_mail(service: Service, name: 
 
 
 @pytest.mark.parametrize(
-    ("slugs", "word"),
-    [
-        ([], "at least one"),
-        ([""], "slug"),
-        (["$$##"], "$$##"),
-        ([f"org-{n}" for n in range(200)], "200"),
-        (["nowhere"], "nowhere"),
-        (["a" * 5000], "slug"),
-    ],
-    ids=["none", "empty", "badly formed", "200", "not in the file", "endless"],
+    ("slug", "word"), [("$$##", "$$##"), ("nowhere", "nowhere")], ids=["request", "not in the file"]
 )
-def test_bad_slugs_fail_with_a_reason_and_one_mail(
-    service: Service, slugs: list[str], word: str
-) -> None:
+def test_bad_slugs_fail_with_a_reason_and_one_mail(service: Service, slug: str, word: str) -> None:
     """A-108."""
-    archive = service.archive(example_export(organizations=1))
-    service.relocate(archive, *slugs)
-    assert_failed_well(service, word, recipient="olivia@example.org")
-
-
-@pytest.mark.parametrize(
-    ("key", "word"),
-    [
-        ("archives/nothing-here.tar", "no archive"),
-        ("../../etc/passwd", "inside"),
-        ("/etc/passwd", "key"),
-        ("http://127.0.0.1:9/x", "inside"),
-        ("", "key"),
-    ],
-)
-def test_an_archive_that_cannot_be_opened_fails_with_a_reason(
-    service: Service, key: str, word: str
-) -> None:
-    service.relocate(key, "acme")
+    service.relocate(service.archive(example_export(organizations=1)), slug)
     assert_failed_well(service, word)
 
 
 def test_an_archive_that_is_not_there_is_looked_for_again(service: Service) -> None:
     """A-106: some storages show a file late."""
     service.relocate("archives/late.tar", "acme")
+    assert_failed_well(service, "no archive")
     tries = tries_of(service.ledger, service.only().id)
     assert [(one.task, one.outcome) for one in tries] == [(Task.RECEIVE_ARCHIVE, "FAILED")] * 4
 
