@@ -16,11 +16,12 @@ from relocation.errors import CommandError
 from relocation.local.console import Console
 from relocation.local.demo import scenario
 from relocation.local.demo.run import OWNERS
-from relocation.local.demo.scenario import ROOM, Scenario
+from relocation.local.demo.scenario import ROOM, Ending, Expected, Scenario
 from relocation.local.processes import Server
 from relocation.local.stack import Stack
 from relocation.prefect_api.flow_runs import RELOCATE
 from relocation.request import RelocationRequest
+from relocation.steps import Status
 from relocation.transfer.load.accounts import add_users
 
 CHUNKS = text("SELECT count(*) FROM relocation_import_chunk WHERE relocation_id = :id")
@@ -88,19 +89,22 @@ def test_it_fails_three_times_and_goes_on_after_the_chunks_there_was_room_for(
 def test_an_ending_other_than_the_expected_one_is_said_at_once_and_is_the_last(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As where the import was faster than what was to make it fail."""
-    monkeypatch.setattr(scenario, "_FILL", scenario._FILL.replace(f">= {ROOM}", ">= 100000"))
-    endings = Scenario(stack, Console()).play()
-    assert [one.good for one in endings] == [True, True, True, False]
-    assert "It was to end with FAILURE in round 1" in capsys.readouterr().out
-
-
-def test_a_failure_for_another_reason_is_no_expected_ending(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("RELOCATION_MAX_ORGANIZATIONS", "1")
     endings = Scenario(stack, Console()).play()
     assert [one.good for one in endings] == [False]
+    assert "It was to end with SUCCESS in round 1" in capsys.readouterr().out
+
+
+def test_an_ending_is_good_with_the_expected_status_reason_and_round(service: Service) -> None:
+    service.relocate("archives/none.tar", "acme")
+    failed = service.only()
+    assert Ending("", failed, Expected(Status.FAILURE, "no archive")).good
+    others = (
+        Expected(Status.SUCCESS),
+        Expected(Status.FAILURE, "another key"),
+        Expected(Status.FAILURE, "no archive", round=2),
+    )
+    assert not any(Ending("", failed, other).good for other in others)
 
 
 def test_a_worker_that_has_ended_is_said_and_nobody_waits_for_it(
