@@ -36,9 +36,18 @@ def fields(tmp_path: Path, text: str, **environment: str) -> Fields:
 
 @pytest.fixture
 def own(service: Service, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a service with a ledger block and a mail block that no other test has."""
-    for block in ("LEDGER", "MAIL"):
-        monkeypatch.setenv(f"RELOCATION_{block}_BLOCK", f"own-{uuid.uuid4()}")
+    """The settings of a service with a mail block that no other test has."""
+    return _with_own("MAIL", service, monkeypatch)
+
+
+@pytest.fixture
+def own_ledger(service: Service, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a service with a ledger block that no other test has."""
+    return _with_own("LEDGER", service, monkeypatch)
+
+
+def _with_own(block: str, service: Service, patch: pytest.MonkeyPatch) -> Settings:
+    patch.setenv(f"RELOCATION_{block}_BLOCK", f"own-{uuid.uuid4()}")
     settings = Settings()
     set_up(settings, inbox_port=service.inbox.port)
     return settings
@@ -64,22 +73,23 @@ def test_a_block_that_exists_is_kept_unless_told_to_overwrite(
 
 
 def test_the_password_of_a_database_is_hidden_in_its_block(
-    postgres_server: URL, own: Settings, tmp_path: Path
+    postgres_server: URL, own_ledger: Settings, tmp_path: Path
 ) -> None:
     address = postgres_server.set(password="hunter2").render_as_string(hide_password=False)
     given = fields(tmp_path, f"ledger: {{url: '{address}'}}")
-    done = set_up(own, inbox_port=1, fields=given, overwrite=True)
-    assert done[own.ledger_block] == "overwritten"
-    block = load_block(SqlAlchemyConnector, own.ledger_block)
+    done = set_up(own_ledger, inbox_port=1, fields=given, overwrite=True)
+    assert done[own_ledger.ledger_block] == "overwritten"
+    block = load_block(SqlAlchemyConnector, own_ledger.ledger_block)
     assert "hunter2" not in f"{block!r} {block.model_dump(mode='json')}"
-    ledger = load_ledger(own)
+    ledger = load_ledger(own_ledger)
     assert (ledger.dialect.name, is_current(ledger)) == ("postgresql", True)
     ledger.dispose()
 
 
 def test_a_ledger_changed_in_the_ui_is_used_by_the_next_run(
-    service: Service, own: Settings, tmp_path: Path
+    service: Service, own_ledger: Settings, tmp_path: Path
 ) -> None:
+    own = own_ledger
     assert service.relocate("archives/absent.tar", "acme").is_failed()
     (first,) = list_relocations(load_ledger(own))
     other = tmp_path / "other.db"
