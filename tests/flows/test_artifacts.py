@@ -27,9 +27,8 @@ def artifacts(service: Service) -> dict[str, Any]:
     return {str(one.key).removeprefix("relocation-"): one.data for one in found}
 
 
-def test_a_success_shows_request_progress_and_accounts(service: Service) -> None:
-    service.relocate(service.archive(example_export(organizations=1)), "acme")
-    shown = artifacts(service)
+def test_a_success_shows_request_progress_and_accounts(relocated: Service) -> None:
+    shown = artifacts(relocated)
     assert "`acme`" in shown["what-was-asked"]
     assert shown["progress"] == 100
     accounts = {row["model"]: row for row in json.loads(shown["accounts"])}
@@ -97,9 +96,8 @@ def test_two_installations_have_a_line_each(
     assert set(artifacts(service)) - before == {"what-to-do-next-east"}
 
 
-def test_no_artifact_names_a_person(service: Service) -> None:
-    service.relocate(service.archive(example_export(organizations=1)), "acme")
-    shown = json.dumps(artifacts(service))
+def test_no_artifact_names_a_person(relocated: Service) -> None:
+    shown = json.dumps(artifacts(relocated))
     assert "@" not in shown
     assert "olivia" not in shown
 
@@ -117,11 +115,10 @@ def test_a_server_that_takes_no_artifacts_fails_nothing(
     assert service.only().status is Status.SUCCESS
 
 
-def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(service: Service) -> None:
-    service.relocate(service.archive(example_export(organizations=1)), "acme", owner="olivia")
+def test_a_run_is_found_by_its_id_and_slugs_and_says_nothing_of_people(relocated: Service) -> None:
     with get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(service.only().id))
-    assert run.name == f"acme {service.only().id}"
+        run = client.read_flow_run(UUID(relocated.only().id))
+    assert run.name == f"acme {relocated.only().id}"
     assert "organization:acme" in run.tags
     assert "olivia" not in run.name + str(run.tags)
 

@@ -157,13 +157,11 @@ def test_a_sweep_of_which_a_part_fails_fails_when_the_rest_is_done(
     assert sweep(return_state=True).is_completed()
 
 
-def test_a_sweep_that_finds_nothing_changes_nothing(service: Service) -> None:
-    archive = service.archive(example_export(organizations=1))
-    service.relocate(archive, "acme")
-    before = service.only()
+def test_a_sweep_that_finds_nothing_changes_nothing(relocated: Service) -> None:
+    before = relocated.only()
     sweep()
-    assert get_relocation(service.ledger, before.id) == before
-    states = {notice.state for notice in notices_of(service.ledger, before.id)}
+    assert get_relocation(relocated.ledger, before.id) == before
+    states = {notice.state for notice in notices_of(relocated.ledger, before.id)}
     assert states == {NoticeState.SENT}
 
 
@@ -274,9 +272,9 @@ def test_working_files_of_a_success_that_could_not_be_removed_go_with_a_sweep(
 
 
 def test_a_sweep_forgets_people_and_chunk_records_as_long_after_as_is_set(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    relocated: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.relocate(service.archive(example_export(organizations=1)), "acme")
+    service = relocated
     sent = len(service.mails())
     chunks = written_chunks(service.destination, service.only().id)
     sweep()

@@ -9,6 +9,7 @@ from embedded_service import Service
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Abort
 from prefect_blocks import load_block
@@ -31,13 +32,13 @@ def ending(how: str) -> None:
 
 def _run() -> Any:
     with get_client(sync_client=True) as client:
-        (run,) = [one for one in client.read_flow_runs() if str(one.id) not in _seen][:1]
+        (run,) = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["ending"])))
         return client.read_flow_run(UUID(str(run.id)))
 
 
 @pytest.fixture
 def alone(service: Service) -> None:
-    """No run of any other test is at the server."""
+    """No run of another test's flow is at the server."""
     _seen.clear()
 
 

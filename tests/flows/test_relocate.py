@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded_service import Service
+from embedded_service import GoOn, Keep, Kept, Service
 
 from relocation.catalogue import Scope, load_catalogue
 from relocation.example import example_export
@@ -15,12 +15,23 @@ from relocation.steps import Status
 FRESH_INSTALL = Path(__file__).parents[2].parent / "shared" / "exports" / "fresh-install.json"
 
 
-@pytest.fixture
-def fresh_install(service: Service) -> str:
-    """The reference's fresh installation, in the storage."""
+@pytest.fixture(scope="module")
+def imported(keep: Keep) -> Kept:
+    """A service into which the reference's fresh installation was relocated; its storage has it."""
     if not FRESH_INSTALL.exists():
         pytest.skip("the real export is not at hand")
-    return service.store(service.seal(FRESH_INSTALL.read_bytes()))
+
+    def relocate(service: Service, _: pytest.MonkeyPatch) -> None:
+        archive = service.store(service.seal(FRESH_INSTALL.read_bytes()))
+        assert service.relocate(archive, "testing").is_completed()
+
+    return keep(relocate)
+
+
+@pytest.fixture
+def fresh_install(imported: Kept, go_on: GoOn) -> Service:
+    """The reference's fresh installation, relocated."""
+    return go_on(imported)
 
 
 def rows_of(service: Service) -> dict[str, set[tuple[Any, ...]]]:
@@ -31,11 +42,9 @@ def rows_of(service: Service) -> dict[str, set[tuple[Any, ...]]]:
     }
 
 
-def test_a_real_export_is_relocated(service: Service, fresh_install: str) -> None:
+def test_a_real_export_is_relocated(fresh_install: Service) -> None:
     """A-115, A-117, A-118, A-121."""
-    before = service.count("sentry.user"), service.count("sentry.email")
-    state = service.relocate(fresh_install, "testing")
-    assert state.is_completed()
+    service = fresh_install
     assert service.only().status == Status.SUCCESS
 
     (organization,) = service.rows("sentry.organization")
@@ -49,8 +58,8 @@ def test_a_real_export_is_relocated(service: Service, fresh_install: str) -> Non
         assert not user.is_superuser
         assert user.is_unclaimed
         assert user.password not in passwords
-    assert service.count("sentry.user") == before[0] + 2
-    assert service.count("sentry.email") == before[1] + 2
+    assert service.count("sentry.user") == 2 + 2  # olivia and carl were there
+    assert service.count("sentry.email") == 2
     assert service.count("sentry.useremail") == 2
     members = service.rows("sentry.organizationmember")
     assert len(members) == 3
@@ -68,40 +77,31 @@ def test_a_real_export_is_relocated(service: Service, fresh_install: str) -> Non
     assert {name: service.count(f"sentry.{name}") for name in expected} == expected
 
 
-def test_nothing_outside_the_organization_scope_is_written(
-    service: Service, fresh_install: str
-) -> None:
+def test_nothing_outside_the_organization_scope_is_written(fresh_install: Service) -> None:
     """A-21."""
-    service.relocate(fresh_install, "testing")
     admitted = {model.name for model in load_catalogue().admitted(Scope.ORGANIZATION)}
     others = [name for name in load_catalogue() if name not in admitted]
     assert "sentry.authenticator" in others
-    assert {name: service.count(name) for name in others} == dict.fromkeys(others, 0)
+    assert {name: fresh_install.count(name) for name in others} == dict.fromkeys(others, 0)
 
 
-def test_a_real_export_is_told_to_its_owner_and_its_users(
-    service: Service, fresh_install: str
-) -> None:
+def test_a_real_export_is_told_to_its_owner_and_its_users(fresh_install: Service) -> None:
     """A-107, A-119, A-121."""
-    service.relocate(fresh_install, "testing")
-    notices = notices_of(service.ledger, service.only().id)
+    notices = notices_of(fresh_install.ledger, fresh_install.only().id)
     assert sorted((notice.kind, notice.recipient, notice.state) for notice in notices) == [
         ("CLAIM", "admin@example.com", "sent"),
         ("CLAIM", "member@example.com", "sent"),
         ("STARTED", "olivia@example.org", "sent"),
         ("SUCCEEDED", "olivia@example.org", "sent"),
     ]
-    assert len(service.mails()) == 4
+    assert len(fresh_install.mails()) == 4
 
 
-def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
-    service: Service, fresh_install: str
-) -> None:
+def test_fields_that_no_longer_exist_are_reported_and_not_fatal(fresh_install: Service) -> None:
     from relocation.ledger.results import ExportScanned
     from relocation.ledger.tries import needed_result
 
-    service.relocate(fresh_install, "testing")
-    result = needed_result(service.ledger, service.only().id, ExportScanned)
+    result = needed_result(fresh_install.ledger, fresh_install.only().id, ExportScanned)
     left_out = {(one.model, one.field): one.kind for one in result.findings}
     assert left_out[("sentry.team", "org_role")] == "RemovedField"
     # What it names is told by the team's actor itself: nothing of it is lost.
@@ -109,12 +109,12 @@ def test_fields_that_no_longer_exist_are_reported_and_not_fatal(
 
 
 def test_a_second_relocation_of_the_same_file_changes_nothing_of_the_first(
-    service: Service, fresh_install: str
+    fresh_install: Service,
 ) -> None:
     """A-136, A-26, A-27, A-42."""
-    service.relocate(fresh_install, "testing")
+    service = fresh_install
     before = rows_of(service)
-    assert service.relocate(fresh_install, "testing").is_completed()
+    assert service.relocate(service.only().request.archive, "testing").is_completed()
     after = rows_of(service)
     assert {name for name in before if before[name] - after[name]} == set()
     slugs = sorted(row.slug for row in service.rows("sentry.organization"))
@@ -133,17 +133,14 @@ def test_the_example_is_relocated_with_every_project_key(service: Service) -> No
         assert service.count(model) == sum(record.model == model for record in records)
 
 
-def test_only_the_organizations_asked_for_are_relocated(service: Service) -> None:
+def test_only_the_organizations_asked_for_are_relocated(relocated: Service) -> None:
     """A-39."""
-    service.relocate(service.archive(example_export(organizations=2)), "birch-labs")
-    assert [row.slug for row in service.rows("sentry.organization")] == ["birch-labs"]
+    assert [row.slug for row in relocated.rows("sentry.organization")] == ["acme"]
 
 
-def test_owner_and_creator_are_both_told(service: Service) -> None:
+def test_owner_and_creator_are_both_told(relocated: Service) -> None:
     """A-120."""
-    archive = service.archive(example_export(organizations=1))
-    service.relocate(archive, "acme", creator="carl")
-    notices = notices_of(service.ledger, service.only().id)
+    notices = notices_of(relocated.ledger, relocated.only().id)
     for kind in ("STARTED", "SUCCEEDED"):
         assert {n.recipient for n in notices if n.kind == kind} == {
             "olivia@example.org",
@@ -167,8 +164,7 @@ def test_a_plain_export_is_refused_unless_the_settings_allow_it(
     assert service.relocate(key, "acme").is_completed()
 
 
-def test_working_files_are_gone_after_success(service: Service) -> None:
-    service.relocate(service.archive(example_export(organizations=1)), "acme")
-    storage = Path(service.settings.home) / "storage"
+def test_working_files_are_gone_after_success(relocated: Service) -> None:
+    storage = relocated.settings.home / "storage"
     assert [path for path in (storage / "relocations").rglob("*") if path.is_file()] == []
-    assert list((Path(service.settings.home) / "scratch").rglob("*")) == []
+    assert list((relocated.settings.home / "scratch").rglob("*")) == []

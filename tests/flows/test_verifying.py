@@ -77,11 +77,10 @@ def test_a_difference_in_the_destination_stops_it_hidden_until_it_is_mended(
     assert sum(one["read"] for one in told["accounts"]) > 0
 
 
-def test_a_report_has_every_record_that_was_left_out(service: Service, tmp_path: Path) -> None:
+def test_a_report_has_every_record_that_was_left_out(relocated: Service, tmp_path: Path) -> None:
     """B-4: also when the working files are gone."""
     records = list(example_export(organizations=2))
-    assert service.relocate(service.archive(records), "acme").is_completed()
-    one = service.only().id
+    one = relocated.only().id
     assert CliRunner().invoke(app, ["report", one, "--csv", str(tmp_path)]).exit_code == 0
     with (tmp_path / "left-out.csv").open(newline="") as file:
         left_out = {(row["model"], int(row["pk"])) for row in csv.DictReader(file)}

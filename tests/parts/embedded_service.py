@@ -1,12 +1,13 @@
 """The embedded service as a test sees it, with flows that run in the test's own process."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
@@ -123,3 +124,27 @@ class Begin:
     variables: dict[str, str]
     template: Path
     mail_port: int
+    private_key: str
+    kept: set[UUID] = field(default_factory=set)
+    """The runs of relocations that tests go on from: the Prefect server has to know them."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is on disk of a service to which something has happened, for many tests to go on from.
+
+    A relocation takes seconds; to copy what it left takes none.
+    """
+
+    home: Path
+    mails: Path
+
+
+Keep = Callable[[Callable[[Service, pytest.MonkeyPatch], object]], Kept]
+"""Lets something happen to a service of its own, in which there is one relocation at the end."""
+
+
+class GoOn(Protocol):
+    """Returns a service of the test's own, as another one was kept."""
+
+    def __call__(self, kept: Kept) -> Service: ...
