@@ -1,9 +1,15 @@
 """What happens when something fails, and when it is rerun."""
 
+import io
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
 
 import pytest
-from embedded_service import Service, run_again
+from embedded_service import GoOn, Keep, Kept, Service, run_again
 from mail_parts import text_of
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -47,6 +53,49 @@ def mend_destination(service: Service) -> None:
         connection.execute(text("DROP TRIGGER broken"))
 
 
+@contextmanager
+def logging_to(log: io.StringIO) -> Iterator[None]:
+    """Write what is logged into a text too: a fixture that several tests share has no caplog."""
+    handler, level = logging.StreamHandler(log), logging.root.level
+    # The test's own SMTP peer logs what it is told; it is no part of the service.
+    handler.addFilter(lambda line: line.name != "mail.log")
+    logging.root.addHandler(handler)
+    logging.root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)
+        logging.root.removeHandler(handler)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A relocation that failed in its import, after all tries."""
+
+    kept: Kept
+    log: str
+
+
+@pytest.fixture(scope="module")
+def failure(keep: Keep) -> Failure:
+    """A relocation that failed in its import, after all tries."""
+    log = io.StringIO()
+
+    def fail(service: Service, _: pytest.MonkeyPatch) -> None:
+        break_destination(service)
+        with logging_to(log):
+            service.relocate(service.archive(example_export(organizations=1)), "acme")
+
+    kept = keep(fail)
+    return Failure(kept, log.getvalue())
+
+
+@pytest.fixture
+def failed(failure: Failure, go_on: GoOn) -> Service:
+    """A service whose relocation failed in its import; what caused it is still there."""
+    return go_on(failure.kept)
+
+
 @pytest.fixture
 def archive(service: Service) -> str:
     """The example of one organization, in the storage."""
@@ -70,23 +119,19 @@ def test_no_wait_precedes_a_try_that_earlier_processes_have_used_up(service: Ser
     assert "no archive" in (service.only().reason or "")
 
 
-def test_a_fault_is_tried_until_the_tries_are_used_up(service: Service, archive: str) -> None:
+def test_a_fault_is_tried_until_the_tries_are_used_up(failed: Service) -> None:
     """A-100."""
-    break_destination(service)
-    service.relocate(archive, "acme")
-    assert tries(service, Task.IMPORT_ORGANIZATIONS) == [(1, "FAILED")] * 5
-    relocation = service.only()
+    assert tries(failed, Task.IMPORT_ORGANIZATIONS) == [(1, "FAILED")] * 5
+    relocation = failed.only()
     assert relocation.status == Status.FAILURE
     assert relocation.failed_task == Task.IMPORT_ORGANIZATIONS
     assert (relocation.reason or "").startswith("The destination rejected some records")
 
 
-def test_internals_are_in_the_ledger_and_in_no_mail(service: Service, archive: str) -> None:
-    break_destination(service)
-    service.relocate(archive, "acme")
-    assert "disk full at /secret/path" in (service.only().internal_error or "")
+def test_internals_are_in_the_ledger_and_in_no_mail(failed: Service) -> None:
+    assert "disk full at /secret/path" in (failed.only().internal_error or "")
     # An operator is told what the log says; nobody else is.
-    people = [mail for mail in service.inbox.messages() if "operator@" not in mail.message["To"]]
+    people = [mail for mail in failed.inbox.messages() if "operator@" not in mail.message["To"]]
     assert people
     for mail in people:
         assert b"secret" not in mail.path.read_bytes()
@@ -94,22 +139,17 @@ def test_internals_are_in_the_ledger_and_in_no_mail(service: Service, archive: s
 
 
 def test_what_was_being_written_is_in_no_log_and_no_ledger(
-    service: Service, archive: str, caplog: pytest.LogCaptureFixture
+    failure: Failure, failed: Service
 ) -> None:
     """Names, addresses, keys: the database's errors would quote them."""
-    break_destination(service)
-    with caplog.at_level("INFO"):
-        service.relocate(archive, "acme")
     secrets = [
         record.fields["secret_key"]
         for record in example_export(organizations=1)
         if record.model == "sentry.projectkey"
     ]
     assert secrets
-    # The test's own SMTP peer logs what it is told; it is no part of the service.
-    lines = [line.getMessage() for line in caplog.records if line.name != "mail.log"]
-    told = "\n".join([*lines, service.only().internal_error or ""])
-    assert "disk full" in told
+    told = f"{failure.log}\n{failed.only().internal_error}"
+    assert "disk full" in failure.log
     assert not [secret for secret in secrets if secret in told]
     assert "olivia@example.org" not in told
 
@@ -143,25 +183,19 @@ def test_what_cannot_succeed_is_tried_once(service: Service, archive: str) -> No
     assert tries(service, Task.SCAN_EXPORT) == [(1, "REFUSED")]
 
 
-def test_what_was_imported_before_a_failure_is_not_visible(
-    service: Service, archive: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RELOCATION_CHUNK_RECORDS", "1")  # a transaction for each record
-    break_destination(service)
-    service.relocate(archive, "acme")
-    assert {row.status for row in service.rows("sentry.organization")} == {3}
+def test_what_was_imported_before_a_failure_is_not_visible(failed: Service) -> None:
+    assert {row.status for row in failed.rows("sentry.organization")} == {3}
     (mail,) = [
         m
-        for m in service.inbox.messages()
+        for m in failed.inbox.messages()
         if "failed" in m.message["Subject"].lower() and "operator@" not in m.message["To"]
     ]
     assert "hidden" in text_of(mail.message).lower()
 
 
-def test_a_rerun_goes_on_where_the_relocation_failed(service: Service, archive: str) -> None:
+def test_a_rerun_goes_on_where_the_relocation_failed(failed: Service) -> None:
     """A-135."""
-    break_destination(service)
-    service.relocate(archive, "acme")
+    service = failed
     mend_destination(service)
     relocation_id = service.only().id
     assert service.rerun(relocation_id).is_completed()
@@ -173,27 +207,24 @@ def test_a_rerun_goes_on_where_the_relocation_failed(service: Service, archive: 
     assert kinds == ["FAILED", "OPERATOR", "STARTED", "SUCCEEDED"]
 
 
-def test_a_rerun_shows_what_it_skips(service: Service, archive: str) -> None:
+def test_a_rerun_shows_what_it_skips(failed: Service) -> None:
     """A-96."""
-    break_destination(service)
-    service.relocate(archive, "acme")
-    mend_destination(service)
-    service.rerun(service.only().id)
+    mend_destination(failed)
+    failed.rerun(failed.only().id)
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(failed.only().id)]))
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(limit=200)
+        runs = client.read_task_runs(flow_run_filter=mine, limit=200)
     skipped = {run.name.rsplit("-", 1)[0] for run in runs if run.state_name == "Skipped"}
     assert {"receive_archive", "scan_export", "capture_baseline", "validate"} <= skipped
     assert "import_organizations" not in skipped
 
 
-def test_a_second_failure_is_told_again_once(service: Service, archive: str) -> None:
+def test_a_second_failure_is_told_again_once(failed: Service) -> None:
     """A-99."""
-    break_destination(service)
-    service.relocate(archive, "acme")
-    relocation_id = service.only().id
-    service.rerun(relocation_id)
-    failed = [n for n in notices_of(service.ledger, relocation_id) if n.kind == "FAILED"]
-    assert [(notice.round, notice.state) for notice in failed] == [(1, "sent"), (2, "sent")]
+    relocation_id = failed.only().id
+    failed.rerun(relocation_id)
+    told = [n for n in notices_of(failed.ledger, relocation_id) if n.kind == "FAILED"]
+    assert [(notice.round, notice.state) for notice in told] == [(1, "sent"), (2, "sent")]
 
 
 def test_a_mail_server_that_is_down_changes_no_outcome(service: Service, archive: str) -> None:
@@ -224,9 +255,9 @@ def test_an_owner_has_one_active_relocation(service: Service, archive: str) -> N
     assert [n.kind for n in notices_of(service.ledger, refused.id)] == ["FAILED"]
 
 
-def test_a_relocation_that_succeeded_is_not_run_again(service: Service, archive: str) -> None:
+def test_a_relocation_that_succeeded_is_not_run_again(relocated: Service) -> None:
     """A-95."""
-    service.relocate(archive, "acme")
+    service = relocated
     before = service.only()
     mails = service.mails()
     assert service.rerun(before.id).is_failed()

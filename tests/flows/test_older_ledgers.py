@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
-from embedded_service import Service
+from embedded_service import GoOn, Keep, Kept, Service
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry
@@ -33,25 +33,33 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.fixture
-def interrupted(service: Service, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def killed(keep: Keep) -> Kept:
     """A relocation whose process died with all records written and nothing recorded of it."""
 
     def die(*_: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch:
+    def relocate_and_die(service: Service, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(sys.modules["tasks.import_organizations"], "show_accounts", die)
         patch.setattr(sys.modules["tasks.hook"], "reconcile", die)
         archive = service.archive(example_export(organizations=1))
         with pytest.raises(Killed):
             service.relocate(archive, "acme")
+
+    return keep(relocate_and_die)
+
+
+@pytest.fixture
+def interrupted(killed: Kept, go_on: GoOn) -> Service:
+    """A relocation whose process died with all records written and nothing recorded of it."""
+    service = go_on(killed)
     stored = service.only()
     assert (stored.status, stored.task) == (Status.IN_PROGRESS, Task.IMPORT_ORGANIZATIONS)
-    return str(stored.id)
+    return service
 
 
-def go_on(relocation_id: str) -> Any:
+def retry(relocation_id: str) -> Any:
     """Retry the run, as in the Prefect UI."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(relocation_id), AwaitingRetry(), force=True)
@@ -77,48 +85,50 @@ def leave_as_the_last_version_did(ledger: Engine, relocation_id: str) -> None:
 
 
 def test_a_relocation_interrupted_before_the_upgrade_goes_on_after_it(
-    service: Service, interrupted: str
+    interrupted: Service,
 ) -> None:
+    service, relocation_id = interrupted, interrupted.only().id
     told = service.mails()
-    chunks = written_chunks(service.destination, interrupted)
+    chunks = written_chunks(service.destination, relocation_id)
     assert told
     assert chunks
-    leave_as_the_last_version_did(service.ledger, interrupted)
+    leave_as_the_last_version_did(service.ledger, relocation_id)
     migrate(service.ledger)
-    assert go_on(interrupted).is_completed()
+    assert retry(relocation_id).is_completed()
     stored = service.only()
     assert (stored.status, stored.round) == (Status.SUCCESS, 1)
     after = Counter(service.mails())
     assert all(after[mail] == count for mail, count in Counter(told).items())
-    notices = notices_of(service.ledger, interrupted)
+    notices = notices_of(service.ledger, relocation_id)
     assert {notice.state for notice in notices} == {NoticeState.SENT}
     kinds = {notice.kind for notice in notices}
     assert kinds == {NoticeKind.STARTED, NoticeKind.SUCCEEDED, NoticeKind.CLAIM}
-    assert set(chunks) <= set(written_chunks(service.destination, interrupted))
+    assert set(chunks) <= set(written_chunks(service.destination, relocation_id))
     assert service.count("sentry.organization") == 1
 
 
 def test_a_ledger_from_a_back_up_goes_on_to_the_same_end_and_doubles_nothing(
-    service: Service, interrupted: str
+    interrupted: Service,
 ) -> None:
     """The destination is ahead of it, and all mails went out after the backup."""
+    service, relocation_id = interrupted, interrupted.only().id
     file = service.settings.home / "ledger.db"
     service.ledger.dispose()
     shutil.copy(file, file.with_suffix(".copy"))
-    assert go_on(interrupted).is_completed()
+    assert retry(relocation_id).is_completed()
     rows = {model: service.count(model) for model in ("sentry.organization", "sentry.user")}
-    chunks, mails = written_chunks(service.destination, interrupted), service.mails()
+    chunks, mails = written_chunks(service.destination, relocation_id), service.mails()
     service.ledger.dispose()
     for log in file.parent.glob("ledger.db-*"):
         log.unlink()
     shutil.copy(file.with_suffix(".copy"), file)
-    assert get_relocation(service.ledger, interrupted).status is Status.IN_PROGRESS
-    assert hold_back(service.ledger).open_relocations == [interrupted]
-    assert go_on(interrupted).is_completed()
-    assert get_relocation(service.ledger, interrupted).status is Status.SUCCESS
+    assert get_relocation(service.ledger, relocation_id).status is Status.IN_PROGRESS
+    assert hold_back(service.ledger).open_relocations == [relocation_id]
+    assert retry(relocation_id).is_completed()
+    assert get_relocation(service.ledger, relocation_id).status is Status.SUCCESS
     assert {model: service.count(model) for model in rows} == rows
-    assert written_chunks(service.destination, interrupted) == chunks
+    assert written_chunks(service.destination, relocation_id) == chunks
     assert service.mails() == mails
-    told = notices_of(service.ledger, interrupted)
+    told = notices_of(service.ledger, relocation_id)
     held = {notice.kind for notice in told if notice.state is NoticeState.UNKNOWN}
     assert held == {NoticeKind.SUCCEEDED, NoticeKind.CLAIM}
