@@ -4,11 +4,12 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from embedded_service import Service
+from embedded_service import GoOn, Keep, Kept, Service
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect_blocks import save_block
@@ -28,10 +29,9 @@ from relocation.transfer.source import RecordList
 EXAMPLE = example_export(organizations=2, members=3, projects=2)
 
 
-@pytest.fixture
-def live(service: Service, tmp_path: Path) -> Iterator[Engine]:
-    """A live product with two organizations, and the block that leads to it."""
-    path = tmp_path / "live.db"
+@contextmanager
+def live_product(path: Path) -> Iterator[Engine]:
+    """Make a live product with two organizations, and the block that leads to it."""
     engine = prepare(create_engine(f"sqlite:///{path}", **engine_options("sqlite")))
     create_embedded(engine)
     tables = reflect(engine, load_catalogue().values())
@@ -49,6 +49,37 @@ def live(service: Service, tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture
+def live(service: Service, tmp_path: Path) -> Iterator[Engine]:
+    """A live product with two organizations, and the block that leads to it."""
+    with live_product(tmp_path / "live.db") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def kept(keep: Keep, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """A service into which acme was relocated out of a live product, old.example.org."""
+
+    def relocate(service: Service, _: pytest.MonkeyPatch) -> None:
+        with live_product(tmp_path_factory.mktemp("live") / "live.db") as live:
+            with live.begin() as connection:
+                connection.execute(
+                    text(
+                        "INSERT INTO sentry_option (id, key, value, last_updated) VALUES (900, "
+                        "'system.url-prefix', '\"https://old.example.org\"', '2026-01-02 03:04:05')"
+                    )
+                )
+            assert ask(service, "acme").is_completed()
+
+    return keep(relocate)
+
+
+@pytest.fixture
+def moved(kept: Kept, go_on: GoOn) -> Service:
+    """A service into which acme was relocated out of a live product, old.example.org."""
+    return go_on(kept)
+
+
 def ask(service: Service, *organizations: str) -> State[None]:
     return service.relocate("", *organizations, source="relocation-source")
 
@@ -60,34 +91,23 @@ def stored(service: Service) -> list[str]:
 
 
 def test_organizations_go_from_one_live_product_into_another(
-    service: Service, live: Engine
+    moved: Service,
 ) -> None:
-    state = ask(service, "acme")
-    assert state.is_completed(), state.message
+    service = moved
     (organization,) = service.rows("sentry.organization")
     assert (organization.slug, organization.status) == ("acme", ACTIVE)
     keys = {r.fields["public_key"] for r in EXAMPLE if r.model == "sentry.projectkey"}
-    moved = {row.public_key for row in service.rows("sentry.projectkey")}
-    assert moved
-    assert moved < keys  # those of the other organization stayed
+    arrived = {row.public_key for row in service.rows("sentry.projectkey")}
+    assert arrived
+    assert arrived < keys  # those of the other organization stayed
     assert ("olivia@example.org", "SUCCEEDED") in {
         (str(mail.message["To"]), "SUCCEEDED") for mail in service.inbox.messages()
     }
     assert stored(service) == []  # nobody uploaded it, so it does not stay
 
 
-def test_a_claim_names_the_host_that_the_live_product_keeps_as_its_own(
-    service: Service, live: Engine
-) -> None:
-    with live.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO sentry_option (id, key, value, last_updated) VALUES (900, "
-                "'system.url-prefix', '\"https://old.example.org\"', '2026-01-02 03:04:05')"
-            )
-        )
-    assert ask(service, "acme").is_completed()
-    texts = [mail.part("plain") for mail in service.inbox.messages()]
+def test_a_claim_names_the_host_that_the_live_product_keeps_as_its_own(moved: Service) -> None:
+    texts = [mail.part("plain") for mail in moved.inbox.messages()]
     claims = [one for one in texts if "/recover/confirm/" in one]
     assert claims
     for one in claims:  # no client makes a link of the host: unseen characters break it
