@@ -13,7 +13,7 @@ COPY tasks tasks
 COPY relocation relocation
 COPY templates templates
 COPY pools pools
-COPY deploy deploy
+COPY deploy/with-secrets.sh deploy/
 # Editable: the runs use the code of /app, with prefect.yaml and automations.yaml beside it.
 RUN .venv/bin/pip install --no-cache-dir hatchling editables \
     && .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
