@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo up test test-fast lint format types acceptance configuration docs picture lock bench bench-tiny bench-workers soak machines fuzz newest real-sentry test-tools screenshots clean help
+.PHONY: demo up production test test-fast lint format types acceptance configuration docs picture lock bench bench-tiny bench-workers soak machines fuzz newest real-sentry test-tools screenshots clean help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -17,6 +17,11 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+production: ## Install only what a service needs, in .venv (no tests, no tools)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 demo: $(READY) ## Relocate an example archive, fail three times, mend one, and show what happened
 	@$(BIN)/relocation demo

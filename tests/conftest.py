@@ -44,6 +44,7 @@ TIERS = {
     "operator": "server",
     "up": "server",
     "own_postgresql": "server",
+    "installed": "server",
     "world": "kill",
     "browser": "browser",
 }
