@@ -28,7 +28,6 @@ from relocation.transfer.database.schema import embedded_tables
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-STOP_SECONDS = 60
 
 pytestmark = pytest.mark.skipif(
     find_postgres() is None,
@@ -147,7 +146,7 @@ def installed(tmp_path: Path) -> Iterator[tuple[Machine, Callable[[str], None]]]
             process = subprocess.Popen(
                 command, env=environment, cwd=tmp_path, stdout=log, stderr=log
             )
-            stack.callback(process.wait, STOP_SECONDS)
+            stack.callback(process.wait, PATIENCE)
             stack.callback(process.terminate)
 
         yield machine, start
