@@ -12,7 +12,7 @@ from relocation.ledger.tables import NoticeState
 from relocation.recovery.runs import RunState
 from relocation.steps import Status
 
-SAMPLE = 6
+SAMPLE = 3
 """Points that are tried unless the environment asks for all of them, with KILL=all."""
 PAIRS = 1
 
