@@ -114,20 +114,26 @@ def service(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def _keep(
     begin: Begin, folder: Path, happens: Callable[[Service, pytest.MonkeyPatch], object]
 ) -> Kept:
-    kept = Kept(folder / "home", folder / "inbox")
-    with pytest.MonkeyPatch.context() as patch, _begun(begin, patch, kept.mails) as service:
+    home, mails = folder / "home", folder / "inbox"
+    with pytest.MonkeyPatch.context() as patch, _begun(begin, patch, mails) as service:
         happens(service, patch)
-        begin.kept.add(UUID(service.only().id))
-        shutil.copytree(service.settings.home, kept.home)
-    return kept
+        run = UUID(service.only().id)
+        begin.kept.add(run)
+        shutil.copytree(service.settings.home, home)
+    return Kept(home, mails, run)
 
 
 @pytest.fixture(scope="module")
 def keep(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keep]:
     """What lets something happen once, for the tests of a file to go on from."""
-    before = set(begin.kept)
-    yield lambda happens: _keep(begin, tmp_path_factory.mktemp("kept"), happens)
-    begin.kept.intersection_update(before)
+    own: list[Kept] = []
+
+    def let(happens: Callable[[Service, pytest.MonkeyPatch], object]) -> Kept:
+        own.append(_keep(begin, tmp_path_factory.mktemp("kept"), happens))
+        return own[-1]
+
+    yield let
+    begin.kept.difference_update(kept.run for kept in own)
 
 
 @pytest.fixture
@@ -154,8 +160,6 @@ def relocated(finished: Kept, go_on: GoOn) -> Iterator[Service]:
 
     All tests share one flow run of the Prefect server, which ends as completed each time.
     """
-    service = go_on(finished)
-    run = UUID(service.only().id)
-    yield service
+    yield go_on(finished)
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run, Completed(), force=True)
+        client.set_flow_run_state(finished.run, Completed(), force=True)

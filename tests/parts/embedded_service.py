@@ -138,6 +138,8 @@ class Kept:
 
     home: Path
     mails: Path
+    run: UUID
+    """Of its one relocation, at the Prefect server."""
 
 
 Keep = Callable[[Callable[[Service, pytest.MonkeyPatch], object]], Kept]
