@@ -6,7 +6,7 @@ import pytest
 from up_command import Up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what runs idly after it would slow down all the rest
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """The service as one command has made it, with an example to relocate."""
     one = Up(tmp_path_factory.mktemp("day") / "home")

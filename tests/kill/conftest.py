@@ -31,7 +31,7 @@ from relocation.settings import Settings
 from relocation.transfer.load.accounts import add_users
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what runs idly after it would slow down all the rest
 def world(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A service with one archive, and processes that die when they are told to."""
     home = tmp_path_factory.mktemp("kill")
