@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -111,8 +112,13 @@ class RemoteFiles:
             file.seek(0)  # it may be the second time
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
             part = f"{path}.part"  # closing a file keeps what was written, after an error too
-            with files.open(part, "wb", block_size=PIECE) as stored:
-                shutil.copyfileobj(file, stored, PIECE)
+            try:
+                with files.open(part, "wb", block_size=PIECE) as stored:
+                    shutil.copyfileobj(file, stored, PIECE)
+            except BaseException:
+                with suppress(Exception):  # what broke may be the connection
+                    files.rm(part)
+                raise
             if files.exists(path):
                 files.rm(path)
             files.mv(part, path)
