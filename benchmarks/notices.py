@@ -76,8 +76,8 @@ class _Recorder:
         self._template = template
         self.values: dict[str, Any] = {}
 
-    def render(self, values: Mapping[str, Any]) -> str:
-        self.values = dict(values)
+    def render(self, values: Mapping[str, Any], **more: str) -> str:
+        self.values = {**values, **more}
         return str(self._template.render(self.values))
 
 
