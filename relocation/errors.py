@@ -4,8 +4,8 @@ Every error carries a `reason`: one sentence that the owner of an organization m
 an operator should see (addresses, SQL, tracebacks) goes into `internal` or the cause.
 
 The classes are the catalogue of reasons: each says what the owner can do about its fault, or that
-it is ours to fix. A reason is raised as one of them and never as a bare PermanentError: the test
-of the catalogue finds every place that raises one, and holds it to that.
+it is ours to fix. A reason is worded where it is raised, as one of them and never as a bare
+PermanentError: the test of the catalogue finds every such place, and holds it to that.
 """
 
 from collections.abc import Sequence
