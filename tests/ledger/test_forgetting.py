@@ -62,7 +62,7 @@ def test_the_people_of_a_success_are_forgotten_and_its_numbers_stay(
     before = get_relocation(ledger, "r-1")
     tries, notices = tries_of(ledger, "r-1"), notices_of(ledger, "r-1")
     assert forget(ledger, now + MONTH + timedelta(seconds=1)) == 1
-    for name in (OWNER, CREATOR, MEMBER, "people.test", "4711"):
+    for name in (OWNER, CREATOR, MEMBER, "people.test", "471108150815"):
         assert not [text for text in texts(ledger, "r-1") if name in text], name
     after = get_relocation(ledger, "r-1")
     assert (after.owner, after.creator, after.owner_email, after.plan) == ("", None, None, None)

@@ -79,7 +79,7 @@ def succeeds(
     ledger: Engine, hold: Hold, now: datetime, *, link_until: datetime | None = None
 ) -> None:
     """Bring an open relocation to SUCCESS, with a hand-over kit and a claim of its member."""
-    do(ledger, hold, ArchiveReceived(bytes=7, owner_id=4711), now)
+    do(ledger, hold, ArchiveReceived(bytes=7, owner_id=471108150815), now)
     renamed = Finding(FindingKind.RENAMED, "sentry.user", f"The user {MEMBER} took another name.")
     do(ledger, hold, OrganizationsImported(ACCOUNTS, (renamed,)), now)
     do(ledger, hold, OrganizationsRevealed(), now)
