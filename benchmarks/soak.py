@@ -4,6 +4,7 @@ N and SEED are read from the environment. Ends with 1 where something that must 
 """
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -64,7 +65,11 @@ def main() -> int:
         print(f"\n{reason}")
     minutes = (time.monotonic() - began) / 60
     print(f"\n{len(requests.asked)} relocations in {minutes:.1f} minutes")
-    return 0 if all(line.holds for line in lines) else 1
+    if all(line.holds for line in lines):
+        shutil.rmtree(home, ignore_errors=True)
+        return 0
+    print(f"Kept, with its logs: {home}")
+    return 1
 
 
 def _ask(stage: Stage, requests: Requests, count: int, until: float) -> None:
