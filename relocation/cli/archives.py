@@ -38,7 +38,6 @@ def scan(
     organizations: Annotated[
         list[str] | None,
         typer.Option(
-            "--organizations",
             "--organization",
             "-o",
             metavar="SLUGS",

@@ -51,7 +51,6 @@ Slugs = Annotated[
     list[str] | None,
     typer.Option(
         "--organization",
-        "--organizations",
         "-o",
         callback=lambda given: split_slugs(given) if given else None,
         metavar="SLUGS",

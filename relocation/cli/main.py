@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from typer import rich_utils
 
 from relocation.cli import (
     archives,
@@ -35,8 +34,10 @@ from relocation.cli.server import on_server
 from relocation.errors import MAX_REASON
 from relocation.text import one_line
 
-# One blank between the columns of a help, not two: the longest option has room at 80 columns.
-rich_utils.STYLE_OPTIONS_TABLE_PADDING = (0, 1, 0, 0)  # type: ignore[assignment]
+
+def _in_singular(name: str) -> str:
+    return "organization" if name == "organizations" else name
+
 
 app = typer.Typer(
     name="relocation",
@@ -44,6 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"token_normalize_func": _in_singular},
     epilog="Exit codes: 0 done; 1 it cannot be done, it did not succeed, or doctor, scan or "
     "compare found something; 2 the command was not understood. With --json, standard output "
     "contains only JSON.",

@@ -35,7 +35,6 @@ def submit(
         list[str],
         typer.Option(
             "--organization",
-            "--organizations",
             "-o",
             callback=split_slugs,
             metavar="SLUGS",
