@@ -22,8 +22,8 @@ class Check:
         return asdict(self)
 
 
-Look = tuple[str, Callable[[], str], str]
-"""What is looked at, what looks, and the remedy."""
+Probe = tuple[str, Callable[[], str], str]
+"""A name, what looks and returns what it saw, and the remedy."""
 
 
 class WarningError(Exception):

@@ -22,7 +22,7 @@ from relocation.prefect_api.blocks import (
     load_private_key,
     load_source,
 )
-from relocation.prefect_api.check import Check, FailedCheckError, Look, WarningError, check
+from relocation.prefect_api.check import Check, FailedCheckError, Probe, WarningError, check
 from relocation.prefect_api.pools import environment_differences, workers_online
 from relocation.recovery.decision import CLOCK_TOLERANCE
 from relocation.settings import Settings
@@ -51,11 +51,11 @@ def run_checks(settings: Settings) -> list[Check]:
     )
     if not server.good:
         return [server]
-    return [server, *(check(*look) for look in looks(settings))]
+    return [server, *(check(*probe) for probe in probes(settings))]
 
 
-def looks(settings: Settings) -> list[Look]:
-    """Return all that can be looked at where the server answers."""
+def probes(settings: Settings) -> list[Probe]:
+    """Return the checks that need a server which answers, each still to be made."""
     start_worker = f"prefect worker start --pool {settings.work_pool}"
     return [
         ("Prefect version", _version, "install the same version here and at the server"),

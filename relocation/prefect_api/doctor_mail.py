@@ -16,7 +16,7 @@ from relocation.prefect_api.blocks import (
     load_mail_server,
     load_notification_block,
 )
-from relocation.prefect_api.check import FailedCheckError, Look, WarningError
+from relocation.prefect_api.check import FailedCheckError, Probe, WarningError
 from relocation.process import LOOPBACK
 from relocation.settings import Settings
 from relocation.text import counted
@@ -86,8 +86,8 @@ def mail(settings: Settings) -> str:
     return f"{server.host}:{server.port} ({server.tls}{signed})"
 
 
-def mail_limit(settings: Settings) -> list[Look]:
-    """Return what looks at the limit that senders hold, where one is named."""
+def mail_limit(settings: Settings) -> list[Probe]:
+    """Return the check of the limit that senders hold, where one is named."""
     name = settings.mail_limit
     if not name:
         return []
@@ -103,8 +103,8 @@ def mail_limit(settings: Settings) -> list[Look]:
     return [(f"mail limit ({name})", look, f"prefect gcl create {name} --limit 1")]
 
 
-def operator_block(settings: Settings) -> list[Look]:
-    """Return what looks at the block that tells operators, where one is named."""
+def operator_block(settings: Settings) -> list[Probe]:
+    """Return the check of the block that tells operators, where one is named."""
     name = settings.operator_block
     if not name:
         return []

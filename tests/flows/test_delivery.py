@@ -22,7 +22,7 @@ from relocation.ledger.outbox import enqueue, notices_of
 from relocation.notices.kinds import Channel, NoticeDraft, NoticeKind
 from relocation.notices.samples import samples
 from relocation.prefect_api.check import check
-from relocation.prefect_api.doctor import looks
+from relocation.prefect_api.doctor import probes
 from relocation.request import RelocationRequest
 from relocation.settings import Settings
 
@@ -118,6 +118,6 @@ def test_a_limit_that_nobody_created_holds_mails_back_and_is_told(
     assert "prefect gcl create never-made --limit 1" in str(told.internal)
     ((recipient, _),) = service.mails()
     assert "ops@example.org" in recipient, "what goes through a block does not wait"
-    (found,) = [check(*look) for look in looks(Settings()) if look[0].startswith("mail limit")]
+    (found,) = [check(*probe) for probe in probes(Settings()) if probe[0].startswith("mail limit")]
     assert not found.good
     assert found.remedy == "prefect gcl create never-made --limit 1"

@@ -37,14 +37,14 @@ from relocation.local.processes import free_port
 from relocation.prefect_api import deployments
 from relocation.prefect_api.blocks import MailServer, load_mail_server
 from relocation.prefect_api.check import Check, check
-from relocation.prefect_api.doctor import looks, run_checks
+from relocation.prefect_api.doctor import probes, run_checks
 from relocation.prefect_api.pools import make_pool
 from relocation.settings import Settings
 
 
 def look(service: Service | None, what: str) -> Check:
     """Return what doctor says of one thing."""
-    (found,) = [check(*look) for look in looks(Settings()) if look[0].startswith(what)]
+    (found,) = [check(*probe) for probe in probes(Settings()) if probe[0].startswith(what)]
     assert found.good or found.remedy
     return found
 
